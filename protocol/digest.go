@@ -1,0 +1,95 @@
+package protocol
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+)
+
+// The kinds of hashes of this project; each has a domain line of its own.
+// SPEC: docs/protocol.md 3.
+const (
+	KindArtifact     = "artifact"
+	KindWorkspace    = "workspace"
+	KindPolicies     = "policies"
+	KindGovernance   = "governance"
+	KindConfig       = "config"
+	KindEngine       = "engine"
+	KindPlanToken    = "plan-token"
+	KindFlightToken  = "flight-token"
+	KindIntent       = "intent"
+	KindApproval     = "approval"
+	KindApprovalCode = "approval-code"
+	KindPayload      = "payload"
+	KindWAL          = "wal"
+	KindAuditEvent   = "audit-event"
+	KindAuditChain   = "audit-chain"
+)
+
+const digestPrefix = "sha256:"
+
+// NewHash starts the hash H(kind, …): SHA-256 over the domain line
+// "cabincrew/<kind>/v1" and a newline, then what is written to it.
+func NewHash(kind string) hash.Hash {
+	h := sha256.New()
+	_, _ = h.Write([]byte("cabincrew/" + kind + "/v1\n")) // a hash never fails
+	return h
+}
+
+// H gives H(kind, content) in digest form.
+func H(kind string, content []byte) string {
+	h := NewHash(kind)
+	_, _ = h.Write(content) // a hash never fails
+	return FormatDigest(h.Sum(nil))
+}
+
+// HCanonical gives H(kind, JCS(v)).
+func HCanonical(kind string, v any) (string, error) {
+	b, err := Canonical(v)
+	if err != nil {
+		return "", err
+	}
+	return H(kind, b), nil
+}
+
+// Digest gives the plain SHA-256 of bytes, with no domain line.
+func Digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return FormatDigest(sum[:])
+}
+
+// FormatDigest writes a SHA-256 sum as "sha256:" and lower-case hex.
+func FormatDigest(sum []byte) string { return digestPrefix + hex.EncodeToString(sum) }
+
+// ParseDigest checks that s is "sha256:" and 64 lower-case hex digits and gives the hex.
+func ParseDigest(s string) (string, error) {
+	h, ok := strings.CutPrefix(s, digestPrefix)
+	if !ok || !isHex(h) {
+		return "", fmt.Errorf("%q is not a digest (sha256: and 64 lower-case hex digits)", s)
+	}
+	return h, nil
+}
+
+// NormalDigest accepts "sha256:<hex>" or bare hex, as receipts may write it, and
+// gives the form with prefix. SPEC: docs/protocol.md 2.
+func NormalDigest(s string) (string, error) {
+	h := strings.TrimPrefix(s, digestPrefix)
+	if !isHex(h) {
+		return "", fmt.Errorf("%q is not a SHA-256 digest (64 lower-case hex digits, with or without sha256:)", s)
+	}
+	return digestPrefix + h, nil
+}
+
+func isHex(h string) bool {
+	if len(h) != 2*sha256.Size {
+		return false
+	}
+	for i := range len(h) {
+		if c := h[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,235 @@
+package protocol
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxSafe is the largest integer that every JSON implementation keeps: 2^53-1.
+const maxSafe = 1<<53 - 1
+
+// Canonical gives the RFC 8785 form of one of this project's own documents.
+// Integers must lie within ±(2^53-1) and fractions are not allowed: they are
+// written as decimal strings. Text must be valid UTF-8. Struct fields follow
+// their json tags. SPEC: docs/protocol.md 3.
+func Canonical(v any) ([]byte, error) {
+	return appendValue(nil, reflect.ValueOf(v), 0)
+}
+
+// CheckCanonical says whether data is exactly the canonical form of a document
+// that strict reading accepts.
+func CheckCanonical(data []byte) error {
+	tree, err := DecodeAny(data)
+	if err != nil {
+		return err
+	}
+	again, err := Canonical(tree)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, data) {
+		return &SyntaxError{Path: "$", Reason: "not in canonical form (RFC 8785)"}
+	}
+	return nil
+}
+
+func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
+	if depth > MaxDepth {
+		return nil, fmt.Errorf("nested deeper than %d", MaxDepth)
+	}
+	if !v.IsValid() {
+		return append(b, "null"...), nil
+	}
+	switch t := v.Type(); {
+	case t == reflect.TypeFor[json.Number]():
+		return appendNumber(b, v.String())
+	case t == reflect.TypeFor[json.RawMessage]():
+		tree, err := DecodeAny(v.Bytes())
+		if err != nil {
+			return nil, err
+		}
+		return appendValue(b, reflect.ValueOf(tree), depth)
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return append(b, "null"...), nil
+		}
+		return appendValue(b, v.Elem(), depth)
+	case reflect.Bool:
+		return strconv.AppendBool(b, v.Bool()), nil
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return appendNumber(b, strconv.FormatInt(v.Int(), 10))
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return appendNumber(b, strconv.FormatUint(v.Uint(), 10))
+	case reflect.String:
+		return appendText(b, v.String())
+	case reflect.Slice, reflect.Array:
+		return appendList(b, v, depth)
+	case reflect.Map:
+		return appendMap(b, v, depth)
+	case reflect.Struct:
+		return appendStruct(b, v, depth)
+	default:
+		return nil, fmt.Errorf("a %s has no canonical form here (write fractions as decimal strings)", v.Kind())
+	}
+}
+
+func appendNumber(b []byte, s string) ([]byte, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n > maxSafe || n < -maxSafe || strings.HasPrefix(s, "-0") {
+		return nil, fmt.Errorf("number %s is not an integer within 2^53 (write others as strings)", s)
+	}
+	return strconv.AppendInt(b, n, 10), nil
+}
+
+func appendList(b []byte, v reflect.Value, depth int) ([]byte, error) {
+	if v.Kind() == reflect.Slice && v.IsNil() {
+		return append(b, "[]"...), nil
+	}
+	var err error
+	b = append(b, '[')
+	for i := range v.Len() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = appendValue(b, v.Index(i), depth+1); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+type member struct {
+	name  string
+	value reflect.Value
+}
+
+func appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) {
+	if v.Type().Key().Kind() != reflect.String {
+		return nil, fmt.Errorf("a map with %s keys has no canonical form", v.Type().Key())
+	}
+	members := make([]member, 0, v.Len())
+	for it := v.MapRange(); it.Next(); {
+		members = append(members, member{it.Key().String(), it.Value()})
+	}
+	return appendMembers(b, members, depth)
+}
+
+func appendStruct(b []byte, v reflect.Value, depth int) ([]byte, error) {
+	return appendMembers(b, structMembers(nil, v), depth)
+}
+
+func structMembers(members []member, v reflect.Value) []member {
+	t := v.Type()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
+			members = structMembers(members, v.Field(i))
+			continue
+		case name == "-" || !f.IsExported():
+			continue
+		case name == "":
+			name = f.Name
+		}
+		if strings.Contains(opts, "omitempty") && empty(v.Field(i)) {
+			continue
+		}
+		members = append(members, member{name, v.Field(i)})
+	}
+	return members
+}
+
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map, reflect.String, reflect.Array:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	default:
+		return v.IsZero()
+	}
+}
+
+func appendMembers(b []byte, members []member, depth int) ([]byte, error) {
+	slices.SortFunc(members, func(x, y member) int { return compareUTF16(x.name, y.name) })
+	var err error
+	b = append(b, '{')
+	for i, m := range members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = appendText(b, m.name); err != nil {
+			return nil, err
+		}
+		b = append(b, ':')
+		if b, err = appendValue(b, m.value, depth+1); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// compareUTF16 orders text by UTF-16 code units, as RFC 8785 3.2.3 asks. It
+// differs from byte order only where a character above U+FFFF meets one in
+// U+E000..U+FFFF.
+func compareUTF16(x, y string) int {
+	if !high(x) && !high(y) {
+		return cmp.Compare(x, y)
+	}
+	return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y)))
+}
+
+func high(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0xee {
+			return true
+		}
+	}
+	return false
+}
+
+func appendText(b []byte, s string) ([]byte, error) {
+	if !utf8.ValidString(s) {
+		return nil, fmt.Errorf("text %q is not valid UTF-8", s)
+	}
+	const hexdigits = "0123456789abcdef"
+	b = append(b, '"')
+	start := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\f':
+			b = append(b, '\\', 'f')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexdigits[c>>4], hexdigits[c&15])
+		}
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"'), nil
+}
