@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // The kinds of hashes of this project; each has a domain line of its own.
@@ -92,4 +94,37 @@ func isHex(h string) bool {
 		}
 	}
 	return true
+}
+
+// FileRecord is one file in a hash over a set of files: a letter ('f' file, 'x'
+// file with the owner's execute bit, 'l' symbolic link), the digest of its bytes
+// or link target, and its slash path.
+type FileRecord struct {
+	Letter byte
+	Digest string // "sha256:" and hex
+	Path   string
+}
+
+// HashRecords gives H(kind, records): per file, sorted by path bytes, its
+// letter, space, hex digest, space, path, NUL. SPEC: docs/protocol.md 3.
+func HashRecords(kind string, files []FileRecord) (string, error) {
+	sorted := slices.SortedFunc(slices.Values(files), func(a, b FileRecord) int { return strings.Compare(a.Path, b.Path) })
+	h := NewHash(kind)
+	for i, f := range sorted {
+		hexDigest, err := ParseDigest(f.Digest)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", f.Path, err)
+		}
+		if f.Letter != 'f' && f.Letter != 'x' && f.Letter != 'l' {
+			return "", fmt.Errorf("%s: unknown letter %q", f.Path, f.Letter)
+		}
+		if f.Path == "" || !utf8.ValidString(f.Path) || strings.ContainsRune(f.Path, 0) {
+			return "", fmt.Errorf("path %q is empty, not UTF-8 or has a NUL", f.Path)
+		}
+		if i > 0 && sorted[i-1].Path == f.Path {
+			return "", fmt.Errorf("path %q is there twice", f.Path)
+		}
+		_, _ = fmt.Fprintf(h, "%c %s %s\x00", f.Letter, hexDigest, f.Path) // a hash never fails
+	}
+	return FormatDigest(h.Sum(nil)), nil
 }
