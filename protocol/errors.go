@@ -28,6 +28,7 @@ type Error struct {
 	Hint    string // what to do
 	Exit    int    // one of the Exit constants
 	Err     error  // the cause, or nil
+	told    bool   // Message has the text of Err already
 }
 
 // Error gives the place, the message and the cause on one line.
@@ -38,7 +39,7 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(e.Message)
-	if e.Err != nil {
+	if e.Err != nil && !e.told {
 		b.WriteString(": ")
 		b.WriteString(e.Err.Error())
 	}
@@ -65,18 +66,16 @@ func (e *Error) Is(target error) bool {
 // Code makes a value for errors.Is that matches every Error of that code.
 func Code(code string) error { return &Error{Code: code} }
 
-// Errorf makes an Error. A %w verb in the format sets the cause's chain.
+// Errorf makes an Error. The message is the whole formatted text; what %w verbs
+// name stays within reach of errors.Is and errors.As.
 func Errorf(exit int, code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: err.Error(), Exit: exit}
-	if cause := errors.Unwrap(err); cause != nil {
-		// The message has the cause's text already; keep the cause for errors.Is only.
-		e.Message = strings.TrimSuffix(err.Error(), ": "+cause.Error())
-		if e.Message == err.Error() {
-			e.Err = nil
-			return &Error{Code: code, Message: e.Message, Exit: exit, Err: nil}
-		}
-		e.Err = cause
+	switch err.(type) {
+	case interface{ Unwrap() error }:
+		e.Err, e.told = errors.Unwrap(err), true
+	case interface{ Unwrap() []error }:
+		e.Err, e.told = err, true
 	}
 	return e
 }
