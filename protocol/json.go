@@ -1,9 +1,9 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -34,7 +34,7 @@ func (e *SyntaxError) Error() string {
 // mark, bytes after the document and a depth over MaxDepth.
 func DecodeAny(data []byte) (any, error) {
 	p := parser{data: data}
-	if strings.HasPrefix(string(data[:min(3, len(data))]), "\ufeff") {
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
 		return nil, p.fail("a byte-order mark is not allowed")
 	}
 	p.space()
@@ -49,102 +49,43 @@ func DecodeAny(data []byte) (any, error) {
 	return v, nil
 }
 
-// Decode reads one JSON document strictly (see DecodeAny) into v, a pointer to
-// a type of this project. A member that the type does not have, also by another
-// case of its name, is an error that names its path.
-func Decode(data []byte, v any) error {
-	tree, err := DecodeAny(data)
-	if err != nil {
-		return err
-	}
-	if err := known("$", tree, reflect.TypeOf(v)); err != nil {
-		return err
-	}
-	d := json.NewDecoder(strings.NewReader(string(data)))
-	d.UseNumber()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("$: %w", err)
-	}
-	return nil
-}
+// maxShown bounds text of a hostile document within an error, in bytes.
+const maxShown = 256
 
-// known walks a decoded document beside a Go type and refuses members without a field.
-func known(path string, v any, t reflect.Type) error {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
+// clip bounds text of a document for an error.
+func clip(s string) string {
+	if len(s) <= maxShown {
+		return s
 	}
-	if t == reflect.TypeFor[json.RawMessage]() || t.Implements(reflect.TypeFor[json.Unmarshaler]()) ||
-		reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
-		return nil
-	}
-	switch t.Kind() {
-	case reflect.Struct:
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil // the decoder says what type it wants
-		}
-		fields := fieldsOf(t)
-		for name, member := range m {
-			f, ok := fields[name]
-			if !ok {
-				return &SyntaxError{Path: path + "." + name, Reason: "unknown field"}
-			}
-			if err := known(path+"."+name, member, f); err != nil {
-				return err
-			}
-		}
-	case reflect.Slice, reflect.Array:
-		if list, ok := v.([]any); ok {
-			for i, member := range list {
-				if err := known(path+"["+strconv.Itoa(i)+"]", member, t.Elem()); err != nil {
-					return err
-				}
-			}
-		}
-	case reflect.Map:
-		if m, ok := v.(map[string]any); ok && t.Elem().Kind() != reflect.Interface {
-			for name, member := range m {
-				if err := known(path+"."+name, member, t.Elem()); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func fieldsOf(t reflect.Type) map[string]reflect.Type {
-	fields := make(map[string]reflect.Type, t.NumField())
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Anonymous && name == "":
-			inner := f.Type
-			for inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
-			}
-			for k, v := range fieldsOf(inner) {
-				fields[k] = v
-			}
-		case name == "-" || !f.IsExported():
-		case name == "":
-			fields[f.Name] = f.Type
-		default:
-			fields[name] = f.Type
-		}
-	}
-	return fields
+	return strings.ToValidUTF8(s[:maxShown], "") + "..."
 }
 
 type parser struct {
 	data []byte
 	pos  int
-	path []string
+	path []segment
+}
+
+// segment is one step of the path to a value: a member's name, or an index.
+type segment struct {
+	name  string
+	index int // -1 for a member
 }
 
 func (p *parser) fail(format string, args ...any) error {
-	return &SyntaxError{Path: "$" + strings.Join(p.path, ""), Offset: p.pos, Reason: fmt.Sprintf(format, args...)}
+	var path strings.Builder
+	path.WriteString("$")
+	for _, s := range p.path {
+		if path.Len() > maxShown {
+			break
+		}
+		if s.index >= 0 {
+			path.WriteString("[" + strconv.Itoa(s.index) + "]")
+		} else {
+			path.WriteString("." + clip(s.name))
+		}
+	}
+	return &SyntaxError{Path: clip(path.String()), Offset: p.pos, Reason: fmt.Sprintf(format, args...)}
 }
 
 func (p *parser) space() {
@@ -172,14 +113,25 @@ func (p *parser) value(depth int) (any, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		return p.number()
 	default:
-		for word, v := range map[string]any{"true": true, "false": false, "null": nil} {
-			if strings.HasPrefix(string(p.data[p.pos:min(len(p.data), p.pos+5)]), word) {
-				p.pos += len(word)
-				return v, nil
-			}
-		}
-		return nil, p.fail("no JSON value starts with byte %#02x", c)
+		return p.literal()
 	}
+}
+
+// literal reads true, false or null; what follows it is judged by the caller.
+func (p *parser) literal() (any, error) {
+	rest := p.data[p.pos:]
+	switch {
+	case bytes.HasPrefix(rest, []byte("true")):
+		p.pos += len("true")
+		return true, nil
+	case bytes.HasPrefix(rest, []byte("false")):
+		p.pos += len("false")
+		return false, nil
+	case bytes.HasPrefix(rest, []byte("null")):
+		p.pos += len("null")
+		return nil, nil
+	}
+	return nil, p.fail("no JSON value starts with byte %#02x", rest[0])
 }
 
 func (p *parser) object(depth int) (any, error) {
@@ -203,15 +155,15 @@ func (p *parser) object(depth int) (any, error) {
 			return nil, err
 		}
 		if _, dup := m[key]; dup {
-			return nil, p.fail("duplicate member %q", key)
+			return nil, p.fail("duplicate member %q", clip(key))
 		}
 		p.space()
 		if p.pos >= len(p.data) || p.data[p.pos] != ':' {
-			return nil, p.fail("expected ':' after member %q", key)
+			return nil, p.fail("expected ':' after member %q", clip(key))
 		}
 		p.pos++
 		p.space()
-		p.path = append(p.path, "."+key)
+		p.path = append(p.path, segment{key, -1})
 		v, err := p.value(depth)
 		if err != nil {
 			return nil, err
@@ -241,7 +193,7 @@ func (p *parser) array(depth int) (any, error) {
 	}
 	for {
 		p.space()
-		p.path = append(p.path, "["+strconv.Itoa(len(list))+"]")
+		p.path = append(p.path, segment{"", len(list)})
 		v, err := p.value(depth)
 		if err != nil {
 			return nil, err
@@ -365,7 +317,7 @@ func (p *parser) escape() (rune, error) {
 		const from, to = `"\/bfnrt`, "\"\\/\b\f\n\r\t"
 		i := strings.IndexByte(from, c)
 		if i < 0 {
-			return 0, p.fail("unknown escape \\%c", c)
+			return 0, p.fail("unknown escape \\ and byte %#02x", c)
 		}
 		p.pos += 2
 		return rune(to[i]), nil
