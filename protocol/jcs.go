@@ -3,7 +3,9 @@ package protocol
 import (
 	"bytes"
 	"cmp"
+	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,10 +18,16 @@ import (
 // maxSafe is the largest integer that every JSON implementation keeps: 2^53-1.
 const maxSafe = 1<<53 - 1
 
+var (
+	typeMarshaler     = reflect.TypeFor[json.Marshaler]()
+	typeTextMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
 // Canonical gives the RFC 8785 form of one of this project's own documents.
 // Integers must lie within ±(2^53-1) and fractions are not allowed: they are
 // written as decimal strings. Text must be valid UTF-8. Struct fields follow
-// their json tags. SPEC: docs/protocol.md 3.
+// their json tags; a nil slice is an empty list. Bytes and types that marshal
+// themselves, such as time.Time, are refused. Depth is bounded by MaxDepth. SPEC: docs/protocol.md 3.
 func Canonical(v any) ([]byte, error) {
 	return appendValue(nil, reflect.ValueOf(v), 0)
 }
@@ -41,22 +49,24 @@ func CheckCanonical(data []byte) error {
 	return nil
 }
 
+// appendValue writes v, which depth objects and arrays surround.
 func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
-	if depth > MaxDepth {
-		return nil, fmt.Errorf("nested deeper than %d", MaxDepth)
-	}
 	if !v.IsValid() {
 		return append(b, "null"...), nil
 	}
 	switch t := v.Type(); {
-	case t == reflect.TypeFor[json.Number]():
+	case t == typeNumber:
 		return appendNumber(b, v.String())
-	case t == reflect.TypeFor[json.RawMessage]():
+	case t == typeRaw:
 		tree, err := DecodeAny(v.Bytes())
 		if err != nil {
 			return nil, err
 		}
 		return appendValue(b, reflect.ValueOf(tree), depth)
+	case v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface:
+	case t.Implements(typeMarshaler) || t.Implements(typeTextMarshaler):
+		// Reflection would not see what such a type (time.Time, say) means.
+		return nil, fmt.Errorf("a %s has no canonical form here (write it as text)", t)
 	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -72,31 +82,41 @@ func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
 		return appendNumber(b, strconv.FormatUint(v.Uint(), 10))
 	case reflect.String:
 		return appendText(b, v.String())
-	case reflect.Slice, reflect.Array:
-		return appendList(b, v, depth)
+	case reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
+		if depth >= MaxDepth {
+			return nil, fmt.Errorf("nested deeper than %d", MaxDepth)
+		}
+		return appendNested(b, v, depth)
+	default:
+		return nil, fmt.Errorf("a %s has no canonical form here (write fractions as decimal strings)", v.Kind())
+	}
+}
+
+func appendNested(b []byte, v reflect.Value, depth int) ([]byte, error) {
+	switch v.Kind() {
 	case reflect.Map:
 		return appendMap(b, v, depth)
 	case reflect.Struct:
-		return appendStruct(b, v, depth)
+		return appendMembers(b, structMembers(nil, v), depth)
 	default:
-		return nil, fmt.Errorf("a %s has no canonical form here (write fractions as decimal strings)", v.Kind())
+		return appendList(b, v, depth)
 	}
 }
 
 func appendNumber(b []byte, s string) ([]byte, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n > maxSafe || n < -maxSafe || strings.HasPrefix(s, "-0") {
-		return nil, fmt.Errorf("number %s is not an integer within 2^53 (write others as strings)", s)
+		return nil, fmt.Errorf("number %q is not an integer within 2^53 (write others as strings)", clip(s))
 	}
 	return strconv.AppendInt(b, n, 10), nil
 }
 
 func appendList(b []byte, v reflect.Value, depth int) ([]byte, error) {
-	if v.Kind() == reflect.Slice && v.IsNil() {
-		return append(b, "[]"...), nil
+	if v.Type().Elem().Kind() == reflect.Uint8 {
+		return nil, errors.New("bytes have no canonical form here (write them as text, or as json.RawMessage)")
 	}
 	var err error
-	b = append(b, '[')
+	b = append(b, '[') // a nil slice is an empty list, never null
 	for i := range v.Len() {
 		if i > 0 {
 			b = append(b, ',')
@@ -124,10 +144,6 @@ func appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	return appendMembers(b, members, depth)
 }
 
-func appendStruct(b []byte, v reflect.Value, depth int) ([]byte, error) {
-	return appendMembers(b, structMembers(nil, v), depth)
-}
-
 func structMembers(members []member, v reflect.Value) []member {
 	t := v.Type()
 	for i := range t.NumField() {
@@ -137,12 +153,18 @@ func structMembers(members []member, v reflect.Value) []member {
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
 			members = structMembers(members, v.Field(i))
 			continue
+		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Pointer:
+			if inner := v.Field(i); !inner.IsNil() {
+				members = structMembers(members, inner.Elem())
+			}
+			continue
 		case name == "-" || !f.IsExported():
 			continue
 		case name == "":
 			name = f.Name
 		}
-		if strings.Contains(opts, "omitempty") && empty(v.Field(i)) {
+		if strings.Contains(opts, "omitempty") && empty(v.Field(i)) ||
+			strings.Contains(opts, "omitzero") && v.Field(i).IsZero() {
 			continue
 		}
 		members = append(members, member{name, v.Field(i)})
@@ -167,6 +189,9 @@ func appendMembers(b []byte, members []member, depth int) ([]byte, error) {
 	b = append(b, '{')
 	for i, m := range members {
 		if i > 0 {
+			if members[i-1].name == m.name { // two embedded structs can do that
+				return nil, fmt.Errorf("member %q is there twice", m.name)
+			}
 			b = append(b, ',')
 		}
 		if b, err = appendText(b, m.name); err != nil {
@@ -174,7 +199,7 @@ func appendMembers(b []byte, members []member, depth int) ([]byte, error) {
 		}
 		b = append(b, ':')
 		if b, err = appendValue(b, m.value, depth+1); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.name, err)
+			return nil, fmt.Errorf("%s: %w", clip(m.name), err)
 		}
 	}
 	return append(b, '}'), nil
@@ -201,7 +226,7 @@ func high(s string) bool {
 
 func appendText(b []byte, s string) ([]byte, error) {
 	if !utf8.ValidString(s) {
-		return nil, fmt.Errorf("text %q is not valid UTF-8", s)
+		return nil, fmt.Errorf("text %q is not valid UTF-8", clip(s))
 	}
 	const hexdigits = "0123456789abcdef"
 	b = append(b, '"')
