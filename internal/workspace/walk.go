@@ -59,6 +59,7 @@ type walker struct {
 	files    int
 	entries  int
 	patterns int
+	noIgnore bool
 }
 
 func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*walker, error) {
@@ -66,7 +67,7 @@ func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*w
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	w := &walker{root: root, inputs: o.Inputs, tracked: tracked,
+	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore,
 		exclude: map[string]bool{}, extra: map[string]bool{}, seen: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for _, p := range o.Exclude {
@@ -132,9 +133,11 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 	if err != nil {
 		return err
 	}
-	pushed, err := w.readIgnore(d.root, at, entries)
-	if err != nil {
-		return err
+	pushed := false
+	if !w.noIgnore {
+		if pushed, err = w.readIgnore(d.root, at, entries); err != nil {
+			return err
+		}
 	}
 	if pushed {
 		defer w.ignores.pop()
@@ -143,7 +146,7 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 	for _, e := range entries {
 		p := at + e.Name()
 		switch {
-		case e.Name() == ".git" || w.exclude[p]:
+		case e.Name() == ".git" && !w.noIgnore || w.exclude[p]:
 			continue
 		case e.IsDir():
 			err = w.enter(d, p, e.Name(), depth)

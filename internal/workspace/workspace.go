@@ -46,6 +46,9 @@ type Options struct {
 	// Tracked, if not nil, takes the place of the git index: these paths are
 	// never ignored. For private copies, which have no index.
 	Tracked []string
+	// NoIgnore lists everything, also ignored files and .git: for a private copy,
+	// to see whether anything in it was changed.
+	NoIgnore bool
 	// Workers is how many files are hashed at once; 0 means one a processor.
 	Workers int
 }
