@@ -1,0 +1,385 @@
+package engines
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/schemas"
+)
+
+// DescriptionFile is the file that describes an artifact in its directory.
+const DescriptionFile = "artifact.json"
+
+// Artifact is one artifact that was checked.
+type Artifact struct {
+	Name, Role  string
+	Description protocol.Artifact
+	Raw         []byte // artifact.json's bytes
+	RawDigest   string // digest of artifact.json's bytes
+	BodyDigest  string // digest of the body file's bytes, "" without one
+	Size        int64  // bytes of the body file, 0 without one
+}
+
+// Collector checks the artifacts that a receipt declares.
+type Collector struct {
+	Limits  Limits
+	Secrets *redact.Redactor // values that no artifact may hold; nil for none
+	Step    string           // named in errors
+}
+
+// Collect checks every artifact below from and copies it below to, hashing while
+// the bytes stream. With to == nil nothing is copied: that is how artifacts which
+// are in the flight already are validated again. The result is sorted by name.
+func (c Collector) Collect(ctx context.Context, from, to *os.Root, declared []protocol.EngineArtifact) ([]Artifact, error) {
+	c.Limits = c.Limits.WithDefaults()
+	if err := c.names(from, declared); err != nil {
+		return nil, err
+	}
+	budget := &atomic.Int64{}
+	budget.Store(c.Limits.ArtifactBytes)
+	out := make([]Artifact, len(declared))
+	err := each(ctx, len(declared), func(ctx context.Context, i int) (err error) {
+		out[i], err = c.one(ctx, from, to, declared[i], budget)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b Artifact) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// names checks the declared names against each other and against the directory.
+func (c Collector) names(from *os.Root, declared []protocol.EngineArtifact) error {
+	if len(declared) > c.Limits.Artifacts {
+		return c.fail("artifact_count", "", "%d artifacts are declared, the limit is %d", len(declared), c.Limits.Artifacts)
+	}
+	folded := make(map[string]string, len(declared))
+	for _, a := range declared {
+		if !protocol.ValidArtifactName(a.Name) {
+			return c.fail("artifact_name", "", "the artifact name %q is not allowed", printable(a.Name)).
+				WithHint("names match [A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+		}
+		if other, dup := folded[strings.ToLower(a.Name)]; dup {
+			return c.fail("artifact_duplicate", a.Name, "the name equals %q but for case", other)
+		}
+		folded[strings.ToLower(a.Name)] = a.Name
+		if a.Path != a.Name {
+			return c.fail("artifact_path", a.Name, "its path is %q; an artifact's path is its name", printable(a.Path))
+		}
+		switch a.Role {
+		case protocol.RoleEvidence, protocol.RoleState, protocol.RoleLog:
+		default:
+			return c.fail("artifact_role", a.Name, "its role is %q; roles are evidence, state and log", printable(a.Role))
+		}
+	}
+	entries, err := list(from, ".", c.Limits.Artifacts+1)
+	if err != nil {
+		return c.fail("artifact_unreadable", "", "the artifacts directory cannot be read: %w", err)
+	}
+	for _, e := range entries {
+		if _, ok := folded[strings.ToLower(e.Name())]; !ok || folded[strings.ToLower(e.Name())] != e.Name() {
+			return c.fail("artifact_undeclared", "", "the artifacts directory holds %q, which the receipt does not declare", printable(e.Name()))
+		}
+		if !e.IsDir() {
+			return c.fail("artifact_kind", e.Name(), "it is not a directory")
+		}
+	}
+	if len(entries) != len(declared) {
+		return c.fail("artifact_missing", "", "the receipt declares %d artifacts, the artifacts directory holds %d", len(declared), len(entries))
+	}
+	return nil
+}
+
+func list(root *os.Root, dir string, most int) ([]fs.DirEntry, error) {
+	d, err := root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }() // only read
+	entries, err := d.ReadDir(most + 1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return entries, err
+}
+
+func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.EngineArtifact, budget *atomic.Int64) (Artifact, error) {
+	out := Artifact{Name: a.Name, Role: a.Role}
+	raw, err := c.description(from, a.Name)
+	if err != nil {
+		return out, err
+	}
+	out.Raw, out.RawDigest = raw, protocol.Digest(raw)
+	if budget.Add(-int64(len(raw))) < 0 {
+		return out, c.tooMuch(a.Name)
+	}
+	if err := protocol.Decode(raw, &out.Description); err != nil {
+		return out, c.fail("artifact_malformed", a.Name, "artifact.json cannot be read: %w", err)
+	}
+	if err := schemas.Validate("artifact", raw); err != nil {
+		return out, c.fail("artifact_invalid", a.Name, "artifact.json does not follow the protocol: %w", err)
+	}
+	if err := c.files(from, a.Name, raw, out.Description); err != nil {
+		return out, err
+	}
+	if c.holdsSecret(raw) != "" {
+		return out, c.secret(a.Name, c.holdsSecret(raw))
+	}
+	if to != nil {
+		if err := to.Mkdir(a.Name, 0o755); err != nil {
+			return out, c.fail("artifact_store", a.Name, "its directory cannot be made in the flight: %w", err)
+		}
+		if err := to.WriteFile(a.Name+"/"+DescriptionFile, raw, 0o644); err != nil {
+			return out, c.fail("artifact_store", a.Name, "artifact.json cannot be written into the flight: %w", err)
+		}
+	}
+	if body := out.Description.BodyFile; body != "" {
+		if out.BodyDigest, out.Size, err = c.body(ctx, from, to, a.Name, body, budget); err != nil {
+			return out, err
+		}
+	}
+	return out, c.matches(a, out)
+}
+
+// matches compares what was found with what the receipt says.
+func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
+	want, err := protocol.NormalDigest(a.Hash)
+	if err != nil {
+		return c.fail("artifact_hash", a.Name, "%w", err)
+	}
+	have := got.BodyDigest
+	if have == "" {
+		have = got.RawDigest
+	}
+	if have != want {
+		return c.fail("artifact_hash", a.Name, "the receipt says %s, the bytes give %s", want, have)
+	}
+	if a.Size != "" && got.BodyDigest != "" && a.Size.String() != fmt.Sprint(got.Size) {
+		return c.fail("artifact_size", a.Name, "the receipt says %s bytes, the body has %d", printable(a.Size.String()), got.Size)
+	}
+	return nil
+}
+
+func (c Collector) description(from *os.Root, name string) ([]byte, error) {
+	f, info, err := openRegular(from, name+"/"+DescriptionFile)
+	if err != nil {
+		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	if info.Size() > limits.ArtifactJSON {
+		return nil, c.fail("artifact_too_large", name, "artifact.json has %d bytes, the limit is %d", info.Size(), limits.ArtifactJSON).
+			WithHint("put the content into a body file")
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, limits.ArtifactJSON+1))
+	if err != nil {
+		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
+	}
+	return raw, nil
+}
+
+// files refuses further files, and a body_file that is no plain name or stands beside a body.
+func (c Collector) files(from *os.Root, name string, raw []byte, d protocol.Artifact) error {
+	want := 1
+	if d.BodyFile != "" {
+		want = 2
+		if d.BodyFile == DescriptionFile || d.BodyFile == "." || d.BodyFile == ".." ||
+			strings.ContainsAny(d.BodyFile, "/\\\x00\n\r") || len(d.BodyFile) > 255 {
+			return c.fail("artifact_body_file", name, "body_file %q is not a plain file name", printable(d.BodyFile))
+		}
+		// A body beside a body_file would let a judge see one and a take-off use the other.
+		tree, err := protocol.DecodeAny(raw)
+		if err != nil {
+			return c.fail("artifact_malformed", name, "artifact.json cannot be read: %w", err)
+		}
+		if _, both := tree.(map[string]any)["body"]; both {
+			return c.fail("artifact_body", name, "body and body_file exclude each other")
+		}
+	}
+	entries, err := list(from, name, want)
+	if err != nil {
+		return c.fail("artifact_unreadable", name, "its directory cannot be read: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != DescriptionFile && e.Name() != d.BodyFile {
+			return c.fail("artifact_extra_file", name, "it holds the further file %q", printable(e.Name()))
+		}
+	}
+	return nil
+}
+
+// openRegular opens a regular file that has one name and is no link.
+func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	before, err := root.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !before.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is a %s, not a regular file", name, kind(before.Mode()))
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(before, info) {
+		err = fmt.Errorf("%s was exchanged while it was opened", name)
+	}
+	if err == nil && linkCount(info) > 1 {
+		err = fmt.Errorf("%s has %d hard links", name, linkCount(info))
+	}
+	if err != nil {
+		_ = f.Close() // the error above is the one that counts
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSymlink != 0:
+		return "symbolic link"
+	case m.IsDir():
+		return "directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}
+
+func (c Collector) body(ctx context.Context, from, to *os.Root, name, file string, budget *atomic.Int64) (string, int64, error) {
+	in, info, err := openRegular(from, name+"/"+file)
+	if err != nil {
+		return "", 0, c.fail("artifact_unreadable", name, "body file: %w", err)
+	}
+	defer func() { _ = in.Close() }() // only read
+	if budget.Add(-info.Size()) < 0 {
+		return "", 0, c.tooMuch(name)
+	}
+	var sinks []io.Writer
+	var copied *os.File
+	if to != nil {
+		copied, err = to.OpenFile(name+"/"+file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return "", 0, c.fail("artifact_store", name, "the body cannot be written into the flight: %w", err)
+		}
+		sinks = append(sinks, copied)
+	}
+	detector := c.Secrets.Detector()
+	if !c.Secrets.Empty() {
+		sinks = append(sinks, detector)
+	}
+	h := sha256.New()
+	n, err := stream(ctx, in, info.Size(), append(sinks, h))
+	if copied != nil {
+		err = errors.Join(err, copied.Close())
+	}
+	switch {
+	case err != nil:
+		return "", 0, c.fail("artifact_store", name, "copying the body: %w", err)
+	case n != info.Size():
+		return "", 0, c.fail("artifact_changed", name, "the body had %d bytes and then %d while it was read", info.Size(), n)
+	case detector.Found() != "":
+		return "", 0, c.secret(name, detector.Found())
+	}
+	return protocol.FormatDigest(h.Sum(nil)), n, nil
+}
+
+func (c Collector) holdsSecret(b []byte) string {
+	d := c.Secrets.Detector()
+	_, _ = d.Write(b) // a detector never fails
+	return d.Found()
+}
+
+func (c Collector) secret(name, label string) error {
+	e := c.fail("artifact_secret", name, "it holds the value of a secret (%s)", label)
+	e.Exit = protocol.ExitDenied
+	return e.WithHint("the engine must not write secrets into what it plans")
+}
+
+func (c Collector) tooMuch(name string) error {
+	return c.fail("artifact_too_large", name, "the artifacts have more than %d bytes together", c.Limits.ArtifactBytes).
+		WithHint("raise limits.artifact_bytes of the step if that much is meant")
+}
+
+func (c Collector) fail(code, artifact, format string, args ...any) *protocol.Error {
+	e := fail(code, format, args...)
+	where := "step " + c.Step
+	if artifact != "" {
+		where += ", artifact " + artifact
+	}
+	return e.At(where)
+}
+
+// each calls f for 0..n-1 on a few goroutines and gives the error of the lowest
+// index that failed, so that the same input always names the same artifact.
+func each(ctx context.Context, n int, f func(context.Context, int) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || ctx.Err() != nil {
+					return
+				}
+				if errs[i] = f(ctx, i); errs[i] != nil {
+					next.Store(int64(n)) // earlier indices are under way or done
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+const (
+	nonblock  = syscall.O_NONBLOCK // a pipe that took a file's place must not hang us
+	chunkSize = 1 << 20
+)
+
+// stream copies size bytes and looks at one more, writing to every sink at the
+// same time on goroutines of their own: hashing and writing to disk overlap.
+func stream(ctx context.Context, in io.Reader, size int64, sinks []io.Writer) (int64, error) {
+	in = io.LimitReader(in, size+1)
+	if size <= chunkSize {
+		var b bytes.Buffer
+		n, err := b.ReadFrom(in)
+		for _, s := range sinks {
+			if err == nil {
+				_, err = s.Write(b.Bytes())
+			}
+		}
+		return n, err
+	}
+	return pipeline(ctx, in, sinks)
+}

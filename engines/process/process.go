@@ -1,0 +1,147 @@
+// Package process starts any executable as an engine: arguments, environment,
+// stdin and the files of docs/protocol.md 2, with bounded receipt and log.
+//
+// It promises that an engine gets nothing of the orchestrator's environment but
+// what the step maps by name, and that what it prints never reaches a terminal raw.
+package process
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Path is the PATH that an engine gets unless its step maps another.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Runner starts engines as child processes. It implements engines.Runner.
+type Runner struct{}
+
+// Run starts the engine and waits for it. The error tells of a run that could
+// not be made or was stopped; how the engine itself ended is in the Result.
+func (Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
+	s.Limits = s.Limits.WithDefaults()
+	input, err := json.Marshal(s.Input)
+	if err != nil {
+		return engines.Result{}, fmt.Errorf("writing the engine's input: %w", err)
+	}
+	inFile, outFile := filepath.Join(s.TempDir, "input.json"), filepath.Join(s.TempDir, "output.json")
+	home := filepath.Join(s.TempDir, "home")
+	if err := os.Mkdir(home, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return engines.Result{}, fmt.Errorf("preparing the engine's home: %w", err)
+	}
+	if err := os.WriteFile(inFile, input, 0o600); err != nil {
+		return engines.Result{}, fmt.Errorf("writing the engine's input: %w", err)
+	}
+	mark := "CABINCREW_TEMP_DIR=" + s.TempDir
+	env := append(environment(s, home), mark, "CABINCREW_INPUT_FILE="+inFile, "CABINCREW_OUTPUT_FILE="+outFile)
+	slices.Sort(env)
+	timeout := s.Timeout
+	if timeout == 0 {
+		timeout = limits.EngineTimeout
+	}
+	stdout := &capped{max: s.Limits.Receipt}
+	log := &capped{max: s.Limits.Log, to: s.Log}
+	exit, err := sandbox.Run(ctx, sandbox.Command{
+		Argv: append(slices.Clone(s.Argv), "--mode", string(s.Input.Mode)), Dir: s.Workspace, Env: env, Mark: mark,
+		Stdin: bytes.NewReader(input), Stdout: stdout, Stderr: log, Timeout: timeout, Grace: limits.EngineGrace,
+	})
+	result := engines.Result{
+		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut, Isolation: exit.Isolation,
+		Survivors: exit.Survivors, LogCut: log.cut, StdoutOver: stdout.cut > 0, Receipt: stdout.buf.Bytes(),
+	}
+	if errors.Is(err, sandbox.ErrStart) {
+		return result, protocol.Errorf(protocol.ExitFailure, "engine_start", "%s: %w", s.Argv[0], err).
+			WithHint("is the file there, executable, and its interpreter installed?")
+	}
+	if err != nil {
+		return result, err
+	}
+	if err := errors.Join(stdout.err, log.err); err != nil {
+		return result, fmt.Errorf("keeping the engine's output: %w", err)
+	}
+	return result, receiptFile(outFile, s.Limits.Receipt, &result)
+}
+
+// receiptFile takes the receipt from CABINCREW_OUTPUT_FILE if the engine wrote it there.
+func receiptFile(path string, most int64, r *engines.Result) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the engine's output file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return protocol.Errorf(protocol.ExitFailure, "receipt_malformed", "CABINCREW_OUTPUT_FILE is not a regular file any more")
+	}
+	if info.Size() > most {
+		r.StdoutOver = true
+		return nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the path is ours
+	if err != nil {
+		return fmt.Errorf("reading the engine's output file: %w", err)
+	}
+	if len(bytes.TrimSpace(r.Receipt)) > 0 && !bytes.Equal(r.Receipt, data) {
+		return protocol.Errorf(protocol.ExitFailure, "receipt_twice", "the engine gave one receipt on stdout and another in CABINCREW_OUTPUT_FILE").
+			WithHint("use one of the two; print everything else to stderr")
+	}
+	r.Receipt = data
+	return nil
+}
+
+// environment gives the engine's whole environment but for the three file names.
+func environment(s engines.Spec, home string) []string {
+	env := map[string]string{
+		"PATH": Path, "HOME": home, "TMPDIR": s.TempDir, "LANG": "C.UTF-8", "TZ": "UTC",
+	}
+	maps.Copy(env, s.Env)
+	env["CABINCREW_WORKSPACE"] = s.Workspace
+	env["CABINCREW_ARTIFACTS_DIR"] = s.ArtifactsDir
+	env["CABINCREW_MODE"] = string(s.Input.Mode)
+	out := make([]string, 0, len(env))
+	for name, value := range env {
+		if strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
+			continue // refused by the configuration; never passed on
+		}
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// capped keeps the first max bytes and counts the rest, so that an engine that
+// prints without end neither fills memory nor blocks.
+type capped struct {
+	max, n, cut int64
+	buf         bytes.Buffer
+	to          io.Writer
+	err         error
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	keep := min(int64(len(p)), c.max-c.n)
+	c.cut += int64(len(p)) - keep
+	c.n += keep
+	switch {
+	case keep == 0 || c.err != nil:
+	case c.to != nil:
+		_, c.err = c.to.Write(p[:keep])
+	default:
+		c.buf.Write(p[:keep])
+	}
+	return len(p), nil
+}

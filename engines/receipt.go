@@ -1,0 +1,88 @@
+package engines
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/schemas"
+)
+
+// ReadReceipt reads the receipt of a run and refuses every way in which a run
+// can have failed. Errors are those of the engine: exit 1. SPEC: docs/protocol.md 2.
+func ReadReceipt(r Result, mode protocol.Mode) (protocol.EngineOutput, error) {
+	var out protocol.EngineOutput
+	switch {
+	case r.TimedOut:
+		return out, fail("engine_timeout", "the engine ran longer than its time-out and was killed").
+			WithHint("raise the step's timeout, or make the engine faster")
+	case r.StdoutOver:
+		return out, fail("receipt_too_large", "the receipt is larger than its limit").
+			WithHint("put large results into artifacts; only the receipt belongs on stdout")
+	}
+	receipt, err := ParseReceipt(r.Receipt, mode)
+	if r.ExitCode != 0 || r.Signal != "" {
+		e := fail("engine_failed", "the engine ended with %s", ending(r))
+		if err == nil && receipt.Error != "" {
+			e.Message += ": " + printable(receipt.Error)
+		}
+		return out, e.WithHint("the engine's own log says more")
+	}
+	if err != nil {
+		return out, err
+	}
+	if receipt.Status != protocol.StatusSuccess {
+		return out, fail("engine_failed", "the engine reports failure: %s", printable(receipt.Error)).
+			WithHint("the engine's own log says more")
+	}
+	return receipt, nil
+}
+
+// ParseReceipt reads receipt bytes strictly, whoever kept them.
+func ParseReceipt(raw []byte, mode protocol.Mode) (protocol.EngineOutput, error) {
+	var out protocol.EngineOutput
+	if len(raw) == 0 {
+		return out, fail("receipt_missing", "the engine gave no receipt").
+			WithHint("write one EngineOutput to stdout or to CABINCREW_OUTPUT_FILE")
+	}
+	if err := protocol.Decode(raw, &out); err != nil {
+		return out, fail("receipt_malformed", "the receipt cannot be read: %w", err).
+			WithHint("stdout carries the receipt and nothing else; print to stderr")
+	}
+	if err := schemas.Validate("engine-output", raw); err != nil {
+		return out, fail("receipt_invalid", "the receipt does not follow the protocol: %w", err)
+	}
+	if v := out.ProtocolVersion; v != protocol.ProtocolVersion && !strings.HasPrefix(v, "1.") {
+		return out, fail("receipt_version", "the receipt has protocol version %q; this program speaks draft and 1.x", printable(v))
+	}
+	if out.Mode != mode {
+		return out, fail("receipt_mode", "the receipt is of mode %q, the engine was run in %q", out.Mode, mode)
+	}
+	return out, nil
+}
+
+func ending(r Result) string {
+	if r.Signal != "" {
+		return "signal " + r.Signal
+	}
+	meaning := map[int]string{1: " (engine failure)", 2: " (validation failure)"}[r.ExitCode]
+	return fmt.Sprintf("exit code %d%s", r.ExitCode, meaning)
+}
+
+func fail(code, format string, args ...any) *protocol.Error {
+	return protocol.Errorf(protocol.ExitFailure, code, format, args...)
+}
+
+// printable bounds and neutralises text of an engine for a message.
+func printable(s string) string {
+	const most = 500
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "�"))
+}

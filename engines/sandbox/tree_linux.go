@@ -1,0 +1,113 @@
+package sandbox
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func missing() []string {
+	return []string{"capabilities", "cgroup", "landlock", "namespaces", "no_new_privs", "rlimits", "seccomp"}
+}
+
+// prepare gives the child a process group of its own and makes the kernel kill
+// it when the thread that started it dies, so that a killed orchestrator leaves
+// no engine behind.
+func prepare(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// starter is a goroutine on a thread that never ends: the death signal is tied
+// to the thread that forked, and Go ends threads as it likes.
+var starter = sync.OnceValue(func() chan<- func() {
+	jobs := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		// Orphans of engines become our children, so that they can be reaped.
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // without it, init reaps them
+		for job := range jobs {
+			job()
+		}
+	}()
+	return jobs
+})
+
+func start(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	starter() <- func() { done <- cmd.Start() }
+	return <-done
+}
+
+func terminate(p *os.Process) error {
+	// The whole group; the leader may be gone already.
+	if err := syscall.Kill(-p.Pid, syscall.SIGTERM); err != nil {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+// reap kills what is left of the child: its group, and every process whose
+// environment carries the mark, until none is found.
+func reap(pid int, mark string) int {
+	_ = syscall.Kill(-pid, syscall.SIGKILL) // the group may be empty
+	killed := 0
+	for range 50 {
+		found := marked(mark)
+		if len(found) == 0 {
+			return killed
+		}
+		for _, p := range found {
+			if syscall.Kill(p, syscall.SIGKILL) == nil {
+				killed++
+			}
+			var status syscall.WaitStatus
+			_, _ = syscall.Wait4(p, &status, syscall.WNOHANG, nil) // only our own orphans can be reaped
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return killed
+}
+
+// marked finds living processes that were started with the mark in their environment.
+func marked(mark string) []int {
+	if mark == "" {
+		return nil
+	}
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = dir.Close() }() // nothing was written
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var found []int
+	self := os.Getpid()
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == self {
+			continue
+		}
+		env, err := os.ReadFile("/proc/" + name + "/environ")
+		if err != nil || !bytes.Contains(append([]byte{0}, env...), append([]byte{0}, mark...)) {
+			continue // a zombie's environment is empty: it is dead already
+		}
+		found = append(found, pid)
+	}
+	return found
+}
+
+func signalName(state *os.ProcessState) string {
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return unix.SignalName(ws.Signal())
+	}
+	return ""
+}
