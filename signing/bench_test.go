@@ -1,0 +1,67 @@
+package signing_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cabincrew/action/signing"
+)
+
+func BenchmarkSign(b *testing.B) {
+	for _, typ := range keyTypes {
+		b.Run(string(typ), func(b *testing.B) {
+			key, statement := newKey(b, typ, 1), approvalStatement(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := signing.Sign(b.Context(), key, statement); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	for _, typ := range keyTypes {
+		b.Run(string(typ), func(b *testing.B) {
+			key := newKey(b, typ, 1)
+			bundle, keys := signedApproval(b, key), trust(key)
+			b.ReportAllocs()
+			b.ReportMetric(float64(len(bundle)), "bundle-bytes")
+			for b.Loop() {
+				if _, _, err := signing.VerifyApproval(bundle, manifest, today, keys...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkVerifyFlightPlan reads a plan whose preimage names that many artifacts.
+func BenchmarkVerifyFlightPlan(b *testing.B) {
+	for _, artifacts := range []int{10, 1000, 10_000} {
+		b.Run(fmt.Sprint(artifacts), func(b *testing.B) {
+			list := make([]string, artifacts)
+			for i := range list {
+				list[i] = fmt.Sprintf(`{"hash":%q,"name":"artifact-%05d","role":"evidence","size":10240}`, digestA, i)
+			}
+			p := flightPlan()
+			p.Steps[0].Preimage = json.RawMessage(`{"artifacts":[` + strings.Join(list, ",") + `]}`)
+			statement, err := signing.NewFlightPlan(manifest, p)
+			if err != nil {
+				b.Fatal(err)
+			}
+			key := newKey(b, signing.ECDSAP256, 1)
+			bundle, keys := signed(b, key, statement), trust(key)
+			b.ReportMetric(float64(len(bundle)), "bundle-bytes")
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := signing.VerifyFlightPlan(bundle, manifest, today, keys...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

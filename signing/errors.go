@@ -1,0 +1,25 @@
+package signing
+
+// Error codes of this package. They are stable: docs/errors.md.
+const (
+	// CodeKeyMalformed: a key file does not hold a key of an accepted kind.
+	CodeKeyMalformed = "key_malformed"
+	// CodeKeyPassphrase: a private key's passphrase is missing, empty or wrong.
+	CodeKeyPassphrase = "key_passphrase"
+	// CodeKeyGenerate: no key could be made.
+	CodeKeyGenerate = "key_generate"
+	// CodeSignFailed: a statement could not be signed.
+	CodeSignFailed = "sign_failed"
+	// CodeBundleMalformed: a bundle is not in the one accepted form.
+	CodeBundleMalformed = "bundle_malformed"
+	// CodeSignatureInvalid: the signature is not the named key's over this statement.
+	CodeSignatureInvalid = "signature_invalid"
+	// CodeSignatureUntrusted: the bundle names a key that is not trusted.
+	CodeSignatureUntrusted = "signature_untrusted"
+	// CodeSignatureKeyWindow: the key is trusted, but not at that time.
+	CodeSignatureKeyWindow = "signature_key_window"
+	// CodeStatementMalformed: what was signed is not a statement of that kind.
+	CodeStatementMalformed = "statement_malformed"
+	// CodeStatementMismatch: the statement is genuine, but about something else.
+	CodeStatementMismatch = "statement_mismatch"
+)

@@ -1,0 +1,281 @@
+package signing
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cabincrew/action/protocol"
+)
+
+// Predicate types of the statements. A change of form is a new type.
+const (
+	ApprovalType   = "https://cabincrew.dev/approval/v1"
+	FlightPlanType = "https://cabincrew.dev/flight-plan/v1"
+	TakeOffType    = "https://cabincrew.dev/take-off/v1"
+)
+
+// PredicateVersion is the version that every predicate carries.
+const PredicateVersion = "1"
+
+// Verdicts of a take-off.
+const (
+	VerdictCompleted = "completed"
+	VerdictFailed    = "failed"
+)
+
+// ApprovalPredicate is a person's answer to one approval request.
+// SPEC: docs/protocol.md 7
+type ApprovalPredicate struct {
+	Version     string                    `json:"version"`
+	Request     protocol.ApprovalRequest  `json:"request"`
+	Response    protocol.ApprovalResponse `json:"response"`
+	FlightToken string                    `json:"flight_token"`
+	Code        string                    `json:"code,omitempty"` // the approval code, where it was asked for
+	Role        string                    `json:"role"`           // the role under which the person acts
+}
+
+// FlightPlanPredicate is what was planned and judged. Its tokens can be
+// recomputed from the preimages and these from the files of the manifest.
+type FlightPlanPredicate struct {
+	Version       string            `json:"version"`
+	WorkflowID    string            `json:"workflow_id"`
+	FlightToken   string            `json:"flight_token"`
+	Steps         []FlightPlanStep  `json:"steps"`
+	Decision      protocol.Decision `json:"decision"`
+	ApprovalNonce string            `json:"approval_nonce"` // 32 hex digits, drawn at seal
+	Derived       Derived           `json:"derived"`
+	Claimed       map[string]string `json:"claimed"` // what only the planning side says
+	AuditHead     AuditHead         `json:"audit_head"`
+	IssuedAt      string            `json:"issued_at"`
+	NotAfter      string            `json:"not_after"` // empty: no end
+	CabinCrew     string            `json:"cabincrew"` // version of the program
+}
+
+// FlightPlanStep is one step of a flight plan.
+type FlightPlanStep struct {
+	StepID    string            `json:"step_id"`
+	Token     string            `json:"token"`
+	Preimage  json.RawMessage   `json:"preimage"` // all that the token is the hash of
+	Decision  protocol.Decision `json:"decision"`
+	Isolation map[string]any    `json:"isolation"`
+	Required  []string          `json:"required_roles"`
+}
+
+// Derived is what the signing side found out itself; empty where there is none.
+type Derived struct {
+	AuthorEmail string `json:"author_email"`
+	BaseCommit  string `json:"base_commit"`
+	HeadCommit  string `json:"head_commit"`
+}
+
+// AuditHead is how far the audit log had come. Events is a decimal number as
+// text, since it has no upper bound.
+type AuditHead struct {
+	Events   string `json:"events"`
+	LastHash string `json:"last_hash"`
+}
+
+// TakeOffPredicate is how a flight ended.
+type TakeOffPredicate struct {
+	Version     string           `json:"version"`
+	WorkflowID  string           `json:"workflow_id"`
+	FlightToken string           `json:"flight_token"`
+	Verdict     string           `json:"verdict"`
+	Receipts    []TakeOffReceipt `json:"receipts"`
+	PlanBundle  string           `json:"plan_bundle"` // digest of plan.sigstore.json; empty: unsigned
+	AuditHead   AuditHead        `json:"audit_head"`
+	FinishedAt  string           `json:"finished_at"`
+	CabinCrew   string           `json:"cabincrew"`
+}
+
+// TakeOffReceipt names the receipt and log of one step's take-off by digest;
+// empty where the step did not get so far.
+type TakeOffReceipt struct {
+	StepID    string `json:"step_id"`
+	Digest    string `json:"digest"`
+	LogDigest string `json:"log_digest"`
+}
+
+// NewApproval gives the approval statement about a manifest's bytes, to be signed.
+func NewApproval(manifest []byte, p ApprovalPredicate) ([]byte, error) {
+	return newStatement(manifest, &p)
+}
+
+// NewFlightPlan gives the flight-plan statement about a manifest's bytes, to be signed.
+func NewFlightPlan(manifest []byte, p FlightPlanPredicate) ([]byte, error) {
+	return newStatement(manifest, &p)
+}
+
+// NewTakeOff gives the take-off statement about a manifest's bytes, to be signed.
+func NewTakeOff(manifest []byte, p TakeOffPredicate) ([]byte, error) {
+	return newStatement(manifest, &p)
+}
+
+func (*ApprovalPredicate) predicateType() string   { return ApprovalType }
+func (*FlightPlanPredicate) predicateType() string { return FlightPlanType }
+func (*TakeOffPredicate) predicateType() string    { return TakeOffType }
+
+func (p *ApprovalPredicate) check() error {
+	err := allOf(
+		wantVersion(p.Version),
+		wantDigest("flight_token", p.FlightToken),
+		wantDigest("request.plan_token_hash", p.Request.PlanTokenHash),
+		wantText("request.approval_id", p.Request.ApprovalID),
+		wantText("request.workflow_id", p.Request.WorkflowID),
+		wantText("response.approver", p.Response.Approver),
+		wantTime("response.timestamp", p.Response.Timestamp),
+		wantText("role", p.Role),
+	)
+	if p.Response.ApprovalID != p.Request.ApprovalID {
+		err = allOf(err, fmt.Errorf("response.approval_id is %q, but the request is %q",
+			p.Response.ApprovalID, p.Request.ApprovalID))
+	}
+	return err
+}
+
+func (p *FlightPlanPredicate) check() error {
+	err := allOf(
+		wantVersion(p.Version),
+		wantText("workflow_id", p.WorkflowID),
+		wantDigest("flight_token", p.FlightToken),
+		wantDecision("decision", p.Decision),
+		p.AuditHead.check(),
+		wantTime("issued_at", p.IssuedAt),
+		wantText("cabincrew", p.CabinCrew),
+	)
+	if !nonce.MatchString(p.ApprovalNonce) {
+		err = allOf(err, fmt.Errorf("approval_nonce %q is not 32 lower-case hex digits", p.ApprovalNonce))
+	}
+	if p.NotAfter != "" {
+		err = allOf(err, wantTime("not_after", p.NotAfter))
+	}
+	if len(p.Steps) == 0 {
+		err = allOf(err, errors.New("steps is empty"))
+	}
+	for i, s := range p.Steps {
+		at := fmt.Sprintf("steps[%d].", i)
+		err = allOf(err,
+			wantStep(at+"step_id", s.StepID),
+			wantDigest(at+"token", s.Token),
+			wantObject(at+"preimage", s.Preimage),
+			wantDecision(at+"decision", s.Decision),
+		)
+	}
+	return err
+}
+
+func (p *TakeOffPredicate) check() error {
+	err := allOf(
+		wantVersion(p.Version),
+		wantText("workflow_id", p.WorkflowID),
+		wantDigest("flight_token", p.FlightToken),
+		optionalDigest("plan_bundle", p.PlanBundle),
+		p.AuditHead.check(),
+		wantTime("finished_at", p.FinishedAt),
+		wantText("cabincrew", p.CabinCrew),
+	)
+	if p.Verdict != VerdictCompleted && p.Verdict != VerdictFailed {
+		err = allOf(err, fmt.Errorf("verdict %q is neither %s nor %s", p.Verdict, VerdictCompleted, VerdictFailed))
+	}
+	for i, r := range p.Receipts {
+		at := fmt.Sprintf("receipts[%d].", i)
+		err = allOf(err,
+			wantStep(at+"step_id", r.StepID),
+			optionalDigest(at+"digest", r.Digest),
+			optionalDigest(at+"log_digest", r.LogDigest),
+		)
+	}
+	return err
+}
+
+func (h AuditHead) check() error {
+	n, err := strconv.ParseUint(h.Events, 10, 64)
+	if err != nil || strconv.FormatUint(n, 10) != h.Events {
+		return fmt.Errorf("audit_head.events %q is not a decimal number", h.Events)
+	}
+	if n == 0 && h.LastHash == "" {
+		return nil
+	}
+	return wantDigest("audit_head.last_hash", h.LastHash)
+}
+
+// allOf gives one error that says all that is wrong, on one line; nil if nothing is.
+func allOf(errs ...error) error {
+	var texts []string
+	for _, err := range errs {
+		if err != nil {
+			texts = append(texts, err.Error())
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(texts, "; "))
+}
+
+var nonce = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+func wantVersion(v string) error {
+	if v != PredicateVersion {
+		return fmt.Errorf("version is %q, this program reads %q", v, PredicateVersion)
+	}
+	return nil
+}
+
+func wantText(name, v string) error {
+	if v == "" {
+		return fmt.Errorf("%s is empty", name)
+	}
+	return nil
+}
+
+func wantDigest(name, v string) error {
+	if _, err := protocol.ParseDigest(v); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func optionalDigest(name, v string) error {
+	if v == "" {
+		return nil
+	}
+	return wantDigest(name, v)
+}
+
+func wantTime(name, v string) error {
+	if _, err := time.Parse(time.RFC3339, v); err != nil {
+		return fmt.Errorf("%s %q is not a time in RFC 3339 form", name, v)
+	}
+	return nil
+}
+
+func wantDecision(name string, v protocol.Decision) error {
+	if !v.Valid() {
+		return fmt.Errorf("%s %q is not a decision", name, v)
+	}
+	return nil
+}
+
+func wantStep(name, v string) error {
+	if !protocol.ValidStepID(v) {
+		return fmt.Errorf("%s %q is not a step id", name, v)
+	}
+	return nil
+}
+
+func wantObject(name string, v json.RawMessage) error {
+	tree, err := protocol.DecodeAny(v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if _, ok := tree.(map[string]any); !ok {
+		return fmt.Errorf("%s is not an object", name)
+	}
+	return nil
+}
