@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Builtin is what the configuration needs to know of a built-in engine.
+type Builtin struct {
+	Idempotent bool // whether taking off twice does no more than once
+}
+
+// Builtins are the built-in engines by name.
+type Builtins map[string]Builtin
+
+// Resolve checks the names of built-in engines and fills in the settings that
+// default to what the engine declares. Call it before Resolved.
+func (c *Config) Resolve(known Builtins) error {
+	names := make([]string, 0, len(known))
+	for n := range known {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	r := &reader{name: c.Name}
+	for i := range c.Steps {
+		s := &c.Steps[i]
+		if s.Engine.Use == "" {
+			continue
+		}
+		b, ok := known[s.Engine.Use]
+		if !ok {
+			_, hint := oneOf(names...)(s.Engine.Use)
+			r.add(i, 0, protocol.Errorf(protocol.ExitUsage, "config_engine", "there is no built-in engine %q", s.Engine.Use).
+				At(s.engineAt).WithHint("%s", hint))
+			continue
+		}
+		if !s.idempotentSet {
+			s.Idempotent = b.Idempotent
+		}
+	}
+	return r.err()
+}
+
+// Resolved gives a step's resolved configuration, whose canonical form is the
+// content of config_digest: every key present, defaults filled in, environment
+// and secrets by name, lengths of time as the file writes them. SPEC: docs/protocol.md 3
+func (c *Config) Resolved(s *Step) map[string]any {
+	engine := map[string]any{"run": texts(s.Engine.Run)}
+	if s.Engine.Use != "" {
+		engine = map[string]any{"use": s.Engine.Use, "with": s.Engine.With}
+	}
+	env := make(map[string]any, len(s.Env))
+	for name, v := range s.Env {
+		env[name] = v.Text()
+	}
+	secrets := make(map[string]any, len(s.Secrets))
+	for name, v := range s.Secrets {
+		secrets[name] = map[string]any{"from": v.Source(), "plan": v.Plan}
+	}
+	return map[string]any{
+		"id":         s.ID,
+		"needs":      texts(s.Needs),
+		"engine":     engine,
+		"config":     s.Config,
+		"inputs":     texts(s.Inputs),
+		"env":        env,
+		"secrets":    secrets,
+		"timeout":    s.Timeout.Text,
+		"target":     s.Target,
+		"idempotent": s.Idempotent,
+		"isolation":  s.Isolation,
+		"limits": map[string]any{
+			"receipt": s.Limits.Receipt, "log": s.Limits.Log,
+			"artifacts": s.Limits.Artifacts, "artifact_bytes": s.Limits.ArtifactBytes,
+		},
+		"hosts": texts(s.Hosts),
+		"model": s.Model,
+	}
+}
+
+// Governance gives the whole resolved configuration without the steps: `config`
+// in the content of governance_hash. keyDigest gives the digest of the bytes of
+// an approver's key file (see KeyDigests). SPEC: docs/protocol.md 3
+func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[string]any, error) {
+	approvers := make([]any, 0, len(c.Approvals.Approvers))
+	holder := map[string]string{}
+	for _, a := range c.Approvals.Approvers {
+		digest, err := keyDigest(a.Key)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver_key", "the key of %q cannot be read: %w", a.Name, err).
+				At(a.Where).WithHint("put the public key at %s (cabincrew keys generate writes one)", a.Key)
+		}
+		if other, twice := holder[digest]; twice {
+			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver", "%q and %q have the same key", other, a.Name).
+				At(a.Where).WithHint("each approver needs a key of their own")
+		}
+		holder[digest] = a.Name
+		approvers = append(approvers, map[string]any{
+			"name": a.Name, "email": a.Email, "roles": texts(a.Roles), "key": digest, "bot": a.Bot,
+			"not_before": instant(a.NotBefore), "not_after": instant(a.NotAfter),
+		})
+	}
+	return map[string]any{
+		"version":  int64(Version),
+		"workflow": c.Workflow,
+		"policies": map[string]any{
+			"aggregation": string(c.Policies.Aggregation), "bundled": texts(c.Policies.Bundled), "rego": texts(c.Policies.Rego),
+			"custom_rule": c.Policies.CustomRule, "allow_without_policies": c.Policies.AllowWithoutPolicies,
+		},
+		"approvals": map[string]any{
+			"expire": c.Approvals.Expire.Text, "default_role": c.Approvals.DefaultRole,
+			"self_approval": c.Approvals.SelfApproval, "binding": c.Approvals.Binding, "approvers": approvers,
+		},
+		"signing":   map[string]any{"key": c.Signing.Key, "keyless": c.Signing.Keyless},
+		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
+	}, nil
+}
+
+// KeyDigests gives a keyDigest for Governance that reads below a directory (that
+// of the configuration) and never outside of it.
+func KeyDigests(dir string) func(path string) (string, error) {
+	return func(path string) (string, error) {
+		data, err := ReadKey(dir, path)
+		if err != nil {
+			return "", err
+		}
+		return protocol.Digest(data), nil
+	}
+}
+
+// ReadKey reads an approver's public key file below the configuration's directory.
+func ReadKey(dir, path string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }() // only read from
+	st, err := root.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read from
+	return readAll(f, limits.ConfigKeyFile)
+}
+
+// texts gives a list for the canonical form, never null.
+func texts(list []string) []any {
+	out := make([]any, 0, len(list))
+	for _, s := range list {
+		out = append(out, s)
+	}
+	return out
+}
+
+// instant gives a time for the canonical form, empty if there is none.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
