@@ -1,0 +1,51 @@
+package limits
+
+import "time"
+
+// Bounds on policies: on what is read to build them, on what one evaluation may
+// take, and on what it may answer. Going over any of them denies.
+const (
+	// PolicyFile is the size in bytes of one policy or data file.
+	PolicyFile = 1 << 20
+	// PolicyFiles is the number of policy and data files of one set.
+	PolicyFiles = 2000
+	// PolicySet is the size in bytes of all files of one set together.
+	PolicySet = 16 << 20
+	// PolicyEntries is the number of directory entries looked at in one set,
+	// so that a set that names a huge tree by mistake is told soon.
+	PolicyEntries = 100_000
+	// PolicyDepth is how deep the directories of a set may be nested.
+	PolicyDepth = 32
+
+	// PolicyInput is the size in bytes of one input document as JSON.
+	PolicyInput = 64 << 20
+	// PolicyBody is the size in bytes up to which an artifact's body is inline in
+	// the input document; a larger one is there as digest and size only.
+	PolicyBody = 256 << 10
+	// PolicyPatchLines is the number of added (and of deleted) lines of one file
+	// that are in the input document; the rest is counted but not shown.
+	PolicyPatchLines = 20_000
+	// PolicyPatchText is the size in bytes of all lines of one patch in the input
+	// document.
+	PolicyPatchText = 16 << 20
+
+	// PolicyTime is how long one policy (one package) may take.
+	PolicyTime = 10 * time.Second
+	// PolicyGrace is how long a policy that was told to stop may take to do so
+	// before it is left behind.
+	PolicyGrace = time.Second
+	// PolicyMemory is by how many bytes the heap of the process may grow while
+	// one policy is evaluated.
+	PolicyMemory = 1 << 30
+	// PolicyMemoryTick is how often the heap is looked at.
+	PolicyMemoryTick = 10 * time.Millisecond
+
+	// PolicyFindings is the number of findings that one rule may give.
+	PolicyFindings = 1000
+	// PolicyText is the size in bytes of one reason or one text of a finding;
+	// the rest is cut off.
+	PolicyText = 4096
+	// PolicyAnswer is the size in bytes of a decision document, and of all texts
+	// of one rule's findings together.
+	PolicyAnswer = 1 << 20
+)

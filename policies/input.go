@@ -1,0 +1,155 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Input is the document that every judge reads; docs/policy-input.md describes
+// it for authors of policies. All lists are present even if empty.
+// SPEC: docs/protocol.md 6.
+type Input struct {
+	Artifacts []Artifact             `json:"artifacts"`
+	Receipt   *protocol.EngineOutput `json:"receipt,omitempty"`
+	PlanToken *protocol.PlanToken    `json:"plan_token,omitempty"`
+	// Context is the token's context.
+	Context map[string]string `json:"context"`
+	// Config is the step's resolved configuration; secrets are there by name only.
+	Config    map[string]any `json:"config"`
+	Mode      protocol.Mode  `json:"mode"`
+	Isolation Isolation      `json:"isolation"`
+	// Opaque says that what the evidence says of the state is the engine's claim only.
+	Opaque bool `json:"opaque"`
+	// Workspace is what is known of the workspace as a whole, if anything.
+	Workspace *Workspace `json:"workspace,omitempty"`
+	// Governance is what the policies and the configuration in force are made of.
+	Governance Governance `json:"governance"`
+}
+
+// Isolation says what held the engine while it planned.
+type Isolation struct {
+	Tier    string   `json:"tier"`
+	Missing []string `json:"missing"`
+}
+
+// Workspace describes the workspace that the step saw.
+type Workspace struct {
+	// Files is how many files the step's inputs select.
+	Files int64 `json:"files"`
+}
+
+// Governance names the files that decide over flights.
+type Governance struct {
+	// Paths are relative to the workspace, with slashes: the configuration file,
+	// policy directories (ending in "/"), models, approvers' keys.
+	Paths []string `json:"paths"`
+}
+
+// Artifact is one artifact that is judged. Log artifacts are not judged.
+type Artifact struct {
+	Name         string         `json:"name"`
+	Role         string         `json:"role"`
+	ArtifactType string         `json:"artifact_type"`
+	Action       string         `json:"action"`
+	Target       string         `json:"target"`
+	Mime         string         `json:"mime"`
+	Metadata     map[string]any `json:"metadata"`
+	// Body is the body as JSON (where the MIME type is JSON) or as text, if it
+	// is at most limits.PolicyBody bytes and UTF-8; else Digest is set.
+	Body   any    `json:"body,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Hash   string `json:"hash"`
+	Size   int64  `json:"size"`
+	// Patch is the parsed view of an artifact of type "patch".
+	Patch *Patch `json:"patch,omitempty"`
+}
+
+// Patch is the parsed view of a patch.
+type Patch struct {
+	Files []PatchFile `json:"files"`
+}
+
+// PatchFile is one changed file of a patch. Paths are relative to the workspace,
+// with slashes, exactly as the patch names them.
+type PatchFile struct {
+	Op string `json:"op"` // add, delete, modify or rename (a rename may also modify)
+	// Path is the file's path after the change; of a deleted file, before it.
+	Path    string `json:"path"`
+	OldPath string `json:"old_path"` // empty for an added file
+	OldMode string `json:"old_mode"` // 100644, 100755, 120000 (a symbolic link) or empty
+	NewMode string `json:"new_mode"`
+	Binary  bool   `json:"binary"`
+	Added   int64  `json:"added"` // lines
+	Deleted int64  `json:"deleted"`
+	// AddedLines and DeletedLines are the lines without their ends; of a symbolic
+	// link the one line is where it points.
+	AddedLines   []string `json:"added_lines"`
+	DeletedLines []string `json:"deleted_lines"`
+	// Truncated says that lines are missing from the two lists.
+	Truncated bool `json:"truncated"`
+	// ExecutableChanged says that the file is executable after the change and
+	// that its content or mode is another.
+	ExecutableChanged bool `json:"executable_changed"`
+}
+
+// Document gives the input as a plain JSON document (map[string]any, []any,
+// string, Number, bool, nil) with every number exact.
+func (in Input) Document() (any, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(in.filled()); err != nil {
+		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be written: %w", err)
+	}
+	if b.Len() > limits.PolicyInput {
+		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input",
+			"the policy input has %d bytes, more than %d", b.Len(), limits.PolicyInput).
+			WithHint("split the step, or let its engine make fewer and smaller artifacts")
+	}
+	doc, err := protocol.DecodeAny(b.Bytes())
+	if err != nil {
+		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be judged: %w", err).
+			WithHint("the artifacts' metadata and bodies must be nested less deep")
+	}
+	return doc, nil
+}
+
+// filled gives the input with empty lists and objects instead of null, so that
+// a rule that counts or iterates never meets an undefined value.
+func (in Input) filled() Input {
+	in.Artifacts = append([]Artifact{}, in.Artifacts...)
+	for i := range in.Artifacts {
+		a := &in.Artifacts[i]
+		if a.Metadata == nil {
+			a.Metadata = map[string]any{}
+		}
+		if a.Patch == nil {
+			continue
+		}
+		files := append([]PatchFile{}, a.Patch.Files...)
+		for j := range files {
+			files[j].AddedLines = list(files[j].AddedLines)
+			files[j].DeletedLines = list(files[j].DeletedLines)
+		}
+		a.Patch = &Patch{Files: files}
+	}
+	if in.Context == nil {
+		in.Context = map[string]string{}
+	}
+	if in.Config == nil {
+		in.Config = map[string]any{}
+	}
+	in.Isolation.Missing = list(in.Isolation.Missing)
+	in.Governance.Paths = list(in.Governance.Paths)
+	return in
+}
+
+func list(l []string) []string {
+	if l == nil {
+		return []string{}
+	}
+	return l
+}

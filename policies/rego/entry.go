@@ -1,0 +1,180 @@
+package rego
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/cabincrew/action/protocol"
+)
+
+// entry is one package that judges, with the rules that it answers by.
+type entry struct {
+	path  ast.Ref // data.cabincrew.baseline
+	name  string  // cabincrew.baseline
+	rules []answer
+}
+
+// answer is one rule that answers.
+type answer struct {
+	name     string            // deny_root
+	decision protocol.Decision // what a member of the set means; empty for "decision"
+	at       string            // file:line of its first definition
+}
+
+// answers are the names of rules that are answers, in the order of findings.
+var answers = []struct {
+	name     string
+	decision protocol.Decision
+}{
+	{"decision", ""},
+	{"deny", protocol.Deny},
+	{"violation", protocol.Deny},
+	{"require_approval", protocol.RequireApproval},
+	{"warn", protocol.Warn},
+}
+
+// answerOf says whether a rule of this name answers, and what. A name may go on
+// after an underscore, as in "deny_root", if the rule is a set: a complete rule
+// such as "deny_list := [...]" is somebody's helper.
+func answerOf(name string, r *ast.Rule) (rank int, d protocol.Decision, ok bool) {
+	for i, a := range answers {
+		if name == a.name {
+			return i, a.decision, true
+		}
+		if i > 0 && strings.HasPrefix(name, a.name+"_") && (r.Head.RuleKind() == ast.MultiValue || !r.Head.Ref().IsGround()) {
+			return i, a.decision, true
+		}
+	}
+	return 0, "", false
+}
+
+// entries finds the packages that judge. SPEC: docs/protocol.md 6.
+func entries(modules []module, custom ast.Ref) ([]entry, error) {
+	byPath := map[string]*entry{}
+	judges := map[string]bool{}
+	rego := map[string]string{}
+	for _, m := range modules {
+		if _, ok := rego[m.set]; !ok {
+			rego[m.set] = m.file
+		}
+		for _, r := range m.ast.Rules {
+			if hidden(m.ast.Package.Path, r) {
+				return nil, policyError(at(r.Location), "the rule answers at a place that depends on the input, where nobody looks").
+					WithHint("write the package out: package cabincrew.<name>")
+			}
+			path, name, ok := promised(m.ast.Package.Path, r)
+			if !ok || r.Ref().GroundPrefix().Equal(custom) {
+				continue
+			}
+			rank, d, ok := answerOf(name, r)
+			if !ok {
+				continue
+			}
+			if len(r.Head.Args) > 0 {
+				return nil, policyError(at(r.Location), "%s is a function and can never answer", name).
+					WithHint("write a set: %s contains msg if { ... }", name)
+			}
+			judges[m.set] = true
+			e := byPath[path.String()]
+			if e == nil {
+				e = &entry{path: path, name: packageName(path)}
+				byPath[path.String()] = e
+			}
+			e.add(answer{name: name, decision: d, at: at(r.Location)}, rank)
+		}
+	}
+	for _, set := range slices.Sorted(maps.Keys(rego)) {
+		if !judges[set] && !(custom != nil && declares(modules, set, custom)) {
+			return nil, policyError(rego[set], "the policy set %s judges nothing", set).
+				WithHint("a policy needs decision, deny, violation, require_approval or warn in a package cabincrew.* or in package main")
+		}
+	}
+	out := make([]entry, 0, len(byPath))
+	for _, key := range slices.Sorted(maps.Keys(byPath)) {
+		out = append(out, *byPath[key])
+	}
+	return out, nil
+}
+
+func (e *entry) add(a answer, rank int) {
+	for _, have := range e.rules {
+		if have.name == a.name {
+			return // its place is that of the first definition
+		}
+	}
+	e.rules = append(e.rules, a)
+	slices.SortFunc(e.rules, func(x, y answer) int {
+		return cmp.Or(cmp.Compare(rankOf(x), rankOf(y)), cmp.Compare(x.name, y.name))
+	})
+}
+
+func rankOf(a answer) int {
+	for i, known := range answers {
+		if a.name == known.name || strings.HasPrefix(a.name, known.name+"_") {
+			return i
+		}
+	}
+	return len(answers)
+}
+
+// promised gives package and name of a rule that lies where answers are looked
+// for: in package cabincrew or below it (also where a rule "x.deny" of package
+// cabincrew lies in cabincrew.x), or in package main itself.
+func promised(pkg ast.Ref, r *ast.Rule) (ast.Ref, string, bool) {
+	if len(pkg) < 2 {
+		return nil, "", false
+	}
+	root, _ := pkg[1].Value.(ast.String)
+	full := r.Ref().GroundPrefix()
+	if len(full) <= len(pkg) {
+		return nil, "", false
+	}
+	switch root {
+	case "main":
+		name, ok := full[len(pkg)].Value.(ast.String)
+		return pkg, string(name), ok && len(pkg) == 2
+	case "cabincrew":
+		for i := len(pkg); i < len(full); i++ {
+			name, ok := full[i].Value.(ast.String)
+			if !ok {
+				return nil, "", false
+			}
+			if _, _, is := answerOf(string(name), r); is {
+				return full[:i], string(name), true
+			}
+		}
+	}
+	return nil, "", false
+}
+
+// hidden says whether a rule below cabincrew has an answer's name after a
+// variable, as in "teams[t].deny": no fixed place to look for it.
+func hidden(pkg ast.Ref, r *ast.Rule) bool {
+	if len(pkg) < 2 || !pkg[1].Equal(ast.StringTerm("cabincrew")) {
+		return false
+	}
+	full := r.Ref()
+	for _, t := range full[len(full.GroundPrefix()):] {
+		if s, ok := t.Value.(ast.String); ok {
+			if _, _, is := answerOf(string(s), r); is {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func declares(modules []module, set string, ref ast.Ref) bool {
+	for _, m := range modules {
+		for _, r := range m.ast.Rules {
+			if m.set == set && r.Ref().GroundPrefix().Equal(ref) {
+				return true
+			}
+		}
+	}
+	return false
+}

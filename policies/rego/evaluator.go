@@ -1,0 +1,220 @@
+package rego
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Options tunes an Evaluator. The zero value is what a flight uses.
+type Options struct {
+	// Time is how long one policy may take; zero means limits.PolicyTime.
+	Time time.Duration
+	// Memory is by how many bytes the heap may grow during one policy; zero
+	// means limits.PolicyMemory.
+	Memory uint64
+	// Role approves where a policy names none; empty means policies.DefaultRole.
+	Role string
+	// Data replaces values of the sets' data files; a value that no file has is refused.
+	Data map[string]any
+	// AggregationRule is the rule that Custom evaluates, such as
+	// "data.cabincrew.aggregate.decision"; empty if the aggregation is another.
+	AggregationRule string
+}
+
+// Evaluator judges with compiled policies. It implements policies.Evaluator.
+type Evaluator struct {
+	options  Options
+	policies []prepared
+	canary   prepared
+	custom   *prepared
+}
+
+var _ policies.Evaluator = (*Evaluator)(nil)
+
+// prepared is one policy with the query that gives all its answers at once.
+type prepared struct {
+	entry
+	query rego.PreparedEvalQuery
+}
+
+// New compiles policy sets. What does not compile, or what two sets would do to
+// each other, is an error with code policy_error, exit 3 and file:line.
+func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error) {
+	if o.Time <= 0 {
+		o.Time = limits.PolicyTime
+	}
+	if o.Memory == 0 {
+		o.Memory = limits.PolicyMemory
+	}
+	if o.Role == "" {
+		o.Role = policies.DefaultRole
+	}
+	p, err := compile(sets, o, false)
+	if err != nil {
+		return nil, err
+	}
+	e := &Evaluator{options: o}
+	for _, en := range p.entries {
+		q, err := p.prepare(ctx, en)
+		if err != nil {
+			return nil, err
+		}
+		e.policies = append(e.policies, q)
+	}
+	if p.custom != nil {
+		q, err := p.prepare(ctx, *p.custom)
+		if err != nil {
+			return nil, err
+		}
+		e.custom = &q
+	}
+	if e.canary, err = p.prepare(ctx, canaryEntry()); err != nil {
+		return nil, err
+	}
+	return e, e.checkCanary(ctx)
+}
+
+// program is what compiling gives.
+type program struct {
+	compiler *ast.Compiler
+	store    storage.Store
+	modules  map[string]*ast.Module
+	entries  []entry
+	custom   *entry
+}
+
+// compile reads and compiles all sets beside the canary. Tests are compiled too
+// if asked for; then the compiler is left to the test runner.
+func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
+	caps := capabilities()
+	modules, err := parse(sets, caps, tests)
+	if err != nil {
+		return nil, err
+	}
+	owned, err := own(modules)
+	if err != nil {
+		return nil, err
+	}
+	values, err := data(sets, owned)
+	if err != nil {
+		return nil, err
+	}
+	if err := values.override(o.Data); err != nil {
+		return nil, err
+	}
+	p := &program{modules: map[string]*ast.Module{}}
+	var customRef ast.Ref
+	if o.AggregationRule != "" {
+		if p.custom, customRef, err = customEntry(modules, o.AggregationRule); err != nil {
+			return nil, err
+		}
+	}
+	if p.entries, err = entries(modules, customRef); err != nil {
+		return nil, err
+	}
+	for _, m := range modules {
+		p.modules[m.file] = m.ast
+	}
+	if p.modules[canaryFile], err = canaryModule(caps); err != nil {
+		return nil, err
+	}
+	// Values are shared by all evaluations and never written.
+	p.store = inmem.NewFromObjectWithOpts(values.root, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	p.compiler = ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).
+		WithDefaultRegoVersion(ast.RegoV1)
+	if tests {
+		return p, nil
+	}
+	if p.compiler.Compile(p.modules); p.compiler.Failed() {
+		return nil, astError("policies", p.compiler.Errors)
+	}
+	return p, nil
+}
+
+// prepare makes one query of all rules of a policy. Each rule is wrapped in a
+// comprehension, so that an undefined one is an empty list and not the end of
+// the query, and helpers that rules share are evaluated once.
+func (p *program) prepare(ctx context.Context, e entry) (prepared, error) {
+	var parts []string
+	for _, r := range e.rules {
+		parts = append(parts, fmt.Sprintf("[x | x = %s]", append(e.path.Copy(), ast.StringTerm(r.name))))
+	}
+	q, err := rego.New(
+		rego.Query("result = ["+strings.Join(parts, ", ")+"]"),
+		rego.Compiler(p.compiler),
+		rego.Store(p.store),
+		// A built-in function that fails must not look like a rule that found nothing.
+		rego.StrictBuiltinErrors(true),
+		// The answer stays what OPA has: no number is converted, nothing is copied.
+		rego.GenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) { return t, nil }),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return prepared{}, astError(e.name, err)
+	}
+	return prepared{entry: e, query: q}, nil
+}
+
+// Evaluate judges one input. An error is a canary that did not deny, an input
+// that cannot be written, or the end of ctx.
+func (e *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedAt string) (policies.Result, error) {
+	doc, err := in.Document()
+	if err != nil {
+		return policies.Result{}, err
+	}
+	return e.EvaluateDocument(ctx, doc, evaluatedAt)
+}
+
+// EvaluateDocument is Evaluate for an input document as protocol.DecodeAny gives it.
+func (e *Evaluator) EvaluateDocument(ctx context.Context, doc any, evaluatedAt string) (policies.Result, error) {
+	if err := e.checkCanary(ctx); err != nil {
+		return policies.Result{}, err
+	}
+	input, err := ast.InterfaceToValue(doc)
+	if err != nil {
+		return policies.Result{}, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be judged: %w", err)
+	}
+	var out policies.Result
+	for _, p := range e.policies {
+		found, err := e.judge(ctx, p, input)
+		if err != nil {
+			return policies.Result{}, err
+		}
+		for i := range found {
+			found[i].EvaluatedAt = evaluatedAt
+		}
+		out.Findings = append(out.Findings, found...)
+	}
+	return out, nil
+}
+
+// judge evaluates one policy. Whatever goes wrong with the policy is a finding;
+// an error is the end of ctx only.
+func (e *Evaluator) judge(ctx context.Context, p prepared, input ast.Value) ([]policies.Finding, error) {
+	j := judgement{entry: p.entry, role: e.options.Role}
+	lists, err := e.run(ctx, p, input)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		j.unjudged(p.name, whereOf(err, p.rules[0].at), reasonOf(err, e.options))
+		return j.findings, nil
+	}
+	for i, r := range p.rules {
+		j.rule(r, lists.Elem(i))
+	}
+	if len(j.findings) == 0 {
+		j.add(protocol.Allow, p.name, p.rules[0].at, fields{msg: "evaluated; nothing found"})
+	}
+	return j.findings, nil
+}
