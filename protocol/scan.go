@@ -3,7 +3,6 @@ package protocol
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	bits64 "math/bits"
@@ -71,7 +70,7 @@ func AppendWithout(dst, doc []byte, cut ...Member) []byte {
 	return append(dst, doc[from:]...)
 }
 
-// Unquote gives the text of a scanned JSON string, quotes included.
+// Unquote gives the text of a JSON string that a scan accepted, quotes included.
 func Unquote(value []byte) (string, error) {
 	if len(value) < 2 || value[0] != '"' {
 		return "", fmt.Errorf("%.20q is not a JSON string", value)
@@ -79,9 +78,7 @@ func Unquote(value []byte) (string, error) {
 	if bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : len(value)-1]), nil
 	}
-	var s string
-	err := json.Unmarshal(value, &s)
-	return s, err
+	return unescape(value[1 : len(value)-1]), nil
 }
 
 // errShort is the scanner's word for "good so far, but the bytes ended".
@@ -461,14 +458,14 @@ func plain(s []byte) bool {
 func unescape(s []byte) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' {
+		if s[i] != '\\' || i+1 == len(s) {
 			b = append(b, s[i])
 			continue
 		}
 		i++
 		if j := bytes.IndexByte([]byte("btnfr"), s[i]); j >= 0 {
 			b = append(b, "\b\t\n\f\r"[j])
-		} else if s[i] == 'u' {
+		} else if s[i] == 'u' && i+4 < len(s) {
 			r := rune(s[i+3]-'0')<<4 | rune(bytes.IndexByte([]byte("0123456789abcdef"), s[i+4]))
 			b = utf8.AppendRune(b, r)
 			i += 4

@@ -28,9 +28,6 @@ const (
 	// Flights is the largest number of flights that one state directory lists.
 	Flights = 100_000
 
-	// FlightFiles is the largest number of files and directories in one flight.
-	FlightFiles = 1_000_000
-
 	// FlightDepth is how deep directories of a flight may be nested.
 	FlightDepth = 32
 
