@@ -1,0 +1,146 @@
+package test
+
+// module is the path of this module.
+const module = "github.com/cabincrew/action"
+
+// room is one line of the table of rooms in docs/architecture.md.
+type room struct {
+	layer int
+	// never names packages that non-test code must not import, although their
+	// layer would allow it: in-house ones (with all below them) neither directly
+	// nor through others, other ones not in own code.
+	never []string
+}
+
+// rooms is the whole house. A package that is not here may not exist; a change
+// of the house is a change of this table, in the same commit.
+func rooms() map[string]room {
+	return map[string]room{
+		"protocol":           {0, []string{"os", "net", "net/http", "os/exec"}},
+		"schemas":            {0, nil},
+		"engines/sandbox":    {0, nil},
+		"internal/redact":    {0, nil},
+		"internal/limits":    {0, nil},
+		"internal/telemetry": {0, nil},
+
+		"protocol/plantoken":  {1, []string{"os", "net", "net/http", "os/exec", "io/fs", "path/filepath"}},
+		"audit":               {1, []string{"storage", "orchestrator"}},
+		"signing":             {1, []string{"ci"}},
+		"policies":            {1, []string{"github.com/open-policy-agent/opa", "github.com/yalue/onnxruntime_go"}},
+		"engines":             {1, engineNever()},
+		"engines/process":     {1, engineNever()},
+		"engines/wasm":        {1, engineNever()},
+		"engines/oci":         {1, engineNever()},
+		"storage/file":        {1, []string{"orchestrator"}},
+		"storage/sql":         {1, []string{"orchestrator"}},
+		"storage/bundle":      {1, []string{"orchestrator"}},
+		"storage/storagetest": {1, []string{"orchestrator"}},
+		"internal/config":     {1, []string{"flag", "github.com/spf13/pflag", "ci"}},
+		"internal/workspace":  {1, []string{"os/exec", "net/http"}},
+		"internal/patch":      {1, []string{"os/exec", "net/http"}},
+		"ci":                  {1, []string{"orchestrator"}},
+
+		"engines/command":  {2, engineNever()},
+		"policies/rego":    {2, []string{"net/http"}},
+		"policies/onnx":    {2, []string{"net/http"}},
+		"policies/secrets": {2, []string{"net/http"}},
+		"ci/github":        {2, []string{"orchestrator", "gateways"}},
+		"ci/gitlab":        {2, []string{"orchestrator", "gateways"}},
+		"ci/gitea":         {2, []string{"orchestrator", "gateways"}},
+		"ci/plain":         {2, []string{"orchestrator", "gateways"}},
+		"orchestrator":     {2, []string{"ci", "gateways", "storage", "signing", "os/exec", "net/http"}},
+		"gateways":         {2, []string{"orchestrator", "ci"}},
+
+		"gateways/mcp": {3, []string{"orchestrator"}},
+		"gateways/llm": {3, []string{"orchestrator"}},
+		"server":       {3, []string{"gateways", "ci/github", "ci/gitlab", "ci/gitea", "ci/plain"}},
+
+		"internal/cli":  {4, nil},
+		"cmd/cabincrew": {5, []string{"github.com/spf13/cobra"}},
+	}
+}
+
+func engineNever() []string { return []string{"policies", "signing", "audit", "orchestrator"} }
+
+// outsideRooms are directories whose packages are no rooms: nothing imports them.
+func outsideRooms() []string {
+	return []string{"test", "examples", "internal/deps"} // internal/deps holds requirements until their users exist
+}
+
+// owners names, for a third-party module or package, the only rooms whose
+// non-test code may import it. None means: tests only.
+func owners() map[string][]string {
+	return map[string][]string{
+		"github.com/open-policy-agent/opa":           {"policies/rego"},
+		"github.com/yalue/onnxruntime_go":            {"policies/onnx"},
+		"github.com/zricethezav/gitleaks":            {"policies/secrets"},
+		"github.com/sigstore":                        {"signing"},
+		"github.com/secure-systems-lab":              {"signing"},
+		"github.com/in-toto":                         {"signing"},
+		"go.yaml.in/yaml":                            {"internal/config"},
+		"gopkg.in/yaml.v3":                           {},
+		"sigs.k8s.io/yaml":                           {},
+		"github.com/santhosh-tekuri/jsonschema":      {"schemas"},
+		"github.com/spf13":                           {"internal/cli"},
+		"github.com/bluekeyes/go-gitdiff":            {"internal/patch"},
+		"github.com/aymanbagabas/go-udiff":           {"internal/patch"},
+		"github.com/go-git":                          {"internal/workspace"},
+		"go.opentelemetry.io":                        {"internal/telemetry"},
+		"github.com/prometheus":                      {"internal/telemetry"},
+		"github.com/google/go-github":                {"ci/github"},
+		"github.com/sethvargo/go-githubactions":      {"ci/github"},
+		"gitlab.com/gitlab-org/api/client-go":        {"ci/gitlab"},
+		"code.gitea.io/sdk":                          {"ci/gitea"},
+		"github.com/tetratelabs/wazero":              {"engines/wasm"},
+		"github.com/google/go-containerregistry":     {"engines/oci", "storage/bundle"},
+		"github.com/modelcontextprotocol/go-sdk":     {"gateways/mcp"},
+		"github.com/jackc/pgx":                       {"storage/sql"},
+		"modernc.org/sqlite":                         {"storage/sql"},
+		"github.com/landlock-lsm/go-landlock":        {"engines/sandbox"},
+		"github.com/google/go-cmp":                   {},
+		"github.com/rogpeppe/go-internal/testscript": {},
+		"go.uber.org/goleak":                         {},
+		"pgregory.net/rapid":                         {},
+		"github.com/spf13/viper":                     {},
+	}
+}
+
+// budgets lists all third-party modules that a core package may reach, also
+// through others. A new one is a decision: see docs/decisions.
+func budgets() map[string][]string {
+	const (
+		sys        = "golang.org/x/sys"
+		text       = "golang.org/x/text"
+		jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
+		yaml       = "go.yaml.in/yaml/v3"
+		doublestar = "github.com/bmatcuk/doublestar/v4"
+		gogit      = "github.com/go-git/go-git/v5"
+		gcfg       = "github.com/go-git/gcfg" // how go-git reads .git/config
+		warnings   = "gopkg.in/warnings.v0"   // of gcfg
+		udiff      = "github.com/aymanbagabas/go-udiff"
+		gitdiff    = "github.com/bluekeyes/go-gitdiff"
+	)
+	return map[string][]string{
+		"protocol":           {},
+		"protocol/plantoken": {},
+		"internal/limits":    {},
+		"internal/redact":    {},
+		"policies":           {},
+		"audit":              {},
+		"schemas":            {jsonschema, text},
+		"engines/sandbox":    {sys},
+		"engines":            {sys, jsonschema, text},
+		"engines/process":    {sys, jsonschema, text},
+		"storage/file":       {sys},
+		"internal/config":    {yaml, doublestar},
+		"internal/workspace": {sys, doublestar, gogit, gcfg, warnings},
+		"internal/patch":     {sys, udiff, gitdiff},
+		"orchestrator":       {sys, jsonschema, text, yaml, doublestar, gogit, gcfg, warnings, udiff, gitdiff},
+	}
+}
+
+// longestChain is how many packages of this module may import each other in a row.
+const longestChain = 7
+
+// longestMain is how many lines cmd/cabincrew may have.
+const longestMain = 20
