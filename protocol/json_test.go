@@ -83,6 +83,7 @@ func TestDecodeAnyRefuses(t *testing.T) {
 		"open escaped string":     {`"a\nbc`, "$", "ends inside"},
 		"newline in a string":     {"\"a\nb\"", "$", "control character"},
 		"NUL after an escape":     {"\"\\n\x00\"", "$", "control character"},
+		"unit separator, escapes": {"\"\\n\x1f\"", "$", "control character"},
 		"single quotes":           {`{'a':1}`, "$", "expected a member name"},
 		"no name":                 {`{1:1}`, "$", "expected a member name"},
 		"no colon":                {`{"a" 1}`, "$", "expected ':'"},
