@@ -37,7 +37,7 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzStatement feeds genuinely signed payloads to the reader of predicates.
 func FuzzStatement(f *testing.F) {
-	good := string(approvalStatement(f))
+	smith, good := newForger(f), string(approvalStatement(f))
 	f.Add(good)
 	f.Add(strings.Replace(good, "/v1", "/v0.1", 1))
 	f.Add(strings.Replace(good, `"approved":true`, `"approved":null`, 1))
@@ -48,8 +48,7 @@ func FuzzStatement(f *testing.F) {
 		if payload == "" {
 			return // a bundle without payload is FuzzVerify's
 		}
-		bundle, keys := forge(t, payload)
-		p, _, err := signing.VerifyApproval(bundle, manifest, today, keys...)
+		p, _, err := signing.VerifyApproval(smith.bundle(t, payload), manifest, today, smith.keys...)
 		if err != nil {
 			if protocol.ExitCode(err) != protocol.ExitIntegrity {
 				t.Fatalf("exit %d: %v", protocol.ExitCode(err), err)

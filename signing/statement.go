@@ -84,8 +84,13 @@ func parseStatement(payload []byte) (*Statement, error) {
 	if s.Type != StatementType {
 		return nil, fmt.Errorf("_type is %.100q, not %q", s.Type, StatementType)
 	}
-	if err := sameForm(payload, s); err != nil {
-		return nil, err
+	if s.Subject == nil || s.PredicateType == "" || len(s.Predicate) == 0 {
+		return nil, errors.New("subject, predicateType or predicate is missing")
+	}
+	for i, subject := range s.Subject {
+		if subject.Name == "" || subject.Digest.SHA256 == "" {
+			return nil, fmt.Errorf("subject[%d]: name or sha256 is missing", i)
+		}
 	}
 	return &s, nil
 }
@@ -108,15 +113,18 @@ func decodePredicate(s *Statement, p predicate) error {
 // sameForm says whether a Go value holds all that a document says and nothing
 // that it does not: a missing or null member would read as an empty value.
 func sameForm(data []byte, v any) error {
+	got, err := protocol.Canonical(v)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(data, got) {
+		return nil // what this program writes is canonical: nothing to read twice
+	}
 	tree, err := protocol.DecodeAny(data)
 	if err != nil {
 		return err
 	}
 	want, err := protocol.Canonical(tree)
-	if err != nil {
-		return err
-	}
-	got, err := protocol.Canonical(v)
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,15 @@ import (
 	"github.com/cabincrew/action/signing"
 )
 
-// forge signs any payload with a trusted key, as a signer that is not this
+// A forger signs any payload with a trusted key, as a signer that is not this
 // program may, in the very form that Sign writes.
-func forge(t testing.TB, payload string) ([]byte, []signing.TrustedKey) {
+type forger struct {
+	key    crypto.Signer
+	keys   []signing.TrustedKey
+	sample []byte
+}
+
+func newForger(t testing.TB) *forger {
 	t.Helper()
 	private, public, err := signing.Generate(signing.Ed25519, nil, source(1))
 	if err != nil {
@@ -28,19 +34,32 @@ func forge(t testing.TB, payload string) ([]byte, []signing.TrustedKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sig, err := parsed.(crypto.Signer).Sign(nil, dsse.PAE(signing.PayloadType, []byte(payload)), crypto.Hash(0))
-	if err != nil {
-		t.Fatal(err)
-	}
 	pub, err := signing.ParsePublic(public)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &forger{
+		key:    parsed.(crypto.Signer),
+		keys:   []signing.TrustedKey{{Key: pub}},
+		sample: signedApproval(t, newKey(t, signing.Ed25519, 1)),
+	}
+}
+
+func (f *forger) bundle(t testing.TB, payload string) []byte {
+	t.Helper()
+	sig, err := f.key.Sign(nil, dsse.PAE(signing.PayloadType, []byte(payload)), crypto.Hash(0))
+	if err != nil {
+		t.Fatal(err)
+	}
 	b64 := base64.StdEncoding.EncodeToString
-	sample := signedApproval(t, newKey(t, signing.Ed25519, 1))
-	bundle := rewrite(t, sample, textBetween(t, sample, `"payload":"`, `"`), b64([]byte(payload)))
-	bundle = rewrite(t, bundle, textBetween(t, bundle, `"sig":"`, `"`), b64(sig))
-	return bundle, []signing.TrustedKey{{Key: pub}}
+	bundle := rewrite(t, f.sample, textBetween(t, f.sample, `"payload":"`, `"`), b64([]byte(payload)))
+	return rewrite(t, bundle, textBetween(t, bundle, `"sig":"`, `"`), b64(sig))
+}
+
+func forge(t testing.TB, payload string) ([]byte, []signing.TrustedKey) {
+	t.Helper()
+	f := newForger(t)
+	return f.bundle(t, payload), f.keys
 }
 
 func TestForgeIsFair(t *testing.T) {
