@@ -1,0 +1,166 @@
+package orchestrator
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Dir is the directory of one flight.
+type Dir interface {
+	ID() string
+	Dir() string
+	Root() *os.Root
+	// WriteFile replaces a file durably and whole.
+	WriteFile(path string, data []byte) error
+	// ReadFile reads a regular file of at most most bytes.
+	ReadFile(path string, most int64) ([]byte, error)
+}
+
+// Record is one WAL entry with the audit event that tells of it, or, with an
+// empty Type, an audit event alone.
+type Record struct {
+	Type  protocol.WALEntryType
+	Data  any
+	Event protocol.AuditEvent
+}
+
+// Journal is the WAL of a flight with its audit log. Append makes the records
+// durable, the events before the entries, before it comes back.
+type Journal interface {
+	Entries() []protocol.WALEntry
+	// AuditHead gives how many events there are and the hash of the last line.
+	AuditHead() (events int64, lastHash string)
+	Append(at time.Time, records ...Record) error
+}
+
+// Programs finds what engines are started with.
+type Programs interface {
+	// Builtin gives the command line and the digest of a built-in engine.
+	Builtin(name string) (argv []string, digest string, ok bool)
+	// Look gives the absolute path of a program by its bare name.
+	Look(name string) (string, error)
+}
+
+// ApprovalStatement is what a signed approval says, its signature verified.
+type ApprovalStatement struct {
+	Request     protocol.ApprovalRequest
+	Response    protocol.ApprovalResponse
+	FlightToken string
+	Code        string
+	Role        string
+	Fingerprint string // of the key that signed
+}
+
+// Signatures verifies and makes the signed statements of a flight.
+type Signatures interface {
+	// Approval verifies a response on disk against the manifest's bytes.
+	Approval(bundle, manifest []byte) (*ApprovalStatement, error)
+	// SignPlan signs the manifest with the facts of the plan; nil without signing.
+	SignPlan(ctx context.Context, manifest []byte, p PlanFacts) ([]byte, error)
+	// Plan verifies plan.sigstore.json and gives its approval nonce.
+	Plan(bundle, manifest []byte) (*PlanFacts, error)
+	// Signs says whether plans are signed at all.
+	Signs() bool
+}
+
+// PlanFacts is what a plan statement says beside the manifest.
+type PlanFacts struct {
+	WorkflowID, FlightToken string
+	Steps                   []PlanFactStep
+	Decision                protocol.Decision
+	Nonce                   string // 32 hex digits
+	AuthorEmail, HeadCommit string
+	AuditEvents             int64
+	AuditLast               string
+	IssuedAt, NotAfter      string
+}
+
+// PlanFactStep is one step of PlanFacts.
+type PlanFactStep struct {
+	StepID, Token string
+	Preimage      []byte // canonical
+	Decision      protocol.Decision
+	Isolation     map[string]any
+	Roles         []string
+}
+
+// Approver is one person of the governance in force.
+type Approver struct {
+	Name, Email string
+	Roles       []string
+	Bot         bool
+	Fingerprint string
+	NotBefore   time.Time // zero: no bound
+	NotAfter    time.Time
+}
+
+// Governance is everything that judges, as it is in force now.
+type Governance struct {
+	PolicyDigest string
+	Hash         string
+	Paths        []string // files that decide over flights, relative to the workspace
+	Approvers    []Approver
+	Judge        policies.Evaluator
+	Decide       policies.AggregateOptions
+}
+
+// Source is what the repository says of the checkout, "" where there is none.
+type Source struct {
+	HeadCommit  string
+	AuthorEmail string
+}
+
+// Setup is what one command works on.
+type Setup struct {
+	Config     *config.Config
+	ConfigPath string   // slash path relative to the workspace
+	Workspace  string   // absolute path
+	Exclude    []string // slash paths that are never part of the workspace: the state directory
+	Governance Governance
+	Source     Source
+	// Secrets gives a step's secret values by name for a mode. Env gives its mapped variables.
+	Secrets func(s *config.Step, mode protocol.Mode) (map[string]string, error)
+	Env     func(s *config.Step) (map[string]string, error)
+	// Redactor knows every secret value that can be had now.
+	Redactor *redact.Redactor
+}
+
+// Progress is one sign of life for a person.
+type Progress struct {
+	Step    string // "" for the whole flight
+	Stage   string // "plan", "seal", "preflight", "take-off"
+	Message string
+	Done    bool
+	Err     error
+}
+
+// Orchestrator flies flights. All fields are set once, before use.
+type Orchestrator struct {
+	Now        func() time.Time
+	Rand       io.Reader
+	Version    string // of the program
+	Runner     engines.Runner
+	Programs   Programs
+	Signatures Signatures
+	// Temp makes a private directory on the flight's file system.
+	Temp   func(pattern string) (dir string, remove func() error, err error)
+	Notify func(Progress)
+	Jobs   int // independent steps at once; 0 means one a processor
+}
+
+func (o *Orchestrator) progress(p Progress) {
+	if o.Notify != nil {
+		o.Notify(p)
+	}
+}
+
+// stamp gives a time as the protocol writes it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

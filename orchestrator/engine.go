@@ -1,0 +1,182 @@
+package orchestrator
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+)
+
+// engine is what a step runs, found in one directory.
+type engine struct {
+	argv   []string // argv[0] is absolute
+	digest string
+	files  []string // slash paths of workspace files that the command line names
+}
+
+// findEngine finds a step's engine. Files of the workspace that its command line
+// names are looked up in dirs, the first that has one wins, and are run from at.
+// SPEC: docs/protocol.md 3, engine_digest.
+func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) (engine, error) {
+	if use := step.Engine.Use; use != "" {
+		argv, digest, ok := o.Programs.Builtin(use)
+		if !ok {
+			return engine{}, protocol.Errorf(protocol.ExitUsage, "engine_unknown", "there is no built-in engine %q", use).
+				At(step.Where).WithHint("see cabincrew engine list")
+		}
+		return engine{argv: argv, digest: digest}, nil
+	}
+	e := engine{argv: append([]string(nil), step.Engine.Run...)}
+	var digests []string
+	for i, arg := range e.argv {
+		if i == 0 && !strings.ContainsRune(arg, '/') {
+			abs, err := o.Programs.Look(arg)
+			if err != nil {
+				return e, protocol.Errorf(protocol.ExitUsage, "engine_not_found", "the program %q is not in PATH", arg).
+					At(step.Where).WithHint("install it, or name it by a path")
+			}
+			e.argv[0] = abs
+			arg = abs
+		}
+		if filepath.IsAbs(arg) {
+			if i > 0 {
+				continue
+			}
+			digest, err := digestOf(os.Open(arg)) //nolint:gosec // the configuration names the program
+			if err != nil {
+				return e, notRunnable(step, arg, err)
+			}
+			digests = append(digests, digest)
+			continue
+		}
+		digest, err := inWorkspace(arg, dirs)
+		switch {
+		case err != nil:
+			return e, notRunnable(step, arg, err)
+		case digest == "" && i == 0:
+			return e, protocol.Errorf(protocol.ExitUsage, "engine_not_found", "the engine %q is not a file of the workspace", arg).
+				At(step.Where).WithHint("paths of engines are relative to the configuration file")
+		case digest != "":
+			digests = append(digests, digest)
+			e.files = append(e.files, path.Clean(arg))
+			if i == 0 {
+				e.argv[0] = filepath.Join(at, filepath.FromSlash(path.Clean(arg)))
+			}
+		}
+	}
+	var err error
+	e.digest, err = plantoken.EngineDigest(digests...)
+	return e, err
+}
+
+func notRunnable(step *config.Step, arg string, err error) error {
+	return protocol.Errorf(protocol.ExitUsage, "engine_not_found", "the engine's file %q cannot be read: %w", arg, err).At(step.Where)
+}
+
+// inWorkspace gives the digest of a regular file below the first directory that
+// has it, or "" where none has.
+func inWorkspace(arg string, dirs []string) (string, error) {
+	clean := path.Clean(arg)
+	if clean == "." || !filepath.IsLocal(filepath.FromSlash(clean)) {
+		return "", nil
+	}
+	for _, dir := range dirs {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return "", err
+		}
+		digest, err := regularDigest(root, clean)
+		_ = root.Close() // only read
+		if err != nil || digest != "" {
+			return digest, err
+		}
+	}
+	return "", nil
+}
+
+func regularDigest(root *os.Root, name string) (string, error) {
+	info, err := root.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		// An argument that names nothing, or a directory, is just an argument.
+		return "", nil //nolint:nilerr // absence is an answer
+	}
+	return digestOf(root.Open(name))
+}
+
+func digestOf(f *os.File, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }() // only read
+	h := newSHA256()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return protocol.FormatDigest(h.Sum(nil)), nil
+}
+
+func newSHA256() hash.Hash { return sha256.New() }
+
+// copyEngineFiles puts the engine's own workspace files into its private copy,
+// where its inputs did not select them.
+func copyEngineFiles(e engine, from []string, to string) error {
+	out, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }() // files are closed one by one
+	for _, name := range e.files {
+		if _, err := out.Lstat(name); err == nil {
+			continue
+		}
+		if err := copyFirst(name, from, out); err != nil {
+			return fmt.Errorf("copying the engine's file %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func copyFirst(name string, from []string, out *os.Root) error {
+	for _, dir := range from {
+		in, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		data, mode, err := readIn(in, name)
+		_ = in.Close() // only read
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := out.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		perm := fs.FileMode(0o644)
+		if mode&0o100 != 0 {
+			perm = 0o755
+		}
+		return out.WriteFile(name, data, perm)
+	}
+	return fs.ErrNotExist
+}
+
+func readIn(root *os.Root, name string) ([]byte, fs.FileMode, error) {
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	data, err := root.ReadFile(name)
+	return data, info.Mode(), err
+}

@@ -1,0 +1,124 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+)
+
+func validText(b []byte) bool { return utf8.Valid(b) }
+
+// input builds the document that the judges read. SPEC: docs/protocol.md 6.
+func (f *Flight) input(s *Setup, p *stepPlan, token protocol.PlanToken) (policies.Input, error) {
+	step, _ := s.Config.Step(p.id)
+	in := policies.Input{
+		Receipt: &p.receipt, PlanToken: &token, Config: s.Config.Resolved(step), Mode: protocol.FlightPlan,
+		Isolation: policies.Isolation{Tier: p.isolation.Tier, Missing: p.isolation.Missing},
+		Opaque:    p.opaque, Workspace: &policies.Workspace{Files: int64(p.files)},
+		Governance: policies.Governance{Paths: s.Governance.Paths},
+	}
+	raw, err := protocol.Canonical(p.preimage.Context)
+	if err != nil {
+		return in, err
+	}
+	if err := protocol.Decode(raw, &in.Context); err != nil {
+		return in, err
+	}
+	for i, a := range p.artifacts {
+		if a.Role == protocol.RoleLog {
+			continue
+		}
+		item, err := f.inputArtifact(p, a, p.hashes[i].Hash)
+		if err != nil {
+			return in, fmt.Errorf("artifact %s: %w", a.Name, err)
+		}
+		in.Artifacts = append(in.Artifacts, item)
+	}
+	return in, nil
+}
+
+func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (policies.Artifact, error) {
+	d := a.Description
+	item := policies.Artifact{
+		Name: a.Name, Role: a.Role, ArtifactType: d.ArtifactType, Action: d.Action, Target: d.Target, Mime: d.Mime,
+		Metadata: d.Metadata, Body: d.Body, Hash: hash, Size: a.Size,
+	}
+	if d.BodyFile != "" {
+		item.Digest = a.BodyDigest
+		if text, ok := f.bodyText(p.id, a, limits.PolicyBody); ok {
+			item.Digest = ""
+			item.Body = parsedBody(d.Mime, text)
+		}
+	}
+	for _, q := range p.patches {
+		if q.name != a.Name {
+			continue
+		}
+		view, err := patchView(q)
+		if err != nil {
+			return item, err
+		}
+		item.Patch = &view
+	}
+	return item, nil
+}
+
+// parsedBody gives JSON as a document where it can be read strictly, else text.
+func parsedBody(mime, text string) any {
+	kind, _, _ := strings.Cut(mime, ";")
+	if kind = strings.TrimSpace(kind); kind == "application/json" || strings.HasSuffix(kind, "+json") {
+		if doc, err := protocol.DecodeAny([]byte(text)); err == nil {
+			return doc
+		}
+	}
+	return text
+}
+
+func patchView(q patched) (policies.Patch, error) {
+	var out policies.Patch
+	raw, err := json.Marshal(patch.View(q.changes, q.meta, limits.PolicyBody))
+	if err != nil {
+		return out, err
+	}
+	return out, json.Unmarshal(raw, &out.Files)
+}
+
+// evidence gives a step what the steps that it needs planned: the descriptions
+// of their evidence artifacts, with bodies where they are small text.
+func (p *planner) evidence(id string) (map[string]any, error) {
+	needs := p.f.needs(id)
+	if len(needs) == 0 {
+		return nil, nil
+	}
+	steps := map[string]any{}
+	for _, n := range needs {
+		step, _ := p.s.Config.Step(n)
+		plan, err := p.f.readStep(p.ctx, n, engines.Limits{ArtifactBytes: step.Limits.ArtifactBytes}, p.s.Redactor)
+		if err != nil {
+			return nil, err
+		}
+		list := []any{}
+		for i, a := range plan.artifacts {
+			if a.Role != protocol.RoleEvidence {
+				continue
+			}
+			item := map[string]any{
+				"name": a.Name, "role": a.Role, "hash": plan.hashes[i].Hash, "size": a.Size,
+				"artifact": json.RawMessage(a.Raw),
+			}
+			if text, ok := p.f.bodyText(n, a, limits.ContextBody); ok {
+				item["body"] = text
+			}
+			list = append(list, item)
+		}
+		steps[n] = map[string]any{"artifacts": list}
+	}
+	return map[string]any{"steps": steps}, nil
+}

@@ -1,0 +1,389 @@
+package orchestrator
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+)
+
+// Report is preflight.json: what the judges said of one step.
+type Report struct {
+	Version     string                       `json:"version"`
+	WorkflowID  string                       `json:"workflow_id"`
+	StepID      string                       `json:"step_id"`
+	Token       string                       `json:"token"`
+	Decision    protocol.Decision            `json:"decision"`
+	Aggregation protocol.Aggregation         `json:"aggregation"`
+	Evaluations []protocol.PolicyEvaluation  `json:"evaluations"`
+	Violations  []string                     `json:"violations"`
+	Warnings    []string                     `json:"warnings"`
+	Requires    []protocol.PreflightRequires `json:"requires"`
+	Isolation   sandbox.Isolation            `json:"isolation"`
+	Opaque      bool                         `json:"opaque"`
+	Derived     Derived                      `json:"derived"`
+}
+
+// Derived is what the sealing side found out itself of the change.
+type Derived struct {
+	AuthorEmail string `json:"author_email"`
+	BaseCommit  string `json:"base_commit"`
+}
+
+// judge asks the judges about one step. Judging that breaks is a denial.
+func (o *Orchestrator) judge(ctx context.Context, f *Flight, s *Setup, p *stepPlan, token protocol.PlanToken) (Report, error) {
+	r := Report{
+		Version: "1", WorkflowID: f.ID(), StepID: p.id, Token: p.token, Decision: protocol.Deny,
+		Aggregation: cmp.Or(s.Governance.Decide.Method, protocol.MostRestrictive),
+		Evaluations: []protocol.PolicyEvaluation{}, Violations: []string{}, Warnings: []string{}, Requires: []protocol.PreflightRequires{},
+		Isolation: isolationOf(p.isolation), Opaque: p.opaque,
+		Derived: Derived{AuthorEmail: s.Source.AuthorEmail, BaseCommit: s.Source.HeadCommit},
+	}
+	in, err := f.input(s, p, token)
+	if err != nil {
+		return r, protocol.Errorf(protocol.ExitDenied, "policy_input", "step %s cannot be judged: %w", p.id, err)
+	}
+	result, err := s.Governance.Judge.Evaluate(ctx, in, stamp(o.Now()))
+	if err != nil {
+		if ctx.Err() != nil {
+			return r, err
+		}
+		return r, denial(err, p.id)
+	}
+	if r.Decision, err = policies.Decide(result.Findings, s.Governance.Decide); err != nil {
+		return r, denial(err, p.id)
+	}
+	for _, e := range result.Evaluations() {
+		e.Evidence = tame(e.Evidence)
+		e.Reason = s.Redactor.String(e.Reason)
+		r.Evaluations = append(r.Evaluations, e)
+	}
+	r.Violations = append(r.Violations, result.Violations()...)
+	r.Warnings = append(r.Warnings, result.Warnings()...)
+	if len(r.Evaluations) == 0 && r.Decision == protocol.Deny {
+		r.Violations = append(r.Violations, "no policy judged this step; name one under policies, or set policies.allow_without_policies: true")
+	}
+	if r.Decision == protocol.RequireApproval {
+		r.Requires = append(r.Requires, result.Requires()...)
+		if len(r.Requires) == 0 {
+			r.Requires = append(r.Requires, protocol.PreflightRequires{
+				Role: s.Config.Approvals.DefaultRole, Reason: "the aggregation of the decisions asks for approval",
+			})
+		}
+	}
+	return r, nil
+}
+
+// denial makes sure that what broke judging ends as a denial (exit 3).
+func denial(err error, step string) error {
+	var e *protocol.Error
+	if errors.As(err, &e) && e.Exit == protocol.ExitDenied {
+		return err
+	}
+	return protocol.Errorf(protocol.ExitDenied, "policy_error", "step %s could not be judged: %w", step, err).
+		WithHint("what cannot be judged is denied; mend the policy and plan again")
+}
+
+// tame makes evidence fit for our own documents: numbers that are no integers
+// within 2^53 become text. SPEC: docs/protocol.md 3.
+func tame(m map[string]any) map[string]any {
+	if m == nil {
+		return nil
+	}
+	out, _ := tameValue(m).(map[string]any)
+	return out
+}
+
+func tameValue(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		if _, err := protocol.Canonical(x); err != nil {
+			return x.String()
+		}
+	case float64:
+		if float64(int64(x)) == x && int64(x) < 1<<53 && int64(x) > -1<<53 {
+			return int64(x)
+		}
+		return strconv.FormatFloat(x, 'g', -1, 64)
+	case []any:
+		list := make([]any, len(x))
+		for i := range x {
+			list[i] = tameValue(x[i])
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(x))
+		for k := range x {
+			m[k] = tameValue(x[k])
+		}
+		return m
+	}
+	return v
+}
+
+// preflight judges every step, writes reports, requests and manifest, and enters
+// the state that the decision gives.
+func (o *Orchestrator) preflight(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan) error {
+	if f.Status.State == protocol.StateTokenCreated {
+		if err := o.append(f, f.enter(protocol.StatePreflightRunning, "preflight begins")); err != nil {
+			return err
+		}
+	}
+	o.progress(Progress{Stage: "preflight", Message: "asking the policies"})
+	reports := make([]Report, 0, len(plans))
+	for _, p := range plans {
+		token, err := p.preimage.PlanToken(f.Status.SealedAt)
+		if err != nil {
+			return err
+		}
+		r, err := o.judge(ctx, f, s, p, token)
+		if err != nil {
+			return err
+		}
+		raw, err := protocol.Canonical(r)
+		if err != nil {
+			return denial(err, p.id)
+		}
+		if err := f.WriteFile(stepPath(p.id, preflightFile), raw); err != nil {
+			return err
+		}
+		reports = append(reports, r)
+	}
+	requests, err := o.requests(f, plans, reports)
+	if err != nil {
+		return err
+	}
+	manifest, err := o.writeManifest(f, plans)
+	if err != nil {
+		return err
+	}
+	return o.judged(ctx, f, s, plans, reports, requests, manifest)
+}
+
+// requests writes one approval request per step and role. SPEC: docs/protocol.md 7.
+func (o *Orchestrator) requests(f *Flight, plans []*stepPlan, reports []Report) ([]protocol.ApprovalRequest, error) {
+	flight, err := flightToken(plans)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Root().RemoveAll("approvals"); err != nil { // what an interrupted preflight left
+		return nil, err
+	}
+	if err := f.Root().MkdirAll("approvals", 0o755); err != nil {
+		return nil, err
+	}
+	var out []protocol.ApprovalRequest
+	for i, r := range reports {
+		for _, q := range r.Requires {
+			id, err := plantoken.ApprovalID(f.ID(), flight, r.StepID, r.Token, q.Role)
+			if err != nil {
+				return nil, err
+			}
+			request := protocol.ApprovalRequest{
+				ApprovalID: id, WorkflowID: f.ID(), StepID: r.StepID, Reason: q.Reason, RequiredRole: q.Role, PlanTokenHash: r.Token,
+			}
+			for j, a := range plans[i].artifacts {
+				if a.Role == protocol.RoleEvidence {
+					request.Evidence = append(request.Evidence, protocol.PreflightEvidence{
+						Name: a.Name, Path: stepPath(r.StepID, artifactsDir, a.Name), Hash: plans[i].hashes[j].Hash,
+					})
+				}
+			}
+			raw, err := protocol.Canonical(request)
+			if err != nil {
+				return nil, err
+			}
+			if err := f.WriteFile(requestPath(id), raw); err != nil {
+				return nil, err
+			}
+			out = append(out, request)
+		}
+	}
+	return out, nil
+}
+
+func requestPath(id string) string  { return "approvals/" + id + ".request.json" }
+func responsePath(id string) string { return "approvals/" + id + ".response.json" }
+
+func (o *Orchestrator) writeManifest(f *Flight, plans []*stepPlan) ([]byte, error) {
+	flight, err := flightToken(plans)
+	if err != nil {
+		return nil, err
+	}
+	m := plantoken.Manifest{Version: plantoken.Version, WorkflowID: f.ID(), FlightToken: flight}
+	for _, p := range plans {
+		m.Steps = append(m.Steps, plantoken.ManifestStep{StepID: p.id, Token: p.token, Context: p.preimage.Context})
+	}
+	if m.Files, err = f.listed(plans); err != nil {
+		return nil, err
+	}
+	raw, err := m.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("writing the manifest: %w", err)
+	}
+	return raw, f.WriteFile(ManifestFile, raw)
+}
+
+// judged records the decisions and enters the state that follows from them.
+func (o *Orchestrator) judged(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan, reports []Report,
+	requests []protocol.ApprovalRequest, manifest []byte) error {
+	decision := worst(reports)
+	var bundle []byte
+	if decision != protocol.Deny && o.Signatures.Signs() {
+		var err error
+		if bundle, err = o.sign(ctx, f, s, plans, reports, manifest); err != nil {
+			return err
+		}
+		if err := f.WriteFile(PlanBundle, bundle); err != nil {
+			return err
+		}
+	}
+	records := decisionRecords(f, s, reports)
+	records = append(records, f.artifactRecord(ManifestFile, protocol.Digest(manifest), "plan-manifest", "", protocol.EventPlanTokenCreated, "the manifest is fixed"))
+	if bundle != nil {
+		records = append(records, f.artifactRecord(PlanBundle, protocol.Digest(bundle), "plan-bundle", "", protocol.EventPlanTokenCreated, "the plan is signed"))
+	}
+	records = append(records, f.enter(protocol.StatePreflightComplete, "preflight ended: "+string(decision)))
+	switch decision {
+	case protocol.Deny:
+		if err := o.append(f, records...); err != nil {
+			return err
+		}
+		return denied(reports)
+	case protocol.RequireApproval:
+		records = append(records, f.enter(protocol.StateAwaitingApproval, "approval is needed"))
+		for _, q := range requests {
+			e := f.event(protocol.EventApprovalRequest, q.StepID, "role "+q.RequiredRole+" must approve: "+q.Reason)
+			e.WorkflowState = string(protocol.StateAwaitingApproval)
+			records = append(records, Record{protocol.WALApprovalRequested,
+				protocol.ApprovalRequestedData{ApprovalID: q.ApprovalID, StepID: q.StepID, RequiredRole: q.RequiredRole}, e})
+		}
+	default:
+		records = append(records, f.enter(protocol.StateReadyForTakeoff, "ready for take-off"))
+	}
+	return o.append(f, records...)
+}
+
+func worst(reports []Report) protocol.Decision {
+	d := protocol.Allow
+	for _, r := range reports {
+		d = protocol.MostSevere(d, r.Decision)
+	}
+	return d
+}
+
+func decisionRecords(f *Flight, s *Setup, reports []Report) []Record {
+	var records []Record
+	for _, r := range reports {
+		for i, e := range r.Evaluations {
+			ev := f.event(protocol.EventPolicyResult, r.StepID, fmt.Sprintf("%s says %s", e.PolicyID, e.Decision))
+			ev.Policy = &protocol.AuditPolicy{Decision: e.Decision, PolicyEvaluations: []protocol.PolicyEvaluation{e}, WorkflowState: string(f.Status.State)}
+			records = append(records, Record{protocol.WALPolicyEvaluated,
+				protocol.PolicyEvaluatedData{EvaluationID: r.StepID + "/" + strconv.Itoa(i), PolicyName: e.PolicyID, Decision: e.Decision}, ev})
+		}
+		ev := f.event(protocol.EventDecisionAggregated, r.StepID, fmt.Sprintf("step decision: %s", r.Decision))
+		ev.Policy = &protocol.AuditPolicy{
+			Decision: r.Decision, AggregationMethod: r.Aggregation, WorkflowState: string(f.Status.State),
+			Violations: r.Violations, Warnings: r.Warnings,
+		}
+		records = append(records, Record{Event: ev})
+	}
+	return records
+}
+
+func denied(reports []Report) error {
+	for _, r := range reports {
+		if r.Decision != protocol.Deny {
+			continue
+		}
+		e := protocol.Errorf(protocol.ExitDenied, "policy_denied", "step %s is denied by policy", r.StepID)
+		if len(r.Violations) > 0 {
+			e.Message += ": " + r.Violations[0]
+		}
+		return e.WithHint("cabincrew show names every decision; change what the step does, or the policy, and plan again")
+	}
+	return protocol.Errorf(protocol.ExitDenied, "policy_denied", "denied by policy")
+}
+
+// sign draws the approval nonce and signs manifest and decisions.
+func (o *Orchestrator) sign(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan, reports []Report, manifest []byte) ([]byte, error) {
+	nonce := make([]byte, plantoken.NonceBytes)
+	if _, err := io.ReadFull(o.Rand, nonce); err != nil {
+		return nil, fmt.Errorf("drawing the approval nonce: %w", err)
+	}
+	flight, err := flightToken(plans)
+	if err != nil {
+		return nil, err
+	}
+	now := o.Now()
+	events, last := f.Journal.AuditHead()
+	facts := PlanFacts{
+		WorkflowID: f.ID(), FlightToken: flight, Decision: worst(reports), Nonce: hex.EncodeToString(nonce),
+		AuthorEmail: s.Source.AuthorEmail, HeadCommit: s.Source.HeadCommit, AuditEvents: events, AuditLast: last,
+		IssuedAt: stamp(now), NotAfter: stamp(now.Add(s.Config.Approvals.Expire.Duration)),
+	}
+	for i, p := range plans {
+		pre, err := protocol.Canonical(p.preimage)
+		if err != nil {
+			return nil, err
+		}
+		step := PlanFactStep{
+			StepID: p.id, Token: p.token, Preimage: pre, Decision: reports[i].Decision,
+			Isolation: map[string]any{"tier": p.isolation.Tier, "missing": p.isolation.Missing}, Roles: []string{},
+		}
+		for _, q := range reports[i].Requires {
+			step.Roles = append(step.Roles, q.Role)
+		}
+		facts.Steps = append(facts.Steps, step)
+	}
+	return o.Signatures.SignPlan(ctx, manifest, facts)
+}
+
+// readReports reads preflight.json of every step.
+func (f *Flight) readReports(plans []*stepPlan) ([]Report, error) {
+	out := make([]Report, 0, len(plans))
+	for _, p := range plans {
+		r, err := f.readReport(p.id)
+		if err != nil {
+			return nil, err
+		}
+		if r.WorkflowID != f.ID() || r.StepID != p.id || r.Token != p.token {
+			return nil, integrity("preflight_mismatch", "the report is of flight %s, step %s, token %s", r.WorkflowID, r.StepID, r.Token).
+				At(stepPath(p.id, preflightFile))
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (f *Flight) readReport(id string) (Report, error) {
+	var r Report
+	at := stepPath(id, preflightFile)
+	raw, err := f.ReadFile(at, limits.Preflight)
+	if err != nil {
+		return r, integrity("flight_unreadable", "%w", err).At(at)
+	}
+	if err := protocol.Decode(raw, &r); err != nil {
+		return r, integrity("preflight_malformed", "%w", err).At(at)
+	}
+	again, err := protocol.Canonical(r)
+	if err != nil || !bytes.Equal(again, raw) {
+		return r, integrity("preflight_malformed", "it is not in canonical form, or fields are missing").At(at)
+	}
+	if !r.Decision.Valid() || slices.ContainsFunc(r.Evaluations, func(e protocol.PolicyEvaluation) bool { return !e.Decision.Valid() }) {
+		return r, integrity("preflight_malformed", "it holds an unknown decision").At(at)
+	}
+	return r, nil
+}

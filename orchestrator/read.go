@@ -1,0 +1,323 @@
+package orchestrator
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+)
+
+// TypePatch is the artifact type by which a step changes the workspace of the
+// steps that need it. Its metadata.files names each file with its digests.
+const TypePatch = "patch"
+
+// stepPlan is what one step planned, read from the bytes in the flight.
+type stepPlan struct {
+	id        string
+	receipt   protocol.EngineOutput
+	raw       []byte // of the receipt
+	artifacts []engines.Artifact
+	hashes    []protocol.PlanArtifactHash
+	patches   []patched
+	isolation sandbox.Isolation
+	opaque    bool
+
+	// Filled by derive:
+	files    int
+	preimage plantoken.Preimage
+	token    string
+}
+
+// readStep validates everything that a step left in the flight. The flight is
+// hostile bytes: every refusal is an integrity error. SPEC: docs/protocol.md 2.
+func (f *Flight) readStep(ctx context.Context, id string, lim engines.Limits, secrets *redact.Redactor) (*stepPlan, error) {
+	p := &stepPlan{id: id}
+	raw, err := f.ReadFile(stepPath(id, receiptFile), max(limits.Receipt, lim.Receipt))
+	if err != nil {
+		return nil, integrity("flight_unreadable", "%w", err).At(stepPath(id, receiptFile))
+	}
+	p.raw = raw
+	if p.receipt, err = engines.ParseReceipt(raw, protocol.FlightPlan); err != nil {
+		return nil, asIntegrity(err, stepPath(id, receiptFile))
+	}
+	if p.receipt.Status != protocol.StatusSuccess {
+		return nil, integrity("receipt_invalid", "the stored receipt reports %s", p.receipt.Status).At(stepPath(id, receiptFile))
+	}
+	if err := f.readIsolation(p); err != nil {
+		return nil, err
+	}
+	from, err := f.Root().OpenRoot(stepPath(id, artifactsDir))
+	if err != nil {
+		return nil, integrity("flight_unreadable", "%w", err).At(stepPath(id, artifactsDir))
+	}
+	defer func() { _ = from.Close() }() // only read
+	c := engines.Collector{Limits: lim, Secrets: secrets, Step: id}
+	if p.artifacts, err = c.Collect(ctx, from, nil, p.receipt.Artifacts); err != nil {
+		return nil, asIntegrity(err, "")
+	}
+	for _, a := range p.artifacts {
+		hash, err := plantoken.ArtifactHash(a.Name, a.Role, a.RawDigest, a.BodyDigest)
+		if err != nil {
+			return nil, err
+		}
+		p.hashes = append(p.hashes, protocol.PlanArtifactHash{Name: a.Name, Hash: hash, Size: a.Size})
+		p.opaque = p.opaque || a.Role == protocol.RoleState
+	}
+	p.patches, err = f.patchesIn(id, p.artifacts)
+	return p, err
+}
+
+// asIntegrity turns what was an engine's fault while it ran into a broken flight.
+// A denial stays one.
+func asIntegrity(err error, where string) error {
+	var e *protocol.Error
+	if errors.As(err, &e) && e.Exit == protocol.ExitFailure {
+		changed := *e
+		changed.Exit = protocol.ExitIntegrity
+		changed.Where = cmp.Or(changed.Where, where)
+		return &changed
+	}
+	return err
+}
+
+func (f *Flight) readIsolation(p *stepPlan) error {
+	at := stepPath(p.id, isolationFile)
+	raw, err := f.ReadFile(at, limits.SmallFile)
+	if err != nil {
+		return integrity("flight_unreadable", "%w", err).At(at)
+	}
+	if err := readOwn(raw, &p.isolation); err != nil {
+		return integrity("isolation_malformed", "%w", err).At(at)
+	}
+	return nil
+}
+
+// patchesOf gives the patch artifacts of a step that has planned.
+func (f *Flight) patchesOf(id string) ([]patched, error) {
+	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.Receipt)
+	if err != nil {
+		return nil, integrity("flight_unreadable", "%w", err).At(stepPath(id, receiptFile))
+	}
+	receipt, err := engines.ParseReceipt(raw, protocol.FlightPlan)
+	if err != nil {
+		return nil, asIntegrity(err, stepPath(id, receiptFile))
+	}
+	var found []engines.Artifact
+	for _, a := range receipt.Artifacts {
+		at := stepPath(id, artifactsDir, a.Name, engines.DescriptionFile)
+		raw, err := f.ReadFile(at, limits.ArtifactJSON)
+		if err != nil {
+			return nil, integrity("flight_unreadable", "%w", err).At(at)
+		}
+		e := engines.Artifact{Name: a.Name, Role: a.Role, Raw: raw}
+		if err := protocol.Decode(raw, &e.Description); err != nil {
+			return nil, integrity("artifact_malformed", "%w", err).At(at)
+		}
+		found = append(found, e)
+	}
+	slices.SortFunc(found, func(a, b engines.Artifact) int { return cmp.Compare(a.Name, b.Name) })
+	return f.patchesIn(id, found)
+}
+
+func (f *Flight) patchesIn(id string, artifacts []engines.Artifact) ([]patched, error) {
+	var list []patched
+	for _, a := range artifacts {
+		if a.Description.ArtifactType != TypePatch || a.Role != protocol.RoleEvidence {
+			continue
+		}
+		p, err := f.readPatch(id, a)
+		if err != nil {
+			var e *protocol.Error
+			if errors.As(err, &e) {
+				return nil, asIntegrity(err, stepPath(id, artifactsDir, a.Name))
+			}
+			return nil, integrity("patch_invalid", "%w", err).At(stepPath(id, artifactsDir, a.Name))
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func (f *Flight) readPatch(id string, a engines.Artifact) (patched, error) {
+	p := patched{step: id, name: a.Name}
+	var body []byte
+	switch {
+	case a.Description.BodyFile != "":
+		var err error
+		if body, err = f.ReadFile(stepPath(id, artifactsDir, a.Name, a.Description.BodyFile), limits.PatchBody); err != nil {
+			return p, err
+		}
+	default:
+		text, ok := a.Description.Body.(string)
+		if !ok && a.Description.Body != nil {
+			return p, fmt.Errorf("the body of a patch is text")
+		}
+		body = []byte(text)
+	}
+	var err error
+	if p.changes, err = patch.Read(bytes.NewReader(body), patch.Limits{}); err != nil {
+		return p, err
+	}
+	if p.meta, err = patch.Files(a.Description.Metadata); err != nil {
+		return p, err
+	}
+	return p, patch.Check(p.changes, p.meta)
+}
+
+// readAll reads every step's plan from the flight, in plan order.
+func (f *Flight) readAll(ctx context.Context, c *config.Config, secrets *redact.Redactor) ([]*stepPlan, error) {
+	plans := make([]*stepPlan, 0, len(f.Info.Steps))
+	for _, id := range f.order() {
+		var lim engines.Limits
+		if c != nil {
+			if step, ok := c.Step(id); ok {
+				lim = engines.Limits{Receipt: step.Limits.Receipt, Artifacts: int(step.Limits.Artifacts), ArtifactBytes: step.Limits.ArtifactBytes}
+			}
+		}
+		p, err := f.readStep(ctx, id, lim, secrets)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
+	}
+	return plans, f.conflicts(plans)
+}
+
+// conflicts refuses two steps without a needs between them whose patches touch
+// the same file, and patches that would change what later steps may see.
+// SPEC: docs/protocol.md 4.
+func (f *Flight) conflicts(plans []*stepPlan) error {
+	owner := map[string][]string{}
+	for _, p := range plans {
+		for name := range touched(p.patches) {
+			if path.Base(name) == ".gitignore" && f.needed(p.id) {
+				return protocol.Errorf(protocol.ExitFailure, "patch_gitignore",
+					"the patch changes %q, which decides what the steps that need this one can see", name).
+					At("step " + p.id).WithHint("change .gitignore in a step that no other needs")
+			}
+			for _, other := range owner[name] {
+				if !slices.Contains(f.needs(p.id), other) {
+					return protocol.Errorf(protocol.ExitFailure, "patch_conflict",
+						"steps %s and %s both change %q and neither needs the other", other, p.id, name).
+						WithHint("let one of them name the other under needs")
+				}
+			}
+			owner[name] = append(owner[name], p.id)
+		}
+	}
+	return nil
+}
+
+// patchesNeeded gives the patches of the steps that a step needs, in plan order.
+func (f *Flight) patchesNeeded(plans []*stepPlan, id string) []patched {
+	needs := f.needs(id)
+	var list []patched
+	for _, p := range plans {
+		if slices.Contains(needs, p.id) {
+			list = append(list, p.patches...)
+		}
+	}
+	return list
+}
+
+func allPatches(plans []*stepPlan) []patched {
+	var list []patched
+	for _, p := range plans {
+		list = append(list, p.patches...)
+	}
+	return list
+}
+
+// listed gives every file below steps/ and approvals/ that a manifest covers,
+// with its digest. Digests that are known from reading the artifacts are not
+// computed again.
+func (f *Flight) listed(plans []*stepPlan) ([]plantoken.ManifestFile, error) {
+	known := map[string]string{}
+	for _, p := range plans {
+		for _, a := range p.artifacts {
+			known[stepPath(p.id, artifactsDir, a.Name, engines.DescriptionFile)] = a.RawDigest
+			if a.BodyDigest != "" {
+				known[stepPath(p.id, artifactsDir, a.Name, a.Description.BodyFile)] = a.BodyDigest
+			}
+		}
+	}
+	var out []plantoken.ManifestFile
+	for _, top := range []string{"approvals", "steps"} {
+		err := fs.WalkDir(f.Root().FS(), top, func(name string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) && name == top {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if d.IsDir() || !plantoken.Covered(name) || plantoken.Later(name) {
+				return nil
+			}
+			if len(out) >= limits.FlightFiles {
+				return fmt.Errorf("more than %d files", limits.FlightFiles)
+			}
+			file, err := f.manifestFile(name, d, known[name])
+			out = append(out, file)
+			return err
+		})
+		if err != nil {
+			return nil, integrity("flight_unreadable", "%w", err).At(top)
+		}
+	}
+	return out, nil
+}
+
+func (f *Flight) manifestFile(name string, d fs.DirEntry, digest string) (plantoken.ManifestFile, error) {
+	m := plantoken.ManifestFile{Path: name, Mode: "0644", Digest: digest}
+	info, err := d.Info()
+	if err != nil {
+		return m, err
+	}
+	if !info.Mode().IsRegular() {
+		return m, fmt.Errorf("%s is not a regular file", name)
+	}
+	if info.Mode()&0o100 != 0 {
+		m.Mode = "0755"
+	}
+	m.Size = info.Size()
+	if digest == "" {
+		var in *os.File
+		if in, err = f.Root().Open(name); err == nil {
+			m.Digest, err = digestOf(in, nil)
+		}
+	}
+	return m, err
+}
+
+// bodyText reads an artifact's body up to a bound; ok is false where it is
+// larger, is not there or is not UTF-8.
+func (f *Flight) bodyText(id string, a engines.Artifact, most int64) (string, bool) {
+	if a.Description.BodyFile == "" || a.Size > most {
+		return "", false
+	}
+	file, err := f.Root().Open(stepPath(id, artifactsDir, a.Name, a.Description.BodyFile))
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = file.Close() }() // only read
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err != nil || int64(len(data)) > most {
+		return "", false
+	}
+	return string(data), validText(data)
+}

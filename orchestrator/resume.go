@@ -1,0 +1,240 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cabincrew/action/protocol"
+)
+
+// ResumeOptions say how far a resumed flight may go.
+type ResumeOptions struct {
+	RetryTakeOff bool // a person says that an interrupted take-off may run again
+}
+
+// Mend records what was found broken off when a flight was opened for writing:
+// a torn line that was cut, or audit events whose WAL entries were never written.
+// A WAL that was cut after its take-off is refused: a flight takes off once.
+func (o *Orchestrator) Mend(f *Flight) error {
+	var records []Record
+	if f.Recovered != "" {
+		e := f.event(protocol.EventError, "", f.Recovered)
+		e.Severity = protocol.SeverityWarning
+		records = append(records, Record{Event: e})
+	}
+	if slices.ContainsFunc(f.Ahead, func(kind string) bool {
+		return kind == protocol.EventTakeoffComplete || kind == protocol.EventWorkflowComplete
+	}) {
+		return integrity("wal_cut", "the audit log tells of a completed take-off that the WAL does not know: the WAL was cut").At("wal.jsonl").
+			WithHint("trust nothing in this flight; plan again")
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return o.append(f, records...)
+}
+
+// Resume goes on after the last completed stage, up to the next gate: an
+// approval that is missing, or READY_FOR_TAKEOFF. SPEC: docs/protocol.md 5.
+func (o *Orchestrator) Resume(ctx context.Context, f *Flight, s *Setup, opt ResumeOptions) error {
+	for {
+		before := f.Status.State
+		if err := o.resumeOnce(ctx, f, s, opt); err != nil {
+			return err
+		}
+		if f.Status.State == before || f.Status.State.Terminal() {
+			return o.outcome(ctx, f, s)
+		}
+	}
+}
+
+func (o *Orchestrator) resumeOnce(ctx context.Context, f *Flight, s *Setup, opt ResumeOptions) error {
+	switch f.Status.State {
+	case protocol.StateInit, protocol.StatePlanRunning:
+		return o.Plan(ctx, f, s)
+	case protocol.StatePlanGenerated, protocol.StateArtifactsValidated, protocol.StateTokenCreated, protocol.StatePreflightRunning:
+		return o.Seal(ctx, f, s)
+	case protocol.StatePreflightComplete, protocol.StateAwaitingApproval, protocol.StateApproved:
+		return o.gate(ctx, f, s)
+	case protocol.StateTakeoffRunning:
+		return o.retry(ctx, f, s, opt)
+	case protocol.StateExecutionComplete:
+		return o.complete(f)
+	}
+	return nil
+}
+
+// gate finishes what was cut off between the end of preflight and the take-off:
+// requests that were not recorded, answers that were given but not counted.
+func (o *Orchestrator) gate(ctx context.Context, f *Flight, s *Setup) error {
+	reports, requests, err := o.asked(f, s)
+	if err != nil {
+		return err
+	}
+	switch worst(reports) {
+	case protocol.Deny:
+		return o.Fail(f, "", denied(reports))
+	case protocol.Allow, protocol.Warn:
+		return o.append(f, f.enter(protocol.StateReadyForTakeoff, "ready for take-off"))
+	}
+	var records []Record
+	if f.Status.State == protocol.StatePreflightComplete {
+		records = append(records, f.enter(protocol.StateAwaitingApproval, "approval is needed"))
+	}
+	for _, q := range requests {
+		if slices.ContainsFunc(f.Status.Requested, func(r Requested) bool { return r.ApprovalID == q.ApprovalID }) {
+			continue
+		}
+		e := f.event(protocol.EventApprovalRequest, q.StepID, "role "+q.RequiredRole+" must approve: "+q.Reason)
+		e.WorkflowState = string(protocol.StateAwaitingApproval)
+		records = append(records, Record{protocol.WALApprovalRequested,
+			protocol.ApprovalRequestedData{ApprovalID: q.ApprovalID, StepID: q.StepID, RequiredRole: q.RequiredRole}, e})
+	}
+	if len(records) > 0 {
+		if err := o.append(f, records...); err != nil {
+			return err
+		}
+	}
+	if f.Status.State == protocol.StateApproved {
+		return o.append(f, f.enter(protocol.StateReadyForTakeoff, "ready for take-off"))
+	}
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
+		return err
+	}
+	for _, st := range v.fresh {
+		if err := o.counts(f, s, v, st.Request, st); err != nil {
+			return err
+		}
+		if err := o.append(f, f.received(*st)); err != nil {
+			return err
+		}
+	}
+	return o.settle(f, v)
+}
+
+// asked reads the reports and requests of a flight whose preflight ended, before
+// the WAL is known to tell of all of them.
+func (o *Orchestrator) asked(f *Flight, s *Setup) ([]Report, []protocol.ApprovalRequest, error) {
+	var v verified
+	plans, err := f.readAll(context.Background(), s.Config, s.Redactor)
+	if err != nil {
+		return nil, nil, asIntegrity(err, "")
+	}
+	v.plans = plans
+	if _, err := v.readManifest(f); err != nil {
+		return nil, nil, err
+	}
+	if _, err := v.readTokens(f); err != nil {
+		return nil, nil, err
+	}
+	if v.reports, err = f.readReports(plans); err != nil {
+		return nil, nil, err
+	}
+	known := f.Status.Requested
+	f.Status.Requested = nil // an interrupted write may have recorded some of them only
+	state := f.Status.State
+	f.Status.State = protocol.StatePreflightComplete
+	v.requests, err = f.readRequests(v.manifest, v.reports)
+	f.Status.Requested, f.Status.State = known, state
+	return v.reports, v.requests, err
+}
+
+// retry runs an interrupted take-off again, where the step says that it may be
+// or a person does; otherwise the flight fails. SPEC: docs/protocol.md 5.
+func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt ResumeOptions) error {
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
+		return o.refused(f, nil, err, false)
+	}
+	var broken, stuck []string
+	for _, id := range f.order() {
+		if !f.Status.Began[id] || f.Status.TakenOff[id] {
+			continue
+		}
+		broken = append(broken, id)
+		if step, ok := s.Config.Step(id); !ok || !step.Idempotent {
+			stuck = append(stuck, id)
+		}
+	}
+	if len(stuck) > 0 && !opt.RetryTakeOff {
+		err := indeterminate(f)
+		return o.Fail(f, stuck[0], fmt.Errorf("step %s may have been applied in part and is not idempotent: %w", strings.Join(stuck, ", "), err))
+	}
+	base, err := s.scan(ctx, allPatches(v.plans))
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(v.plans) {
+		if !f.Status.TakenOff[p.id] && !slices.Contains(broken, p.id) {
+			continue
+		}
+		for _, q := range slices.Backward(p.patches) {
+			if err := base.revert(q, slices.Contains(broken, p.id)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := o.approvalsHold(f, s, v); err != nil {
+		return err
+	}
+	if err := o.current(ctx, f, s, v, base); err != nil {
+		return err
+	}
+	if err := o.judgedAgain(ctx, f, s, v); err != nil {
+		return err
+	}
+	e := f.event(protocol.EventError, "", "an interrupted take-off is run again: "+strings.Join(broken, ", "))
+	e.Severity = protocol.SeverityWarning
+	if err := o.append(f, Record{Event: e}); err != nil {
+		return err
+	}
+	return o.apply(ctx, f, s, v, broken)
+}
+
+// outcome gives the error that a flight at rest stands for: none, a denial, or a wait.
+func (o *Orchestrator) outcome(ctx context.Context, f *Flight, s *Setup) error {
+	switch f.Status.State {
+	case protocol.StateAwaitingApproval:
+		v, err := o.verified(ctx, f, s)
+		if err != nil {
+			return err
+		}
+		return waiting(v.open(f))
+	case protocol.StateFailed:
+		return o.failedBefore(ctx, f, s)
+	}
+	return nil
+}
+
+// Outcome gives the error that a flight at rest stands for, from verified bytes.
+func (o *Orchestrator) Outcome(ctx context.Context, f *Flight, s *Setup) error {
+	return o.outcome(ctx, f, s)
+}
+
+// Cancel ends an open flight.
+func (o *Orchestrator) Cancel(f *Flight, reason string) error {
+	switch {
+	case f.Status.State.Terminal():
+		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s already", f.ID(), f.Status.State)
+	case f.Status.State == protocol.StateTakeoffRunning:
+		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is taking off; that cannot be cancelled", f.ID()).
+			WithHint("cabincrew resume goes on with a take-off that was interrupted")
+	}
+	cause := protocol.Errorf(protocol.ExitDenied, "cancelled", "cancelled: %s", reason)
+	if err := o.Fail(f, "", cause); protocol.ExitCode(err) != protocol.ExitDenied {
+		return err
+	}
+	return nil
+}
+
+func after(now time.Time, limit string) (bool, error) {
+	if limit == "" {
+		return false, nil
+	}
+	t, err := time.Parse(time.RFC3339, limit)
+	return now.After(t), err
+}

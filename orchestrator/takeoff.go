@@ -1,0 +1,494 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+)
+
+// TakeOffOptions say how a take-off is made.
+type TakeOffOptions struct {
+	DryRun        bool // every check, nothing applied, nothing recorded
+	RequireSigned bool // refuse a plan that is not signed: the rule in CI
+}
+
+// TakeOff verifies a flight again from signatures and bytes and, if everything
+// still holds, lets the engines apply exactly the plan, once. A flight that was
+// completed before is not an error: done says so. SPEC: docs/protocol.md 9.
+func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt TakeOffOptions) (done bool, err error) {
+	switch state := f.Status.State; state {
+	case protocol.StateReadyForTakeoff, protocol.StateAwaitingApproval:
+	case protocol.StateCompleted:
+		// Even an answer that changes nothing is given from verified bytes only.
+		_, err := o.verified(ctx, f, s)
+		return true, err
+	case protocol.StateTakeoffRunning, protocol.StateExecutionComplete:
+		return false, indeterminate(f)
+	case protocol.StateFailed:
+		return false, o.failedBefore(ctx, f, s)
+	default:
+		return false, protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s: it cannot take off", f.ID(), state).
+			WithHint("cabincrew resume goes on with a flight that was interrupted")
+	}
+	v, err := o.cleared(ctx, f, s, opt)
+	if err != nil {
+		return false, o.refused(f, v, err, opt.DryRun)
+	}
+	if opt.DryRun {
+		return false, nil
+	}
+	if err := o.append(f, verifiedRecord(f, v), f.enter(protocol.StateTakeoffRunning, "take-off begins")); err != nil {
+		return false, err
+	}
+	return false, o.apply(ctx, f, s, v, nil)
+}
+
+func indeterminate(f *Flight) error {
+	return integrity("takeoff_indeterminate", "a take-off of flight %s began and has no end; it is not run again by itself", f.ID()).
+		WithHint("look at the workspace, then: cabincrew resume --retry-take-off")
+}
+
+// failedBefore gives a refusal with the exit code of what ended the flight.
+func (o *Orchestrator) failedBefore(ctx context.Context, f *Flight, s *Setup) error {
+	if v, err := o.verified(ctx, f, s); err != nil {
+		return err
+	} else if v.reports != nil && worst(v.reports) == protocol.Deny {
+		return denied(v.reports)
+	}
+	cause := "for a reason that was not recorded"
+	if f.Status.Failure != nil {
+		cause = f.Status.Failure.Error
+	}
+	for _, got := range f.Status.Received {
+		if !got.Approved {
+			return protocol.Errorf(protocol.ExitDenied, "approval_rejected", "the flight failed: %s", cause)
+		}
+	}
+	return protocol.Errorf(protocol.ExitUsage, "state_wrong", "the flight failed: %s", cause).WithHint("plan again with cabincrew flight-plan")
+}
+
+// cleared does every check before take-off. What it verified is given back also
+// beside an error, as far as it came.
+func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt TakeOffOptions) (*verified, error) {
+	o.progress(Progress{Stage: "take-off", Message: "verifying the flight"})
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
+		return nil, err
+	}
+	if opt.RequireSigned && v.plan == nil {
+		return v, integrity("plan_unsigned", "the plan is not signed; in CI only signed plans take off").
+			WithHint("set signing in the configuration")
+	}
+	if v.plan != nil {
+		late, err := after(o.Now(), v.plan.NotAfter)
+		if err != nil || late {
+			return v, integrity("plan_expired", "the signed plan was valid until %s", v.plan.NotAfter).WithHint("plan again with cabincrew flight-plan")
+		}
+	}
+	if err := o.approvalsHold(f, s, v); err != nil {
+		return v, err
+	}
+	if err := o.current(ctx, f, s, v, nil); err != nil {
+		return v, err
+	}
+	return v, o.judgedAgain(ctx, f, s, v)
+}
+
+// current derives every token again from the checkout, configuration, policies
+// and engines as they are now, and compares. SPEC: docs/protocol.md 4.
+func (o *Orchestrator) current(ctx context.Context, f *Flight, s *Setup, v *verified, base tree) error {
+	if err := f.sameSteps(s.Config); err != nil {
+		return err
+	}
+	now := make([]*stepPlan, len(v.plans))
+	for i, p := range v.plans {
+		c := *p
+		now[i] = &c
+	}
+	var err error
+	if base == nil {
+		err = o.derive(ctx, f, s, now)
+	} else {
+		err = o.deriveOn(ctx, f, s, now, base, false)
+	}
+	if err != nil {
+		return err
+	}
+	for i, p := range v.plans {
+		if err := moved(p.id, p.preimage, now[i].preimage); err != nil {
+			return err
+		}
+		p.files = now[i].files
+	}
+	return nil
+}
+
+// moved names what is another now than it was when the plan was made.
+func moved(step string, plan, now plantoken.Preimage) error {
+	for _, c := range []struct{ code, what, plan, now string }{
+		{"config_changed", "the step's configuration", plan.Context.ConfigDigest, now.Context.ConfigDigest},
+		{"governance_changed", "the policies", plan.PolicyDigest, now.PolicyDigest},
+		{"governance_changed", "the governance (configuration without steps, approvers, policies)", plan.GovernanceHash, now.GovernanceHash},
+		{"workspace_changed", "the workspace, as far as the step sees it,", plan.WorkspaceHash, now.WorkspaceHash},
+		{"engine_changed", "the engine's program", plan.Context.EngineDigest, now.Context.EngineDigest},
+		{"head_changed", "the checked-out commit", plan.Context.HeadCommit, now.Context.HeadCommit},
+		{"context_changed", "the configuration's path", plan.Context.ConfigPath, now.Context.ConfigPath},
+		{"context_changed", "the step's target", plan.Context.Target, now.Context.Target},
+		{"context_changed", "the step's model", plan.Model, now.Model},
+		{"context_changed", "the workflow's name", plan.Context.Workflow, now.Context.Workflow},
+	} {
+		if c.plan != c.now {
+			return protocol.Errorf(protocol.ExitStale, c.code, "%s changed since the plan was made (%s then, %s now)", c.what, c.plan, c.now).
+				At("step " + step).WithHint("plan again with cabincrew flight-plan; the flight itself is not lost, undoing the change makes it valid again")
+		}
+	}
+	a, errA := plan.Token()
+	b, errB := now.Token()
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	if a != b {
+		return protocol.Errorf(protocol.ExitStale, "context_changed", "the plan-token would be %s now, it was %s", b, a).At("step " + step)
+	}
+	return nil
+}
+
+// judgedAgain asks the judges once more; the stricter word of then and now counts.
+func (o *Orchestrator) judgedAgain(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	for i, p := range v.plans {
+		token, err := p.preimage.PlanToken(f.Status.SealedAt)
+		if err != nil {
+			return err
+		}
+		r, err := o.judge(ctx, f, s, p, token)
+		if err != nil {
+			return err
+		}
+		switch protocol.MostSevere(r.Decision, v.reports[i].Decision) {
+		case protocol.Deny:
+			return denied([]Report{r, v.reports[i]})
+		case protocol.RequireApproval:
+			for _, q := range r.Requires {
+				if !slices.ContainsFunc(v.requests, func(x protocol.ApprovalRequest) bool { return x.StepID == p.id && x.RequiredRole == q.Role }) {
+					return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "role %s must now approve step %s: %s", q.Role, p.id, q.Reason).
+						WithHint("plan again with cabincrew flight-plan")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// refused records a refusal that means tampering and ends the flight; all others
+// leave it as it is. A dry run records nothing.
+func (o *Orchestrator) refused(f *Flight, v *verified, err error, dry bool) error {
+	if dry || protocol.ExitCode(err) != protocol.ExitIntegrity || v != nil {
+		return err
+	}
+	no := false
+	e := f.event(protocol.EventPlanTokenVerified, "", "the flight does not verify: "+err.Error())
+	e.Severity = protocol.SeverityCritical
+	e.IntegrityCheck = &protocol.AuditIntegrity{ExpectedPlanToken: f.Status.FlightToken, PlanTokenMatch: &no, ArtifactsMatch: &no, Differences: []string{err.Error()}}
+	if appendErr := o.append(f, Record{Event: e}); appendErr != nil {
+		return fmt.Errorf("%w (and the refusal could not be recorded: %w)", err, appendErr)
+	}
+	return o.Fail(f, "", err)
+}
+
+func verifiedRecord(f *Flight, v *verified) Record {
+	yes := true
+	e := f.event(protocol.EventPlanTokenVerified, "", "the flight verifies: signatures, tokens, artifacts, decisions, approvals, workspace")
+	e.IntegrityCheck = &protocol.AuditIntegrity{
+		ExpectedPlanToken: f.Status.FlightToken, ActualPlanToken: v.manifest.FlightToken, PlanTokenMatch: &yes, ArtifactsMatch: &yes,
+	}
+	return Record{Event: e}
+}
+
+// apply takes the steps off that are not yet, in plan order. retry names a step
+// whose take-off was interrupted.
+func (o *Orchestrator) apply(ctx context.Context, f *Flight, s *Setup, v *verified, retry []string) error {
+	for _, p := range v.plans {
+		if f.Status.TakenOff[p.id] {
+			continue
+		}
+		o.progress(Progress{Step: p.id, Stage: "take-off", Message: "taking off"})
+		err := o.takeOffStep(ctx, f, s, v, p, slices.Contains(retry, p.id))
+		o.progress(Progress{Step: p.id, Stage: "take-off", Message: "taken off", Done: true, Err: err})
+		if ctx.Err() != nil && err != nil {
+			return interrupted(ctx)
+		}
+		if err != nil {
+			if open(err) && !f.Status.Began[p.id] {
+				// Nothing of this step was done. Steps before it were: the flight waits
+				// in TAKEOFF_RUNNING for a person.
+				return err
+			}
+			return o.Fail(f, p.id, err)
+		}
+	}
+	return o.complete(f)
+}
+
+func (o *Orchestrator) complete(f *Flight) error {
+	names := make([]string, len(f.Status.Artifacts))
+	for i, a := range f.Status.Artifacts {
+		names[i] = a.ArtifactID
+	}
+	var records []Record
+	if f.Status.State == protocol.StateTakeoffRunning {
+		records = append(records, f.enter(protocol.StateExecutionComplete, "all steps are applied"))
+	}
+	e := f.event(protocol.EventWorkflowComplete, "", "the flight is completed")
+	e.WorkflowState = string(protocol.StateCompleted)
+	if f.Status.State != protocol.StateCompleted {
+		records = append(records, f.enter(protocol.StateCompleted, "completed"))
+	}
+	records = append(records, Record{protocol.WALWorkflowCompleted,
+		protocol.WorkflowCompletedData{FinalState: protocol.StateCompleted, Artifacts: slices.Compact(slices.Sorted(slices.Values(names)))}, e})
+	return o.append(f, records...)
+}
+
+// takeOffStep applies one step: the workspace must be what the plan says right
+// before, and every patched file what the plan says right after.
+func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *verified, p *stepPlan, retry bool) (err error) {
+	step, _ := s.Config.Step(p.id)
+	if err := o.rightBefore(ctx, f, s, v, p, step, retry); err != nil {
+		return err
+	}
+	e, err := o.findEngine(step, s.Workspace, s.Workspace)
+	if err != nil {
+		return err
+	}
+	if e.digest != p.preimage.Context.EngineDigest {
+		return protocol.Errorf(protocol.ExitStale, "engine_changed", "the engine's program changed right before take-off").At("step " + p.id)
+	}
+	tmp, remove, err := o.Temp("takeoff-" + p.id + "-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, writable(tmp), remove()) }()
+	spec, err := f.takeOffSpec(s, step, p, e, tmp)
+	if err != nil {
+		return err
+	}
+	begin := f.stepEnter(p.id, protocol.StateTakeoffRunning, protocol.EventEngineStart, "take-off: engine starts")
+	begin.Event.Workflow.Mode = string(protocol.TakeOff)
+	if err := o.append(f, begin); err != nil {
+		return err
+	}
+	result, err := runLogged(ctx, o.Runner, f, s, stepPath(p.id, takeoffLog), spec)
+	if err != nil {
+		return err
+	}
+	receipt, err := engines.ReadReceipt(result, protocol.TakeOff)
+	if err != nil {
+		return s.redacted(err)
+	}
+	if err := rightAfter(ctx, s, p); err != nil {
+		return err
+	}
+	return o.tookOff(f, s, p, result, receipt)
+}
+
+func (f *Flight) takeOffSpec(s *Setup, step *config.Step, p *stepPlan, e engine, tmp string) (engines.Spec, error) {
+	spec, err := specOf(s, step, protocol.TakeOff, e)
+	if err != nil {
+		return spec, err
+	}
+	spec.Workspace, spec.TempDir, spec.ArtifactsDir = s.Workspace, filepath.Join(tmp, "run"), filepath.Join(tmp, "artifacts")
+	spec.Input.Meta = protocol.EngineMeta{WorkflowID: f.ID(), StepID: p.id}
+	spec.Input.ExpectedPlanToken = p.token
+	spec.Input.Orchestrator = &protocol.EngineOrchestrator{WorkspaceHash: p.preimage.WorkspaceHash}
+	for _, d := range []string{spec.TempDir, spec.ArtifactsDir} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return spec, fmt.Errorf("preparing the engine's directories: %w", err)
+		}
+	}
+	return spec, f.stage(p, spec.ArtifactsDir)
+}
+
+// stage puts the planned evidence and state, read-only, where the engine finds
+// them, and checks the bytes once more while they are copied.
+func (f *Flight) stage(p *stepPlan, dir string) error {
+	to, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close() }() // files are closed one by one
+	for _, a := range artifactsFor(p) {
+		if err := to.Mkdir(a.Name, 0o700); err != nil {
+			return err
+		}
+		if err := to.WriteFile(a.Name+"/"+engines.DescriptionFile, a.Raw, 0o444); err != nil {
+			return err
+		}
+		if body := a.Description.BodyFile; body != "" {
+			in, err := f.Root().Open(stepPath(p.id, artifactsDir, a.Name, body))
+			if err != nil {
+				return err
+			}
+			err = copyChecked(to, a.Name+"/"+body, in, a.BodyDigest)
+			_ = in.Close() // only read
+			if err != nil {
+				return integrity("artifact_changed", "%w", err).At(stepPath(p.id, artifactsDir, a.Name, body))
+			}
+		}
+		if err := to.Chmod(a.Name, 0o555); err != nil { //nolint:gosec // the engine reads it
+			return err
+		}
+	}
+	return os.Chmod(dir, 0o555) //nolint:gosec // the engine reads it
+}
+
+func copyChecked(to *os.Root, name string, in io.Reader, want string) error {
+	out, err := to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return err
+	}
+	h := newSHA256()
+	_, err = io.Copy(io.MultiWriter(out, h), in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	if got := protocol.FormatDigest(h.Sum(nil)); got != want {
+		return fmt.Errorf("it has digest %s now, it was verified with %s", got, want)
+	}
+	return nil
+}
+
+// writable makes staged directories removable again for users who are not root.
+func writable(tmp string) error {
+	dir := filepath.Join(tmp, "artifacts")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err = errors.Join(err, os.Chmod(dir, 0o700)) //nolint:gosec // about to be removed
+	for _, e := range entries {
+		err = errors.Join(err, os.Chmod(filepath.Join(dir, e.Name()), 0o700)) //nolint:gosec // about to be removed
+	}
+	return err
+}
+
+// rightBefore compares the real workspace, over the step's inputs, with the
+// checkout plus the patches of the steps taken off. SPEC: docs/protocol.md 4.
+func (o *Orchestrator) rightBefore(ctx context.Context, f *Flight, s *Setup, v *verified, p *stepPlan, step *config.Step, retry bool) error {
+	real, err := s.scan(ctx, allPatches(v.plans))
+	if err != nil {
+		return err
+	}
+	if retry {
+		for _, q := range slices.Backward(p.patches) {
+			if err := real.revert(q, true); err != nil {
+				return err
+			}
+		}
+	}
+	// Take the patches off that this step did not plan upon.
+	needs := f.needs(p.id)
+	for _, other := range slices.Backward(v.plans) {
+		if !f.Status.TakenOff[other.id] || slices.Contains(needs, other.id) {
+			continue
+		}
+		for _, q := range slices.Backward(other.patches) {
+			if err := real.revert(q, false); err != nil {
+				return err
+			}
+		}
+	}
+	files, err := real.files(step.Inputs)
+	if err != nil {
+		return err
+	}
+	hash, err := hashFiles(files)
+	if err != nil {
+		return err
+	}
+	if hash != p.preimage.WorkspaceHash {
+		return protocol.Errorf(protocol.ExitStale, "workspace_changed",
+			"right before take-off the workspace is not the planned one (%s, planned %s)", hash, p.preimage.WorkspaceHash).
+			At("step " + p.id).WithHint("plan again with cabincrew flight-plan")
+	}
+	return nil
+}
+
+// rightAfter checks that every file which a patch names is what the patch makes it.
+func rightAfter(ctx context.Context, s *Setup, p *stepPlan) error {
+	names := sortedKeys(touched(p.patches))
+	if len(names) == 0 {
+		return nil
+	}
+	found, err := workspace.Scan(ctx, s.Workspace, workspace.Options{
+		Inputs: []string{literal(names[0])}, Extra: names, Exclude: s.Exclude,
+	})
+	if err != nil {
+		return err
+	}
+	t := newTree(found)
+	want := maps.Clone(t)
+	for _, q := range p.patches {
+		for _, m := range q.meta {
+			if m.OldPath != "" {
+				delete(want, m.OldPath)
+			}
+		}
+		for _, m := range q.meta {
+			if m.NewPath != "" && !t.is(m.NewPath, m.NewMode, m.After) {
+				return misapplied(p.id, m.NewPath)
+			}
+			if m.NewPath != "" {
+				want[m.NewPath] = t[m.NewPath]
+			}
+		}
+	}
+	for _, name := range names {
+		if _, there := t[name]; there {
+			if _, wanted := want[name]; !wanted {
+				return misapplied(p.id, name)
+			}
+		}
+	}
+	return nil
+}
+
+func misapplied(step, name string) error {
+	return protocol.Errorf(protocol.ExitFailure, "takeoff_misapplied", "after take-off file %q is not what the plan says", name).
+		At("step " + step).WithHint("the engine did not apply its own plan; restore the workspace from version control")
+}
+
+// tookOff keeps the receipt and records the end of a step's take-off.
+func (o *Orchestrator) tookOff(f *Flight, s *Setup, p *stepPlan, result engines.Result, receipt protocol.EngineOutput) error {
+	detector := s.Redactor.Detector()
+	_, _ = detector.Write(result.Receipt) // a detector never fails
+	if found := detector.Found(); found != "" {
+		return protocol.Errorf(protocol.ExitDenied, "receipt_secret", "the take-off receipt holds the value of a secret (%s)", found).At("step " + p.id)
+	}
+	at, log := stepPath(p.id, takeoffReceipt), stepPath(p.id, takeoffLog)
+	if err := f.WriteFile(at, result.Receipt); err != nil {
+		return err
+	}
+	file, err := f.Root().Open(log)
+	logDigest, err := digestOf(file, err)
+	if err != nil {
+		return err
+	}
+	e := f.event(protocol.EventEngineComplete, p.id, "take-off: engine ended well")
+	e.Workflow.Mode = string(protocol.TakeOff)
+	e.Engine = &protocol.AuditEngine{EngineID: receipt.EngineID, ReceiptID: receipt.ReceiptID, Status: receipt.Status}
+	return o.append(f,
+		f.artifactRecord(at, protocol.Digest(result.Receipt), "takeoff-receipt", p.id, protocol.EventArtifactValidated, "take-off receipt kept"),
+		f.artifactRecord(log, logDigest, "takeoff-log", p.id, protocol.EventArtifactValidated, "take-off log kept"),
+		Record{protocol.WALStepCompleted, protocol.StepCompletedData{StepID: p.id}, e})
+}
