@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cabincrew/action/protocol"
@@ -149,14 +150,7 @@ type Approver struct {
 }
 
 // HasRole says whether the approver holds a role.
-func (a Approver) HasRole(role string) bool {
-	for _, r := range a.Roles {
-		if r == role {
-			return true
-		}
-	}
-	return false
-}
+func (a Approver) HasRole(role string) bool { return slices.Contains(a.Roles, role) }
 
 // Signing says how a plan is signed; nothing set means not at all.
 type Signing struct {

@@ -116,14 +116,14 @@ func (r *reader) parse(data []byte) *yaml.Node {
 	}
 	if !utf8.Valid(data) || bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		// The YAML library would take UTF-16 too; one encoding means one reading.
-		r.failFile("config_encoding", "save the file as UTF-8 without a byte-order mark", "not UTF-8, or with a byte-order mark")
+		r.failFilef("config_encoding", "save the file as UTF-8 without a byte-order mark", "not UTF-8, or with a byte-order mark")
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		r.failFile("config_empty", "write one with: cabincrew init", "the configuration is empty")
+		r.failFilef("config_empty", "write one with: cabincrew init", "the configuration is empty")
 		return nil
 	case err != nil:
 		r.syntax(err)
@@ -135,11 +135,11 @@ func (r *reader) parse(data []byte) *yaml.Node {
 		r.syntax(err)
 		return nil
 	default:
-		r.fail(&second, "config_documents", "keep one document; remove the line ---", "a second document begins here")
+		r.failf(&second, "config_documents", "keep one document; remove the line ---", "a second document begins here")
 		return nil
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		r.failFile("config_empty", "write one with: cabincrew init", "the configuration is empty")
+		r.failFilef("config_empty", "write one with: cabincrew init", "the configuration is empty")
 		return nil
 	}
 	return doc.Content[0]

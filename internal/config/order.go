@@ -25,7 +25,7 @@ func (r *reader) checkSteps(c *Config) {
 			continue // reported
 		}
 		if f, twice := first[s.ID]; twice {
-			r.fail(r.places[fmt.Sprintf("steps[%d].id", i)], "config_step_id", "choose another id",
+			r.failf(r.places[fmt.Sprintf("steps[%d].id", i)], "config_step_id", "choose another id",
 				"steps[%d] already has the id %q", f, s.ID)
 			continue
 		}
@@ -42,12 +42,12 @@ func (r *reader) checkSteps(c *Config) {
 			if w := closest(need, ids); w != "" {
 				hint = fmt.Sprintf("did you mean %q?", w)
 			}
-			r.fail(element(at, need), "config_needs", hint, "step %q needs %q, which does not exist", s.ID, need)
+			r.failf(element(at, need), "config_needs", hint, "step %q needs %q, which does not exist", s.ID, need)
 		}
 	}
 	if _, cycle := planOrder(c.Steps); cycle != nil {
 		i := first[cycle[0]]
-		r.fail(r.places[fmt.Sprintf("steps[%d].needs", i)], "config_cycle", "remove one of these needs",
+		r.failf(r.places[fmt.Sprintf("steps[%d].needs", i)], "config_cycle", "remove one of these needs",
 			"steps need each other in a circle: %s", strings.Join(append(cycle, cycle[0]), " -> "))
 	}
 }
@@ -132,16 +132,16 @@ func (r *reader) checkPolicies(c *Config) {
 	rule, at := r.places["policies.custom_rule"], r.places["policies.aggregation"]
 	switch {
 	case custom && rule == nil:
-		r.fail(at, "config_missing", "add custom_rule: data.PACKAGE.RULE", "policies.custom_rule is missing")
+		r.failf(at, "config_missing", "add custom_rule: data.PACKAGE.RULE", "policies.custom_rule is missing")
 	case !custom && rule != nil:
-		r.fail(rule, "config_value", "set aggregation: custom, or remove it", "policies.custom_rule has no effect")
+		r.failf(rule, "config_value", "set aggregation: custom, or remove it", "policies.custom_rule has no effect")
 	}
 	// SPEC: docs/protocol.md 3: a set is known by its path with / as _.
 	sets := map[string]string{}
 	for _, dir := range c.Policies.Rego {
 		set := strings.ReplaceAll(dir, "/", "_")
 		if other, twice := sets[set]; twice {
-			r.fail(r.places["policies.rego"], "config_value", "rename or remove one of them",
+			r.failf(r.places["policies.rego"], "config_value", "rename or remove one of them",
 				"policies.rego: %q and %q are the same set", clip(other), clip(dir))
 		}
 		sets[set] = dir
@@ -160,13 +160,13 @@ func (r *reader) checkApprovers(c *Config) {
 				continue
 			}
 			if other, twice := seen[f.key+"\n"+f.value]; twice {
-				r.fail(r.places[p+"."+f.key], "config_approver", "list each approver once, with all roles",
+				r.failf(r.places[p+"."+f.key], "config_approver", "list each approver once, with all roles",
 					"%s.%s is the %s of approvers[%d] too", p, f.key, f.key, other)
 			}
 			seen[f.key+"\n"+f.value] = i
 		}
 		if !a.NotAfter.IsZero() && !a.NotAfter.After(a.NotBefore) {
-			r.fail(r.places[p+".not_after"], "config_value", "write a later time", "%s.not_after is not after not_before", p)
+			r.failf(r.places[p+".not_after"], "config_value", "write a later time", "%s.not_after is not after not_before", p)
 		}
 	}
 }

@@ -16,7 +16,7 @@ func (r *reader) config(n *yaml.Node) *Config {
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
-		r.fail(at, "config_version", fmt.Sprintf("this program reads version %d; use a program that knows version %d", Version, v),
+		r.failf(at, "config_version", fmt.Sprintf("this program reads version %d; use a program that knows version %d", Version, v),
 			"version %d of the configuration is not known", v)
 	}
 	c := &Config{
@@ -102,7 +102,7 @@ func (r *reader) signing(top *object) Signing {
 	s.Keyless, _ = o.bool("keyless")
 	if s.Keyless && s.Key != "" {
 		at, where := o.at("keyless")
-		r.fail(at, "config_value", "remove one of key and keyless", "%s cannot be true beside %s.key", where, p)
+		r.failf(at, "config_value", "remove one of key and keyless", "%s cannot be true beside %s.key", where, p)
 	}
 	return s
 }

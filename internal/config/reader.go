@@ -58,11 +58,11 @@ func (r *reader) add(line, column int, err *protocol.Error) {
 	r.problems = append(r.problems, problem{line, column, err})
 }
 
-func (r *reader) failFile(code, hint, format string, args ...any) {
+func (r *reader) failFilef(code, hint, format string, args ...any) {
 	r.add(0, 0, protocol.Errorf(protocol.ExitUsage, code, format, args...).At(r.name).WithHint("%s", hint))
 }
 
-func (r *reader) fail(n *yaml.Node, code, hint, format string, args ...any) {
+func (r *reader) failf(n *yaml.Node, code, hint, format string, args ...any) {
 	r.add(n.Line, n.Column, protocol.Errorf(protocol.ExitUsage, code, format, args...).At(r.where(n)).WithHint("%s", hint))
 }
 
@@ -109,7 +109,7 @@ func (r *reader) unknownKey(key *yaml.Node, path string, known []string) {
 	} else if home := homeOf(key.Value); home != "" {
 		hint = fmt.Sprintf("%q belongs under %s", key.Value, home)
 	}
-	r.fail(key, "config_unknown_key", hint, "unknown key %q%s", short(key.Value), under(path))
+	r.failf(key, "config_unknown_key", hint, "unknown key %q%s", short(key.Value), under(path))
 }
 
 // homeOf names the place of keys that people look for somewhere else.
@@ -155,7 +155,7 @@ func (o *object) require(keys ...string) {
 	}
 	for _, k := range keys {
 		if o.values[k] == nil {
-			o.r.fail(o.node, "config_missing", "add "+k+":", "%s is missing", join(o.path, k))
+			o.r.failf(o.node, "config_missing", "add "+k+":", "%s is missing", join(o.path, k))
 		}
 	}
 }
@@ -181,11 +181,11 @@ func (r *reader) text(n *yaml.Node, path string, ok check) (string, bool) {
 		return "", false
 	}
 	if k := scalarKind(n); k != kindText {
-		r.fail(n, "config_type", quoteHint(n, k), "%s must be text, not %s", path, k)
+		r.failf(n, "config_type", quoteHint(n, k), "%s must be text, not %s", path, k)
 		return "", false
 	}
 	if wrong, hint := ok(n.Value); wrong != "" {
-		r.fail(n, "config_value", hint, "%s %s", path, wrong)
+		r.failf(n, "config_value", hint, "%s %s", path, wrong)
 		return "", false
 	}
 	return n.Value, true
@@ -205,7 +205,7 @@ func (o *object) bool(key string) (value, set bool) {
 		return false, false
 	}
 	if k := scalarKind(n); k != kindBool {
-		o.r.fail(n, "config_type", "write true or false", "%s must be true or false, not %s", path, k)
+		o.r.failf(n, "config_type", "write true or false", "%s must be true or false, not %s", path, k)
 		return false, false
 	}
 	return n.Value[0] == 't' || n.Value[0] == 'T', true
@@ -218,12 +218,12 @@ func (o *object) int(key string, def, low, high int64) int64 {
 		return def
 	}
 	if k := scalarKind(n); k != kindInt {
-		o.r.fail(n, "config_type", fmt.Sprintf("write a number from %d to %d, without quotes", low, high), "%s must be a whole number, not %s", path, k)
+		o.r.failf(n, "config_type", fmt.Sprintf("write a number from %d to %d, without quotes", low, high), "%s must be a whole number, not %s", path, k)
 		return def
 	}
 	v, err := parseInt(n.Value)
 	if err != nil || v < low || v > high {
-		o.r.fail(n, "config_value", fmt.Sprintf("write a number from %d to %d", low, high), "%s is out of bounds: %s", path, clip(n.Value))
+		o.r.failf(n, "config_value", fmt.Sprintf("write a number from %d to %d", low, high), "%s is out of bounds: %s", path, clip(n.Value))
 		return def
 	}
 	return v
@@ -243,7 +243,7 @@ func (o *object) texts(key string, least int, unique bool, ok check) []string {
 			continue
 		}
 		if unique && slices.Contains(out, s) {
-			o.r.fail(e, "config_value", "remove one of them", "%s repeats %q", p, short(s))
+			o.r.failf(e, "config_value", "remove one of them", "%s repeats %q", p, short(s))
 			continue
 		}
 		out = append(out, s)
@@ -256,11 +256,11 @@ func (r *reader) list(n *yaml.Node, path string, least, most int) bool {
 		return false
 	}
 	if len(n.Content) < least {
-		r.fail(n, "config_value", "add an element", "%s is empty", path)
+		r.failf(n, "config_value", "add an element", "%s is empty", path)
 		return false
 	}
 	if len(n.Content) > most {
-		r.fail(n, "config_value", fmt.Sprintf("at most %d", most), "%s has %d elements", path, len(n.Content))
+		r.failf(n, "config_value", fmt.Sprintf("at most %d", most), "%s has %d elements", path, len(n.Content))
 		return false
 	}
 	return true
@@ -273,7 +273,7 @@ func (o *object) entries(key string, ok check, f func(name, path string, value *
 		return
 	}
 	if len(n.Content)/2 > limits.ConfigList {
-		o.r.fail(n, "config_value", fmt.Sprintf("at most %d", limits.ConfigList), "%s has %d entries", path, len(n.Content)/2)
+		o.r.failf(n, "config_value", fmt.Sprintf("at most %d", limits.ConfigList), "%s has %d entries", path, len(n.Content)/2)
 		return
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -282,7 +282,7 @@ func (o *object) entries(key string, ok check, f func(name, path string, value *
 			continue // reported by structure
 		}
 		if wrong, hint := ok(k.Value); wrong != "" {
-			o.r.fail(k, "config_value", hint, "%s: the name %s", path, wrong)
+			o.r.failf(k, "config_value", hint, "%s: the name %s", path, wrong)
 			continue
 		}
 		f(k.Value, join(path, k.Value), n.Content[i+1])
@@ -308,7 +308,7 @@ func (r *reader) is(n *yaml.Node, path string, want yaml.Kind) bool {
 		if path == "" {
 			path = "the configuration"
 		}
-		r.fail(n, "config_type", "see: cabincrew schema config", "%s must be %s, not %s", path, kindName(want), nodeName(n))
+		r.failf(n, "config_type", "see: cabincrew schema config", "%s must be %s, not %s", path, kindName(want), nodeName(n))
 	}
 	return false
 }

@@ -39,7 +39,7 @@ func (r *reader) step(n *yaml.Node, p string) Step {
 	s.Idempotent, s.idempotentSet = o.bool("idempotent")
 	r.engine(o, &s)
 	if at, where := o.at("config"); at != nil && s.Engine.Use != "" {
-		r.fail(at, "config_value", "move it to "+p+".engine.with", "%s is for an engine with run", where)
+		r.failf(at, "config_value", "move it to "+p+".engine.with", "%s is for an engine with run", where)
 	}
 	return s
 }
@@ -55,18 +55,18 @@ func (r *reader) engine(step *object, s *Step) {
 	with, withPath := o.at("with")
 	switch {
 	case use == nil && run == nil:
-		r.fail(n, "config_missing", "add use: NAME for a built-in engine, or run: [COMMAND, ARGUMENT…] for one of your own", "%s says neither use nor run", p)
+		r.failf(n, "config_missing", "add use: NAME for a built-in engine, or run: [COMMAND, ARGUMENT…] for one of your own", "%s says neither use nor run", p)
 	case use != nil && run != nil:
-		r.fail(run, "config_value", "remove one of them", "%s cannot stand beside %s", runPath, usePath)
+		r.failf(run, "config_value", "remove one of them", "%s cannot stand beside %s", runPath, usePath)
 	case with != nil && use == nil:
-		r.fail(with, "config_value", "configure an engine with run by the step's config", "%s is for an engine with use", withPath)
+		r.failf(with, "config_value", "configure an engine with run by the step's config", "%s is for an engine with use", withPath)
 	case use != nil:
 		s.Engine = Engine{Use: o.text("use", "", matching(engineName, "an engine's name")), With: o.free("with")}
 		s.engineAt = r.where(use)
 	default:
 		s.Engine = Engine{Run: o.texts("run", 1, false, argument)}
 		if len(s.Engine.Run) > 0 && s.Engine.Run[0] == "" {
-			r.fail(run, "config_value", "name the program first", "%s begins with an empty text", runPath)
+			r.failf(run, "config_value", "name the program first", "%s begins with an empty text", runPath)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (r *reader) secrets(step *object) map[string]Secret {
 func (r *reader) source(n *yaml.Node, p string) (string, bool) {
 	if n.Kind == yaml.ScalarNode {
 		if k := scalarKind(n); k != kindText {
-			r.fail(n, "config_type", secretHint, "%s must be text, not %s", p, k)
+			r.failf(n, "config_type", secretHint, "%s must be text, not %s", p, k)
 			return "", false
 		}
 	}

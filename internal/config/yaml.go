@@ -92,25 +92,25 @@ func (r *reader) structure(n *yaml.Node, depth int) bool {
 		r.places = map[string]*yaml.Node{}
 	}
 	if r.nodes++; r.nodes > limits.ConfigNodes {
-		r.fail(n, "config_too_large", "move data that engines need into files of the workspace", "more than %d values", limits.ConfigNodes)
+		r.failf(n, "config_too_large", "move data that engines need into files of the workspace", "more than %d values", limits.ConfigNodes)
 		return false
 	}
 	if depth > limits.ConfigDepth {
-		r.fail(n, "config_depth", "flatten it", "nested deeper than %d levels", limits.ConfigDepth)
+		r.failf(n, "config_depth", "flatten it", "nested deeper than %d levels", limits.ConfigDepth)
 		return false
 	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		r.fail(n, "config_alias", "write the value out", "aliases (*%s) are not allowed", clip(n.Value))
+		r.failf(n, "config_alias", "write the value out", "aliases (*%s) are not allowed", clip(n.Value))
 	case n.Anchor != "":
-		r.fail(n, "config_alias", "write the value out where it is used", "anchors (&%s) are not allowed", clip(n.Anchor))
+		r.failf(n, "config_alias", "write the value out where it is used", "anchors (&%s) are not allowed", clip(n.Anchor))
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		r.fail(n, "config_tag", "remove the tag", "tags (%s) are not allowed", clip(n.Tag))
+		r.failf(n, "config_tag", "remove the tag", "tags (%s) are not allowed", clip(n.Tag))
 	}
 	if n.Kind == yaml.ScalarNode && n.Style&quoted == 0 && octal11.MatchString(n.Value) {
 		// 0644 is octal to YAML 1.1 and decimal to YAML 1.2; people mean either.
-		r.fail(n, "config_value", "write it in quotes, or as 0o… if it is octal", "the number %s begins with 0", clip(n.Value))
+		r.failf(n, "config_value", "write it in quotes, or as 0o… if it is octal", "the number %s begins with 0", clip(n.Value))
 	}
 	if n.Kind == yaml.MappingNode {
 		r.keys(n)
@@ -129,14 +129,14 @@ func (r *reader) keys(n *yaml.Node) {
 		key := n.Content[i]
 		if !plainKey(key) {
 			if key.Kind == yaml.ScalarNode && key.Value == "<<" {
-				r.fail(key, "config_alias", "write the entries out", "merge keys (<<) are not allowed")
+				r.failf(key, "config_alias", "write the entries out", "merge keys (<<) are not allowed")
 			} else if key.Kind != yaml.AliasNode { // reported as an alias
-				r.fail(key, "config_type", "write it in quotes", "a key must be text, not %s", nodeName(key))
+				r.failf(key, "config_type", "write it in quotes", "a key must be text, not %s", nodeName(key))
 			}
 			continue
 		}
 		if f, twice := first[key.Value]; twice {
-			r.fail(key, "config_duplicate_key", "remove one of them", "the key %q is already at line %d", short(key.Value), f.Line)
+			r.failf(key, "config_duplicate_key", "remove one of them", "the key %q is already at line %d", short(key.Value), f.Line)
 			continue
 		}
 		first[key.Value] = key
@@ -185,7 +185,7 @@ func (r *reader) scalar(n *yaml.Node, path string) any {
 	case kindInt:
 		v, err := parseInt(n.Value)
 		if err != nil || v > maxSafe || v < -maxSafe {
-			r.fail(n, "config_value", fmt.Sprintf("write it in quotes: %q", short(n.Value)), "%s: the number %s is not within 2^53", path, clip(n.Value))
+			r.failf(n, "config_value", fmt.Sprintf("write it in quotes: %q", short(n.Value)), "%s: the number %s is not within 2^53", path, clip(n.Value))
 			return nil
 		}
 		return v

@@ -1,0 +1,84 @@
+# CabinCrew. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+export GOTOOLCHAIN := local
+# Models need cgo; without a C compiler the program is built without them.
+export CGO_ENABLED ?= $(if $(shell command -v $${CC:-gcc} 2>/dev/null),1,0)
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X github.com/cabincrew/action/internal/cli.version=$(VERSION)
+FUZZTIME ?= 10s
+BENCH    ?= .
+TOOLS    := bin/tools
+LINTER   := $(TOOLS)/golangci-lint
+
+# Packages with goroutines, files or processes: tested with the race detector too.
+RACE := $(addprefix ./,$(wildcard audit engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator storage/file))
+
+.PHONY: help build demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/cabincrew
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cabincrew ./cmd/cabincrew
+
+demo: build ## fly the main job on a clone of this repository, stage by stage
+	scripts/demo.sh
+
+test: unit race ## run all tests
+
+unit: ## run the tests of all packages
+	$(GO) test -timeout 10m ./...
+
+race: ## run the tests of the concurrent packages with the race detector
+ifeq ($(CGO_ENABLED),1)
+	$(GO) test -race -timeout 10m $(RACE)
+else
+	@echo "race: left out, the race detector needs a C compiler"
+endif
+
+lint: fmt vet tidy arch golangci ## check format, layers, modules and everything golangci-lint sees
+
+fmt:
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | grep -v /testdata/ || echo .)); \
+	if [[ -n $$out ]]; then echo "not formatted; run gofmt -w on:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+arch:
+	$(GO) test ./test -run '^Test(EveryPackage|Layers|Owners|Never|Pure|No|Main|Dependency|Chains)' -count=1
+
+golangci: $(LINTER)
+	$(LINTER) run ./...
+
+# Rebuilt when its pinned version changes. The first build takes minutes.
+$(LINTER): tools/go.mod tools/go.sum
+	@echo "building golangci-lint (once, some minutes) ..."
+	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+vulncheck: ## look for known vulnerabilities (needs the network)
+	cd tools && $(GO) build -o ../$(TOOLS)/govulncheck golang.org/x/vuln/cmd/govulncheck
+	$(TOOLS)/govulncheck ./...
+
+e2e: build ## run the program from outside, asserting what it does
+	scripts/demo.sh
+
+bench: ## run the benchmarks (BENCH=pattern)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $$(scripts/packages-with.sh Benchmark)
+
+fuzz: ## fuzz each target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+clean: ## remove what was built
+	rm -rf bin dist
