@@ -3,6 +3,7 @@ package rego
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -133,19 +134,32 @@ func judging(all map[string]*ast.Module) map[string]*ast.Module {
 	return out
 }
 
+// cover counts lines; a line with a part that was not evaluated is uncovered.
 func (r *TestReport) cover(c cover.Report) {
 	for file, f := range c.Files {
-		for _, rg := range f.Covered {
-			r.Covered += rg.End.Row - rg.Start.Row + 1
+		missed := lines(f.NotCovered)
+		for line := range lines(f.Covered) {
+			if !missed[line] {
+				r.Covered++
+			}
 		}
-		for _, rg := range f.NotCovered {
-			r.Uncovered += rg.End.Row - rg.Start.Row + 1
-			if r.Missed == nil {
-				r.Missed = map[string][]int{}
-			}
-			for line := rg.Start.Row; line <= rg.End.Row; line++ {
-				r.Missed[file] = append(r.Missed[file], line)
-			}
+		if len(missed) == 0 {
+			continue
+		}
+		r.Uncovered += len(missed)
+		if r.Missed == nil {
+			r.Missed = map[string][]int{}
+		}
+		r.Missed[file] = slices.Sorted(maps.Keys(missed))
+	}
+}
+
+func lines(ranges []cover.Range) map[int]bool {
+	out := map[int]bool{}
+	for _, r := range ranges {
+		for line := r.Start.Row; line <= r.End.Row; line++ {
+			out[line] = true
 		}
 	}
+	return out
 }

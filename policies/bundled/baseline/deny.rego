@@ -87,9 +87,9 @@ credential_path(path) if {
 }
 
 credential_path(path) if {
-	some dir in {".ssh/", ".gnupg/", ".aws/credentials", ".docker/config.json", ".kube/config", ".azure/accesstokens.json", ".config/gh/hosts.yml", ".config/gcloud/", ".cargo/credentials"}
-	under(path, dir)
-	not endswith(slashed(path), ".pub")
+	plain := slashed(path)
+	regex.match(`(^|/)(\.ssh/|\.gnupg/|\.aws/credentials|\.docker/config\.json|\.kube/config|\.azure/accesstokens\.json|\.config/gh/hosts\.yml|\.config/gcloud/|\.cargo/credentials)`, plain)
+	not endswith(plain, ".pub")
 }
 
 credential_name(s) if {
@@ -190,8 +190,12 @@ deny contains {
 } if {
 	some a in input.artifacts
 	a.artifact_type == "patch"
-	not is_array(a.patch.files)
+	not readable(a)
 }
+
+# a function of its own: "not is_array(a.patch.files)" is undefined, and the rule
+# silent, where there is no patch at all
+readable(a) if is_array(a.patch.files)
 
 # METADATA
 # title: Thresholds are missing

@@ -57,10 +57,6 @@ unsafe(path) := "is not inside the workspace" if {
 	trim(path, "./\\ ") == ""
 }
 
-# under says whether a path is a directory, given in lower case with a slash at
-# its end, or below it, at any depth.
-under(path, dir) if contains(concat("", ["/", slashed(path)]), concat("", ["/", dir]))
-
 quoted(path) := sprintf("%q", [path])
 
 # the first ten of a set of paths, in words

@@ -24,13 +24,10 @@ ci_paths contains {"artifact": c.artifact, "path": path} if {
 	is_ci(path)
 }
 
-is_ci(path) if {
-	some dir in {
-		".github/workflows/", ".github/actions/", ".gitlab/ci/", ".circleci/", ".forgejo/workflows/", ".forgejo/actions/",
-		".gitea/workflows/", ".gitea/actions/", ".azure-pipelines/", ".buildkite/", ".woodpecker/", ".teamcity/", ".tekton/", ".semaphore/",
-	}
-	under(path, dir)
-}
+is_ci(path) if regex.match(
+	`(^|/)(\.github/(workflows|actions)|\.gitlab/ci|\.circleci|\.(forgejo|gitea)/(workflows|actions)|\.azure-pipelines|\.buildkite|\.woodpecker|\.teamcity|\.tekton|\.semaphore)/`,
+	slashed(path),
+)
 
 is_ci(path) if base(path) in {
 	".gitlab-ci.yml", ".gitlab-ci.yaml", "bitbucket-pipelines.yml", ".travis.yml", ".drone.yml", ".woodpecker.yml", ".woodpecker.yaml",
@@ -65,7 +62,7 @@ is_governance(path) if base(path) in {".cabincrew.yaml", ".cabincrew.yml", "code
 
 is_governance(path) if strings.any_suffix_match(slashed(path), {".rego", ".onnx", ".pub"})
 
-is_governance(path) if under(path, ".cabincrew/")
+is_governance(path) if contains(concat("", ["/", slashed(path)]), "/.cabincrew/")
 
 is_governance(path) if {
 	some g in input.governance.paths
