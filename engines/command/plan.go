@@ -1,0 +1,255 @@
+package command
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/protocol"
+)
+
+const (
+	changesName = "changes"
+	summaryName = "summary"
+	bodyFile    = "body.data"
+)
+
+// stateDir is never part of a copy; a run by hand may find it in the workspace.
+const stateDir = ".cabincrew"
+
+// flightPlan runs the program over a copy and describes what it changed.
+func (r *run) flightPlan(ctx context.Context, s *settings) (*protocol.EngineOutput, error) {
+	from := r.env["CABINCREW_WORKSPACE"]
+	// The workspace holds only what the step's inputs selected, so all of it counts.
+	before, err := workspace.Scan(ctx, from, workspace.Options{NoIgnore: true, Tracked: []string{}, Exclude: []string{stateDir, ".git"}})
+	if err != nil {
+		return nil, err
+	}
+	before = slices.DeleteFunc(before, func(f workspace.File) bool { return strings.Contains("/"+f.Path+"/", "/.git/") })
+	copied, err := os.MkdirTemp(r.env["CABINCREW_TEMP_DIR"], "ws-")
+	if err != nil {
+		return nil, fmt.Errorf("making the private copy: %w", err)
+	}
+	defer r.removeCopy(copied)
+	if err := os.Chmod(copied, 0o755); err != nil { //nolint:gosec // as the directories of a checkout are
+		return nil, fmt.Errorf("making the private copy: %w", err)
+	}
+	if err := workspace.Copy(ctx, from, before, copied); err != nil {
+		return nil, err
+	}
+	if err := r.runProgram(ctx, s, copied); err != nil {
+		return nil, err
+	}
+	tracked := make([]string, 0, len(before))
+	for i := range before {
+		tracked = append(tracked, before[i].Path)
+	}
+	after, err := workspace.Scan(ctx, copied, workspace.Options{Tracked: tracked, Exclude: []string{stateDir}})
+	if err != nil {
+		return nil, err
+	}
+	return r.writeArtifacts(ctx, s, from, entries(before), copied, entries(after))
+}
+
+// removeCopy deletes the private copy, also directories that the program locked.
+func (r *run) removeCopy(dir string) {
+	if os.RemoveAll(dir) == nil {
+		return
+	}
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(p, 0o700) //nolint:gosec // what fails here fails below, and is said there
+		}
+		return err
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		r.say("the private copy cannot be removed: %v", err)
+	}
+}
+
+func entries(files []workspace.File) []patch.Entry {
+	out := make([]patch.Entry, 0, len(files))
+	for _, f := range files {
+		out = append(out, patch.Entry{Path: f.Path, Letter: f.Letter, Digest: f.Digest, Size: f.Size})
+	}
+	return out
+}
+
+// runProgram runs the program in the copy; what it prints is the log.
+func (r *run) runProgram(ctx context.Context, s *settings, copied string) error {
+	dir := filepath.Join(copied, filepath.FromSlash(s.dir))
+	if err := realDirectory(copied, s.dir); err != nil {
+		return err
+	}
+	program, err := r.resolve(s.argv[0], copied)
+	if err != nil {
+		return err
+	}
+	mark := "CABINCREW_COMMAND_DIR=" + copied // in no process but the program's
+	exit, err := sandbox.Run(ctx, sandbox.Command{
+		Argv: append([]string{program}, s.argv[1:]...), Dir: dir, Env: append(r.programEnv(copied), mark), Mark: mark,
+		Stdout: r.stderr, Stderr: r.stderr, Grace: limits.EngineGrace,
+	})
+	switch {
+	case errors.Is(err, sandbox.ErrStart):
+		return protocol.Errorf(protocol.ExitFailure, "command_start", "%s: %w", s.argv[0], err).
+			WithHint("is the file there, executable, and its interpreter installed?")
+	case err != nil:
+		return protocol.Errorf(protocol.ExitFailure, "command_stopped", "%s: %w", s.argv[0], err)
+	case exit.Signal != "":
+		return protocol.Errorf(protocol.ExitFailure, "command_failed", "%s was ended by signal %s", s.argv[0], exit.Signal).
+			WithHint("the engine's log has what the program printed")
+	case exit.Code != 0:
+		return protocol.Errorf(protocol.ExitFailure, "command_failed", "%s ended with exit code %d", s.argv[0], exit.Code).
+			WithHint("the engine's log has what the program printed")
+	}
+	return nil
+}
+
+// programEnv is the environment of the program: that of the engine, without the
+// way to the engine's input, receipt and artifacts, and with the copy for the workspace.
+func (r *run) programEnv(copied string) []string {
+	out := slices.DeleteFunc(slices.Clone(r.raw), func(e string) bool {
+		k, _, _ := strings.Cut(e, "=")
+		switch k {
+		case "CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", "CABINCREW_ARTIFACTS_DIR", "CABINCREW_WORKSPACE", "PWD":
+			return true
+		}
+		return false
+	})
+	return append(out, "CABINCREW_WORKSPACE="+copied)
+}
+
+// realDirectory makes sure that the program's directory is one of the copy's own.
+func realDirectory(copied, dir string) error {
+	for at := dir; at != "."; at = path.Dir(at) {
+		info, err := os.Lstat(filepath.Join(copied, filepath.FromSlash(at)))
+		if err != nil || !info.IsDir() {
+			return badConfig("dir", "%q is not a directory of the workspace", dir)
+		}
+	}
+	return nil
+}
+
+// resolve finds the program: a name with a slash in the copy, another one in PATH.
+func (r *run) resolve(name, copied string) (string, error) {
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(copied, filepath.FromSlash(name))
+		}
+		return name, nil
+	}
+	for _, dir := range filepath.SplitList(r.env["PATH"]) {
+		if !filepath.IsAbs(dir) {
+			continue // a relative entry would take programs from the workspace
+		}
+		p := filepath.Join(dir, name)
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", protocol.Errorf(protocol.ExitUsage, "command_not_found", "there is no program %q in PATH (%s)", name, r.env["PATH"]).
+		At("config.run[0]").WithHint("install it, or write the path of a file in the workspace, such as ./tools/%s", name)
+}
+
+// writeArtifacts writes the patch and the summary and declares them.
+func (r *run) writeArtifacts(ctx context.Context, s *settings, oldDir string, old []patch.Entry, newDir string, newer []patch.Entry) (*protocol.EngineOutput, error) {
+	root, err := os.OpenRoot(r.env["CABINCREW_ARTIFACTS_DIR"])
+	if err != nil {
+		return nil, fmt.Errorf("opening the artifacts directory: %w", err)
+	}
+	defer func() { _ = root.Close() }() // files written through it are closed one by one
+	for _, name := range []string{changesName, summaryName} {
+		if err := root.Mkdir(name, 0o755); err != nil {
+			return nil, fmt.Errorf("writing artifacts: %w", err)
+		}
+	}
+	body, err := root.OpenFile(changesName+"/"+bodyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("writing artifacts: %w", err)
+	}
+	h := sha256.New()
+	files, err := patch.Make(ctx, oldDir, old, newDir, newer, io.MultiWriter(body, h))
+	if cerr := body.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("writing artifacts: %w", cerr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	added, deleted := count(files)
+	if _, err := describe(root, changesName, protocol.Artifact{
+		ArtifactType: "patch", Action: "apply", Mime: "text/x-diff", BodyFile: bodyFile,
+		Metadata: map[string]any{"files": files, "files_changed": len(files), "added": added, "deleted": deleted},
+	}); err != nil {
+		return nil, err
+	}
+	summary, err := describe(root, summaryName, protocol.Artifact{
+		ArtifactType: "summary", Action: "inform", Mime: "application/json", Body: summarise(s, files, added, deleted),
+	})
+	if err != nil {
+		return nil, err
+	}
+	digest := protocol.FormatDigest(h.Sum(nil))
+	return &protocol.EngineOutput{
+		ReceiptID: receiptID(digest), Status: protocol.StatusSuccess, Metrics: metrics(len(files), added, deleted),
+		Artifacts: []protocol.EngineArtifact{
+			{Name: changesName, Role: protocol.RoleEvidence, Path: changesName, Hash: digest},
+			{Name: summaryName, Role: protocol.RoleEvidence, Path: summaryName, Hash: summary},
+		},
+	}, nil
+}
+
+// receiptID names a receipt after its patch, so that the same plan has the same receipt.
+func receiptID(digest string) string { return ID + "-" + strings.TrimPrefix(digest, "sha256:")[:16] }
+
+func count(files []patch.File) (added, deleted int) {
+	for i := range files {
+		added, deleted = added+files[i].Added, deleted+files[i].Deleted
+	}
+	return added, deleted
+}
+
+// describe writes an artifact.json and gives its digest.
+func describe(root *os.Root, name string, a protocol.Artifact) (string, error) {
+	data, err := protocol.Canonical(a)
+	if err != nil {
+		return "", fmt.Errorf("writing artifacts: %w", err)
+	}
+	if len(data) > limits.ArtifactJSON {
+		return "", protocol.Errorf(protocol.ExitUsage, "patch_too_large", "the description of all changed files is larger than %d bytes", limits.ArtifactJSON).
+			WithHint("split the step, or narrow its inputs")
+	}
+	if err := root.WriteFile(name+"/artifact.json", data, 0o644); err != nil {
+		return "", fmt.Errorf("writing artifacts: %w", err)
+	}
+	return protocol.Digest(data), nil
+}
+
+// summarise makes the body of the summary.
+func summarise(s *settings, files []patch.File, added, deleted int) map[string]any {
+	list := make([]any, 0, len(files))
+	for i := range files {
+		f := &files[i]
+		list = append(list, map[string]any{"path": f.Path(), "op": string(f.Op), "added": f.Added, "deleted": f.Deleted})
+	}
+	body := map[string]any{"command": s.argv, "files_changed": len(files), "added": added, "deleted": deleted, "files": list}
+	if s.dir != "." {
+		body["dir"] = s.dir
+	}
+	if s.message != "" {
+		body["title"] = s.message
+	}
+	return body
+}
