@@ -127,6 +127,11 @@ func TestScanSelects(t *testing.T) {
 			o:    Options{Tracked: []string{"bin/tool", "a.o", "bin/gone"}},
 			want: []string{"f .gitignore", "f a.o", "x bin/tool"},
 		},
+		"no ignore": {
+			tree: []string{".gitignore=bin/\n", "bin/tool*", "a", ".git/x", "state/x"},
+			o:    Options{NoIgnore: true, Exclude: []string{"state"}},
+			want: []string{"f .git/x", "f .gitignore", "f a", "x bin/tool"},
+		},
 		"git and excluded directories are never seen": {
 			tree: []string{".git/config", "sub/.git/x", "state/x", "sub/state/y", "a"},
 			o:    Options{Exclude: []string{"state"}, Extra: []string{"state/x"}},
