@@ -12,6 +12,7 @@ import (
 
 const (
 	chunkSize  = 256 << 10 // bytes of whole lines that one worker takes at a time
+	firstChunk = 16 << 10  // most logs are small
 	maxWorkers = 8         // beyond these, reading is what takes the time
 )
 
@@ -83,8 +84,8 @@ func (p *pipeline) next() *lineInfo {
 func (p *pipeline) read(r io.Reader, work chan<- *chunk) error {
 	var carry []byte
 	line, offset := 1, int64(0)
-	for {
-		buf := make([]byte, len(carry), max(chunkSize, 2*len(carry)))
+	for size := firstChunk; ; size = chunkSize {
+		buf := make([]byte, len(carry), max(size, 2*len(carry)))
 		copy(buf, carry)
 		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
