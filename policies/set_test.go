@@ -244,3 +244,16 @@ func TestDocumentRefuses(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCleanName proves that a set's name can be the first part of a record's path.
+func FuzzCleanName(f *testing.F) {
+	for _, s := range []string{"policies/", "a/../..", "/", ".", "a\\b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, entry string) {
+		name, err := policies.CleanName(entry)
+		if err == nil && (name == "" || strings.ContainsAny(name, "/\x00")) {
+			t.Errorf("%q became %q", entry, name)
+		}
+	})
+}

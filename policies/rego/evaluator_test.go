@@ -193,7 +193,9 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	ok := "package cabincrew.a\ndeny contains \"x\" if false\n"
 	one := func(rego string) []policies.Set { return []policies.Set{set("s", "ok.rego", ok, "x.rego", rego)} }
-	two := func(files ...string) []policies.Set { return []policies.Set{set("s", "ok.rego", ok), set("t", files...)} }
+	two := func(files ...string) []policies.Set {
+		return []policies.Set{set("s", "ok.rego", ok), set("t", files...)}
+	}
 	tests := []struct {
 		name string
 		sets []policies.Set
@@ -275,7 +277,7 @@ deny contains "x" if count(numbers.range(1, 100000000000)) == 0`, "took"},
 		{"huge list", `package main
 r := numbers.range(1, 100000)
 deny contains "x" if count([[a, b] | some a in r; some b in r]) == 0`, "took"},
-		{"doubling text", "package main\ns0 := \"0123456789012345678901234567890123456789\"\n" + doubling(40) + "deny contains s40\n", "took more than"},
+		{"doubling text", "package main\ns0 := \"0123456789012345678901234567890123456789\"\n" + doubling(40) + "deny contains s40\n", "took"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
