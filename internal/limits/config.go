@@ -40,3 +40,6 @@ const (
 	RetentionDays      = 90    // days that a closed flight is kept
 	RetentionFlights   = 100   // closed flights that are kept
 )
+
+// SecretFile is the most bytes that a file with a secret may have.
+const SecretFile = 64 << 10
