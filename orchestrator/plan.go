@@ -214,19 +214,7 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	if err != nil {
 		return nil, err
 	}
-	changed := touched(earlier)
-	var plain, fromPatch []workspace.File
-	for _, f := range c.files {
-		if changed[f.Path] {
-			fromPatch = append(fromPatch, f)
-		} else {
-			plain = append(plain, f)
-		}
-	}
-	if err := workspace.Copy(ctx, p.s.Workspace, plain, dir); err != nil {
-		return nil, err
-	}
-	if err := workspace.Copy(ctx, shadowDir, fromPatch, dir); err != nil {
+	if err := p.furnish(ctx, c, touched(earlier), shadowDir, dir); err != nil {
 		return nil, err
 	}
 	e, err := p.o.findEngine(step, dir, shadowDir, p.s.Workspace)
@@ -242,6 +230,32 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	}
 	evidence, err := p.evidence(step.ID)
 	return &room{dir: dir, composed: c, engine: e, before: before, context: evidence}, err
+}
+
+// furnish copies what a step may see: files that earlier patches touch from the
+// shadow, all others from the checkout.
+func (p *planner) furnish(ctx context.Context, c composed, changed map[string]bool, shadowDir, dir string) error {
+	made, err := manifestOf(ctx, shadowDir)
+	if err != nil {
+		return err
+	}
+	inShadow := newTree(made)
+	var plain, fromPatch []workspace.File
+	for _, f := range c.files {
+		if !changed[f.Path] {
+			plain = append(plain, f)
+			continue
+		}
+		real, ok := inShadow[f.Path]
+		if !ok || real.Digest != f.Digest || real.Letter != f.Letter {
+			return integrity("patch_invalid", "the patches do not give file %q as they name it", f.Path)
+		}
+		fromPatch = append(fromPatch, real)
+	}
+	if err := workspace.Copy(ctx, p.s.Workspace, plain, dir); err != nil {
+		return err
+	}
+	return workspace.Copy(ctx, shadowDir, fromPatch, dir)
 }
 
 // manifestOf lists everything in a private copy, ignored or not.

@@ -387,3 +387,81 @@ func (f *Flight) readReport(id string) (Report, error) {
 	}
 	return r, nil
 }
+
+// Sign signs a sealed flight that is not signed yet. It reads the manifest and
+// the decisions only, each held against the manifest, never an artifact: what
+// parses hostile bytes and what can sign need not be one process.
+func (o *Orchestrator) Sign(ctx context.Context, f *Flight, s *Setup) error {
+	if !o.Signatures.Signs() {
+		return protocol.Errorf(protocol.ExitUsage, "signing_off", "the configuration signs nothing").WithHint("set signing: {key: FILE}")
+	}
+	if !f.Status.State.Reached(protocol.StatePreflightComplete) || f.Status.State.Reached(protocol.StateTakeoffRunning) {
+		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s: it cannot be signed", f.ID(), f.Status.State)
+	}
+	if f.Status.Digests[PlanBundle] != "" {
+		return nil // signed before; a second nonce would make a second code
+	}
+	var v verified
+	raw, err := f.ReadFile(ManifestFile, limits.ManifestFile)
+	if err != nil {
+		return integrity("flight_unreadable", "%w", err).At(ManifestFile)
+	}
+	if v.manifest, err = plantoken.ParseManifest(raw); err != nil {
+		return integrity("manifest_malformed", "%w", err).At(ManifestFile)
+	}
+	if got := protocol.Digest(raw); got != f.Status.Digests[ManifestFile] {
+		return integrity("manifest_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[ManifestFile]).At(ManifestFile)
+	}
+	plans, reports, err := f.decisionsOnly(v.manifest)
+	if err != nil {
+		return err
+	}
+	bundle, err := o.sign(ctx, f, s, plans, reports, raw)
+	if err != nil {
+		return err
+	}
+	if err := f.WriteFile(PlanBundle, bundle); err != nil {
+		return err
+	}
+	return o.append(f, f.artifactRecord(PlanBundle, protocol.Digest(bundle), "plan-bundle", "", protocol.EventPlanTokenCreated, "the plan is signed"))
+}
+
+// decisionsOnly reads plan-token.json and preflight.json of every step, held
+// against the manifest's digests.
+func (f *Flight) decisionsOnly(m *plantoken.Manifest) ([]*stepPlan, []Report, error) {
+	digests := map[string]string{}
+	for _, file := range m.Files {
+		digests[file.Path] = file.Digest
+	}
+	var plans []*stepPlan
+	for _, step := range m.Steps {
+		p := &stepPlan{id: step.StepID}
+		for _, name := range []string{tokenFile, preflightFile} {
+			at := stepPath(p.id, name)
+			raw, err := f.ReadFile(at, limits.Preflight)
+			if err != nil {
+				return nil, nil, integrity("flight_unreadable", "%w", err).At(at)
+			}
+			if protocol.Digest(raw) != digests[at] {
+				return nil, nil, integrity("file_changed", "it is not what the manifest says").At(at)
+			}
+			if name != tokenFile {
+				continue
+			}
+			var t protocol.PlanToken
+			if err := readOwn(raw, &t); err != nil {
+				return nil, nil, integrity("token_malformed", "%w", err).At(at)
+			}
+			p.preimage = plantoken.Of(t, step.Context)
+			if p.token, err = p.preimage.Token(); err != nil || p.token != step.Token {
+				return nil, nil, integrity("token_mismatch", "the bytes give token %s, the manifest says %s", p.token, step.Token).At(at)
+			}
+		}
+		plans = append(plans, p)
+	}
+	reports, err := f.readReports(plans)
+	for i := range reports {
+		plans[i].isolation = reports[i].Isolation
+	}
+	return plans, reports, err
+}

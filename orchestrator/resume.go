@@ -25,16 +25,31 @@ func (o *Orchestrator) Mend(f *Flight) error {
 		e.Severity = protocol.SeverityWarning
 		records = append(records, Record{Event: e})
 	}
-	if slices.ContainsFunc(f.Ahead, func(kind string) bool {
-		return kind == protocol.EventTakeoffComplete || kind == protocol.EventWorkflowComplete
-	}) {
-		return integrity("wal_cut", "the audit log tells of a completed take-off that the WAL does not know: the WAL was cut").At("wal.jsonl").
+	if f.cut() {
+		return integrity("wal_cut", "the audit log tells of a take-off that the WAL does not know: the WAL was cut").At("wal.jsonl").
 			WithHint("trust nothing in this flight; plan again")
 	}
 	if len(records) == 0 {
 		return nil
 	}
 	return o.append(f, records...)
+}
+
+// cut says whether the events beyond the WAL's end are more than one interrupted
+// write can leave. What counts is that no engine takes off twice: the begin of a
+// take-off is a write of its own, and its end is written when every step has ended.
+func (f *Flight) cut() bool {
+	holds := func(kinds ...string) bool {
+		return slices.ContainsFunc(f.Ahead, func(k string) bool { return slices.Contains(kinds, k) })
+	}
+	all := !slices.ContainsFunc(f.order(), func(id string) bool { return !f.Status.TakenOff[id] })
+	switch {
+	case holds(protocol.EventTakeoffComplete, protocol.EventWorkflowComplete):
+		return !all
+	case holds(protocol.EventTakeoffStart):
+		return len(f.Ahead) > 1
+	}
+	return false
 }
 
 // Resume goes on after the last completed stage, up to the next gate: an

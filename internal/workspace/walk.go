@@ -124,11 +124,6 @@ func (w *walker) work() {
 	}
 }
 
-// applyPrefix begins the names of directories that an interrupted application of
-// a patch leaves at the top of a workspace; like the state directory they are
-// this program's own and never part of the workspace.
-const applyPrefix = ".cabincrew-apply-"
-
 // walk visits one directory; at is its path with a slash at the end, or empty.
 func (w *walker) walk(d *directory, at string, depth int) error {
 	if depth > limits.WorkspaceDepth {
@@ -151,7 +146,7 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 	for _, e := range entries {
 		p := at + e.Name()
 		switch {
-		case !w.noIgnore && (e.Name() == ".git" || at == "" && strings.HasPrefix(p, applyPrefix)) || w.exclude[p]:
+		case e.Name() == ".git" && !w.noIgnore || w.exclude[p]:
 			continue
 		case e.IsDir():
 			err = w.enter(d, p, e.Name(), depth)

@@ -1,0 +1,85 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Judge asks the judges of a setup about a sealed flight again and records
+// nothing: what would these policies say of what was planned? The flight's bytes
+// are verified up to its tokens first. The workspace may have changed since;
+// then what the judges are told of the workspace as a whole is of the one now.
+func (o *Orchestrator) Judge(ctx context.Context, f *Flight, s *Setup) ([]Report, error) {
+	if f.Status.Digests[ManifestFile] == "" {
+		return nil, protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s and was not sealed: there is nothing to judge", f.ID(), f.Status.State).
+			WithHint("cabincrew seal makes tokens and asks the policies")
+	}
+	if err := f.sameSteps(s.Config); err != nil {
+		return nil, err
+	}
+	v := &verified{}
+	if _, err := v.readSteps(ctx, f, s); err != nil {
+		return nil, err
+	}
+	if _, err := v.readManifest(f); err != nil {
+		return nil, err
+	}
+	if _, err := v.readTokens(f); err != nil {
+		return nil, err
+	}
+	if err := o.countFiles(ctx, f, s, v.plans); err != nil {
+		return nil, err
+	}
+	reports := make([]Report, 0, len(v.plans))
+	for _, p := range v.plans {
+		at := stepPath(p.id, tokenFile)
+		raw, err := f.ReadFile(at, limits.PlanToken)
+		if err != nil {
+			return nil, integrity("flight_unreadable", "%w", err).At(at)
+		}
+		var token protocol.PlanToken
+		if err := readOwn(raw, &token); err != nil || token.Token != p.token {
+			return nil, integrity("token_malformed", "it is not the token that was verified").At(at)
+		}
+		r, err := o.judge(ctx, f, s, p, token)
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, r)
+	}
+	return reports, nil
+}
+
+// countFiles counts the files that each step's inputs select. Where the
+// workspace cannot be composed any more (the flight has taken off), the count is
+// that of the checkout.
+func (o *Orchestrator) countFiles(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan) error {
+	base, err := s.scan(ctx, allPatches(plans))
+	if err != nil {
+		return err
+	}
+	for _, p := range plans {
+		step, ok := s.Config.Step(p.id)
+		if !ok {
+			return fmt.Errorf("the configuration has no step %s", p.id) // sameSteps has looked
+		}
+		c, _, err := compose(base, step.Inputs, f.patchesNeeded(plans, p.id))
+		if err != nil {
+			if c, _, err = compose(base, step.Inputs, nil); err != nil {
+				return err
+			}
+		}
+		p.files = len(c.files)
+		if c.hash != p.preimage.WorkspaceHash {
+			o.progress(Progress{Step: p.id, Stage: "judge", Message: "the workspace is not the planned one; input.workspace is of the one now"})
+		}
+	}
+	return nil
+}
+
+// WorstDecision gives the decision over all steps.
+func WorstDecision(reports []Report) protocol.Decision { return worst(reports) }
+
