@@ -1,0 +1,13 @@
+// Command cabincrew flies changes from plan to take-off; see package cli.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/cabincrew/action/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/signing"
+)
+
+func (a *app) approveCommand() *cobra.Command {
+	return a.answerCommand("approve", "Approve a flight with a key, after showing what it would do", true)
+}
+
+func (a *app) rejectCommand() *cobra.Command {
+	return a.answerCommand("reject", "Reject a flight with a key; it ends", false)
+}
+
+func (a *app) answerCommand(name, short string, approved bool) *cobra.Command {
+	var who, key, reason, code string
+	cmd := &cobra.Command{
+		Use: name + " [FLIGHT] --as NAME --key FILE", Short: short, Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			if who == "" || key == "" {
+				return usageError("usage", "--as and --key say who answers and with which key").
+					WithHint("cabincrew %s FLIGHT --as NAME --key FILE", name)
+			}
+			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
+				if f.Status.State == protocol.StateAwaitingApproval && a.flags.output == outputText {
+					if err := a.showPlan(s, f); err != nil {
+						return err
+					}
+				}
+				if err := a.confirm(name, f.ID()); err != nil {
+					return err
+				}
+				k, err := a.privateKey(key)
+				if err != nil {
+					return err
+				}
+				answer := orchestrator.Answer{
+					Who: who, Approved: approved, Reason: reason, Code: code, Fingerprint: k.Public().Fingerprint(), Sign: signApproval(k),
+				}
+				err = s.crew.Answered(cmd.Context(), f, s.setup, answer)
+				if !approved && protocol.ExitCode(err) == protocol.ExitDenied && f.Status.State == protocol.StateFailed {
+					return nil // to reject is what was asked for
+				}
+				return err
+			})
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&who, "as", "", "name of the approver in the configuration")
+	f.StringVar(&key, "key", "", "file of the approver's private key")
+	f.StringVar(&reason, "reason", "", "why, for the record")
+	f.StringVar(&code, "code", "", "the approval code, where the configuration asks for it")
+	return cmd
+}
+
+// confirm asks on a terminal; elsewhere the command itself is the word.
+func (a *app) confirm(verb, id string) error {
+	in, ok := a.in.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) || a.flags.output != outputText {
+		return nil
+	}
+	a.text(verb + " flight " + id + "? [y/N] ")
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil {
+		return usageError("not_confirmed", "no answer: %w", err)
+	}
+	if word := strings.ToLower(strings.TrimSpace(line)); word != "y" && word != "yes" {
+		return usageError("not_confirmed", "not confirmed; nothing was signed")
+	}
+	return nil
+}
+
+func signApproval(k *signing.Key) func(context.Context, []byte, orchestrator.ApprovalStatement) ([]byte, error) {
+	return func(ctx context.Context, manifest []byte, st orchestrator.ApprovalStatement) ([]byte, error) {
+		statement, err := signing.NewApproval(manifest, signing.ApprovalPredicate{
+			Version: signing.PredicateVersion, Request: st.Request, Response: st.Response,
+			FlightToken: st.FlightToken, Code: st.Code, Role: st.Role,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return signing.Sign(ctx, k, statement)
+	}
+}

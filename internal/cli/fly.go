@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+)
+
+func (a *app) flightPlanCommand() *cobra.Command {
+	var unsealed bool
+	var jobs int
+	cmd := &cobra.Command{
+		Use: "flight-plan", Short: "Plan a flight: run the engines without side effects, make tokens, ask the policies", Args: cobra.NoArgs,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			return a.with(ctx, func(s *session) error {
+				if err := s.lockWorkspace(); err != nil {
+					return err
+				}
+				s.crew.Jobs = jobs
+				f, err := s.begin()
+				if err != nil {
+					return err
+				}
+				if err = s.crew.Plan(ctx, f, s.setup); err == nil && !unsealed {
+					err = s.crew.Seal(ctx, f, s.setup)
+				}
+				if err == nil && !unsealed {
+					err = s.crew.Outcome(ctx, f, s.setup)
+				}
+				return s.finish(f, err)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&unsealed, "unsealed", false, "stop when the engines have planned; seal goes on, perhaps elsewhere")
+	cmd.Flags().IntVar(&jobs, "jobs", 0, "independent steps at once (default one a processor)")
+	return cmd
+}
+
+func (a *app) sealCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "seal [FLIGHT]", Short: "Validate a planned flight as hostile bytes, make its tokens, ask the policies", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				if err := s.crew.Seal(cmd.Context(), f, s.setup); err != nil {
+					return err
+				}
+				return s.crew.Outcome(cmd.Context(), f, s.setup)
+			})
+		}),
+	}
+}
+
+func (a *app) signCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "sign [FLIGHT]", Short: "Sign the manifest and decisions of a sealed flight; reads nothing else of it", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
+				return s.crew.Sign(cmd.Context(), f, s.setup)
+			})
+		}),
+	}
+}
+
+func (a *app) takeOffCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use: "take-off [FLIGHT]", Short: "Verify everything again and apply exactly the plan, once", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				done, err := s.crew.TakeOff(cmd.Context(), f, s.setup, orchestrator.TakeOffOptions{
+					DryRun: dry, RequireSigned: s.platform() != ci.None,
+				})
+				if done && err == nil {
+					a.text("this flight was completed before; nothing was done\n")
+				}
+				if dry && err == nil && !done {
+					a.text("every check passed; nothing was applied\n")
+				}
+				return err
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "make every check, apply nothing")
+	return cmd
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	var retry bool
+	var jobs int
+	cmd := &cobra.Command{
+		Use: "resume [FLIGHT]", Short: "Go on with a flight that was interrupted", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				s.crew.Jobs = jobs
+				return s.crew.Resume(cmd.Context(), f, s.setup, orchestrator.ResumeOptions{RetryTakeOff: retry})
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&retry, "retry-take-off", false, "run an interrupted take-off again although its step is not idempotent")
+	cmd.Flags().IntVar(&jobs, "jobs", 0, "independent steps at once (default one a processor)")
+	return cmd
+}
+
+func (a *app) cancelCommand() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "cancel [FLIGHT]", Short: "End an open flight", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
+				return s.crew.Cancel(f, s.setup.Redactor.String(reason))
+			})
+		}),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "no reason was given", "why")
+	return cmd
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status [FLIGHT]", Short: "Say where a flight stands; the exit code says what it waits for", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(s *session) error {
+				f, _, err := s.read(args)
+				if err != nil {
+					return err
+				}
+				return s.finish(f, s.crew.Outcome(cmd.Context(), f, s.setup))
+			})
+		}),
+	}
+}
+
+// onFlight opens a flight for writing, runs f and prints the flight's document.
+func (a *app) onFlight(cmd *cobra.Command, args []string, workspace bool, do func(*session, *orchestrator.Flight) error) error {
+	return a.with(cmd.Context(), func(s *session) error {
+		if workspace {
+			if err := s.lockWorkspace(); err != nil {
+				return err
+			}
+		}
+		f, err := s.write(args)
+		if err != nil {
+			return err
+		}
+		return s.finish(f, do(s, f))
+	})
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [FLIGHT]", Short: "Verify a flight from its bytes; each check by name", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(s *session) error {
+				dir, err := s.find(args)
+				if err != nil {
+					return err
+				}
+				entries, _, checks, err := checkLogs(dir)
+				if err == nil {
+					var f *orchestrator.Flight
+					f, err = orchestrator.Load(dir, nil, entries)
+					checks = append(checks, checkOf("flight", "", err))
+					if err == nil {
+						var more []orchestrator.Check
+						more, err = s.crew.Verify(cmd.Context(), f, s.setup)
+						checks = append(checks, more...)
+					}
+				}
+				return a.verdict(dir.ID(), checks, err)
+			})
+		}),
+	}
+}
+
+func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
+	if err != nil && protocol.ExitCode(err) == protocol.ExitFailure {
+		err = protocol.Errorf(protocol.ExitIntegrity, "flight_invalid", "%w", err)
+	}
+	if a.flags.output == outputJSON {
+		doc := map[string]any{"workflow_id": id, "verified": err == nil, "checks": checks}
+		if err != nil {
+			doc["error"] = a.errorOf(err)
+		}
+		a.printJSON(doc)
+	}
+	for _, c := range checks {
+		a.text(padded(c.Status, 15) + padded(c.Name, 19) + visible(c.Detail) + "\n")
+	}
+	if err != nil {
+		a.complain(err)
+		return errReported{err}
+	}
+	a.text("flight " + id + " verifies\n")
+	return nil
+}
+
+func padded(s string, n int) string {
+	for len(s) < n {
+		s += " "
+	}
+	return s
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cabincrew/action/audit"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/storage/file"
+)
+
+// auditName is the audit log of a flight.
+const auditName = "audit.jsonl"
+
+// journal is a flight's WAL together with its audit log. Events are durable
+// before their entries, so every entry has its event. SPEC: docs/protocol.md 11.
+type journal struct {
+	wal *file.WAL
+	log *audit.Log
+	// recovered, if not empty, is told before anything else is appended: where the
+	// WAL goes on although events tell of more.
+	recovered string
+	ahead     []string
+	mended    string
+	failpoint func(point string)
+}
+
+var _ orchestrator.Journal = (*journal)(nil)
+
+// openJournal opens both logs for appending and compares them. Everything that
+// does not hold together is refused.
+func openJournal(f *file.Flight, r *redact.Redactor) (_ *journal, err error) {
+	log, rec, err := audit.Open(f.Root(), auditName, f.ID(), audit.Options{Redact: r.String})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, log.Close())
+		}
+	}()
+	wal, tail, err := file.OpenWAL(f)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{wal: wal, log: log}
+	cross, err := audit.CrossCheck(rec.Refs, wal.Entries())
+	if err != nil {
+		return nil, errors.Join(err, wal.Close())
+	}
+	for _, ref := range cross.Ahead {
+		j.ahead = append(j.ahead, ref.EventType)
+	}
+	if len(j.ahead) > 0 {
+		j.recovered = fmt.Sprintf("%s: the last write was interrupted; %d events tell of entries that were never written",
+			audit.Recovered(int64(len(wal.Entries()))), len(j.ahead))
+	}
+	if tail.Torn || rec.Torn {
+		j.mended = fmt.Sprintf("an interrupted write was cut off (wal.jsonl: %d bytes, audit.jsonl: %d bytes)", tail.TornBytes, rec.TornBytes)
+	}
+	return j, nil
+}
+
+// Entries gives the WAL's durable entries.
+func (j *journal) Entries() []protocol.WALEntry { return j.wal.Entries() }
+
+// AuditHead gives how far the audit log has come.
+func (j *journal) AuditHead() (int64, string) {
+	count, head := j.log.Head()
+	return int64(count), head
+}
+
+// Append makes records durable: the events first, then the entries.
+func (j *journal) Append(at time.Time, records ...orchestrator.Record) error {
+	stamp := at.UTC().Format("2006-01-02T15:04:05.000Z")
+	var events []protocol.AuditEvent
+	if j.recovered != "" {
+		events = append(events, protocol.AuditEvent{
+			EventType: protocol.EventError, Timestamp: stamp, Message: j.recovered, Severity: protocol.SeverityWarning,
+			WorkflowState: string(protocol.StateInit),
+		})
+	}
+	var entries []protocol.WALEntry
+	for _, r := range records {
+		e := r.Event
+		e.Timestamp = stamp
+		if r.Type != "" {
+			entry, err := j.wal.Prepare(at, r.Type, r.Data)
+			if err != nil {
+				j.wal.Discard()
+				return err
+			}
+			entries = append(entries, entry)
+			e.Message += audit.WALRef(entry.Sequence, entry.Checksum)
+		}
+		events = append(events, e)
+	}
+	j.point("before the audit")
+	if err := j.log.Append(events...); err != nil {
+		j.wal.Discard()
+		return err
+	}
+	j.point("between audit and WAL")
+	j.recovered = ""
+	if err := j.wal.Commit(entries...); err != nil {
+		return err
+	}
+	j.point("after the WAL")
+	return nil
+}
+
+func (j *journal) point(name string) {
+	if j.failpoint != nil {
+		j.failpoint(name)
+	}
+}
+
+func (j *journal) close() error { return errors.Join(j.wal.Close(), j.log.Close()) }
+
+// checkLogs verifies both logs of a flight without changing anything.
+func checkLogs(f *file.Flight) ([]protocol.WALEntry, audit.Report, []orchestrator.Check, error) {
+	var checks []orchestrator.Check
+	entries, tail, err := file.ReadWAL(f)
+	if err == nil && tail.Torn {
+		err = protocol.Errorf(protocol.ExitIntegrity, "wal_torn", "the last line is torn (%d bytes): a write was interrupted", tail.TornBytes).
+			At("wal.jsonl").WithHint("cabincrew resume cuts it off and goes on")
+	}
+	checks = append(checks, checkOf("wal", fmt.Sprintf("%d entries", len(entries)), err))
+	if err != nil {
+		return entries, audit.Report{}, checks, err
+	}
+	report, err := verifyAudit(f)
+	checks = append(checks, checkOf("audit", fmt.Sprintf("%d events", report.Events), err))
+	if err != nil {
+		return entries, report, checks, err
+	}
+	cross, err := audit.CrossCheck(report.Refs, entries)
+	if err == nil && len(cross.Ahead) > 0 {
+		err = protocol.Errorf(protocol.ExitIntegrity, "wal_behind", "%d audit events tell of WAL entries that are not there: a write was interrupted, or the WAL was cut", len(cross.Ahead)).
+			At("wal.jsonl").WithHint("cabincrew resume goes on if the write was interrupted, and refuses otherwise")
+	}
+	checks = append(checks, checkOf("audit and wal", "each entry has its event", err))
+	return entries, report, checks, err
+}
+
+func verifyAudit(f *file.Flight) (_ audit.Report, err error) {
+	in, err := f.Root().Open(auditName)
+	if err != nil {
+		return audit.Report{}, protocol.Errorf(protocol.ExitIntegrity, "audit_unreadable", "the audit log cannot be opened: %w", err).At(auditName)
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	if info, err := f.Root().Lstat(auditName); err != nil || info.Mode()&os.ModeType != 0 {
+		return audit.Report{}, protocol.Errorf(protocol.ExitIntegrity, "audit_unreadable", "the audit log is not a regular file").At(auditName)
+	}
+	return audit.Verify(in, f.ID(), audit.VerifyOptions{Refs: true})
+}
+
+func checkOf(name, detail string, err error) orchestrator.Check {
+	if err != nil {
+		return orchestrator.Check{Name: name, Status: orchestrator.FailStatus, Detail: err.Error()}
+	}
+	return orchestrator.Check{Name: name, Status: orchestrator.Pass, Detail: detail}
+}

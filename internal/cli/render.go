@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+)
+
+// renderSummary tells people of a flight: what, what the policies say, what next.
+func renderSummary(s orchestrator.Summary) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(&b, format, args...) }
+	p("flight    %s\n", s.WorkflowID)
+	p("state     %s\n", s.State)
+	if s.Decision != "" {
+		p("decision  %s\n", s.Decision)
+	}
+	if s.FlightToken != "" {
+		p("token     %s\n", s.FlightToken)
+	}
+	if s.ApprovalCode != "" {
+		p("code      %s\n", s.ApprovalCode)
+	}
+	for _, step := range s.Steps {
+		p("\nstep %s", step.StepID)
+		if step.EngineID != "" {
+			p("  engine %s", visible(step.EngineID))
+		}
+		if step.Isolation != nil {
+			p("  isolation %s", visible(step.Isolation.Tier))
+		}
+		if step.Decision != "" {
+			p("  decision %s", step.Decision)
+		}
+		p("\n")
+		for _, a := range step.Artifacts {
+			p("  artifact %s (%s, %d bytes)\n", visible(a.Name), visible(a.Role), a.Size)
+		}
+		for _, e := range step.Evaluations {
+			if e.Decision != protocol.Allow {
+				p("  %s: %s\n", e.Decision, visible(e.Reason))
+			}
+		}
+	}
+	for _, q := range s.Approvals {
+		p("\napproval  role %s, step %s\n", visible(q.RequiredRole), q.StepID)
+	}
+	if next := nextCommand(s); next != "" {
+		p("\nnext      %s\n", next)
+	}
+	return b.String()
+}
+
+func nextCommand(s orchestrator.Summary) string {
+	switch s.State {
+	case protocol.StateAwaitingApproval:
+		return "cabincrew approve " + s.WorkflowID + " --as NAME --key FILE"
+	case protocol.StateReadyForTakeoff:
+		return "cabincrew take-off " + s.WorkflowID
+	case protocol.StatePlanGenerated:
+		return "cabincrew seal " + s.WorkflowID
+	case protocol.StateCompleted, protocol.StateFailed:
+		return ""
+	}
+	return "cabincrew resume " + s.WorkflowID
+}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/protocol"
+)
+
+// app is one run of the program.
+type app struct {
+	in    io.Reader
+	out   io.Writer
+	err   io.Writer
+	env   map[string]string
+	flags flags
+	usage bool // an error now is one of the command line
+	// failpoint, if not nil, is called before and after every durable write, so
+	// that tests can end the process there.
+	failpoint func(point string)
+}
+
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// flags are those that every command has; each is also CABINCREW_<FLAG>.
+type flags struct {
+	output, config, stateDir, workspace, logLevel, logFormat string
+}
+
+func (a *app) root() *cobra.Command {
+	a.usage = true
+	root := &cobra.Command{
+		Use:   "cabincrew",
+		Short: "Plan changes without side effects, judge and approve them, apply exactly the plan",
+		Long: `CabinCrew lets bots, scripts, infrastructure tools and AI agents change things so
+that what was reviewed is exactly what is done, and anybody can prove it later.
+
+A flight: flight-plan runs engines that only plan; policies judge; people approve
+with a key; take-off verifies everything again and applies exactly the plan, once.`,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.flags.output, "output", outputText, "text or json; json is one document on stdout and nothing else")
+	f.StringVar(&a.flags.config, "config", config.FileName, "configuration file")
+	f.StringVar(&a.flags.stateDir, "state-dir", "", "directory of flights (default .cabincrew in the workspace)")
+	f.StringVar(&a.flags.workspace, "workspace", "", "workspace (default the directory of the configuration)")
+	f.StringVar(&a.flags.logLevel, "log-level", "warn", "debug, info, warn or error")
+	f.StringVar(&a.flags.logFormat, "log-format", "text", "text or json; logs go to stderr")
+	a.fromEnv(f)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		a.fromEnv(cmd.LocalNonPersistentFlags())
+		return nil
+	}
+	root.AddCommand(a.commands()...)
+	return root
+}
+
+// fromEnv gives every flag that is not on the command line the value of its variable.
+func (a *app) fromEnv(f *pflag.FlagSet) {
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := "CABINCREW_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		if value, ok := a.env[name]; ok && !flag.Changed && flag.Name != "help" {
+			_ = flag.Value.Set(value) // a malformed variable is as good as none
+		}
+	})
+}
+
+// logger writes to stderr at the level that was asked for.
+func (a *app) logger() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.flags.logLevel)); err != nil {
+		level = slog.LevelWarn
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if a.flags.logFormat == outputJSON {
+		return slog.New(slog.NewJSONHandler(a.err, options))
+	}
+	return slog.New(slog.NewTextHandler(a.err, options))
+}
+
+// printJSON writes one document on stdout.
+func (a *app) printJSON(v any) {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // a closed stdout cannot be told of
+}
+
+// text writes for people on stdout; with JSON output it writes nothing.
+func (a *app) text(s string) {
+	if a.flags.output == outputText {
+		_, _ = io.WriteString(a.out, s) // a closed stdout cannot be told of
+	}
+}
+
+// visible makes foreign text harmless on a terminal: control characters and
+// characters that turn the direction of text become escapes. Line breaks stay.
+func visible(s string) string {
+	clean := func(r rune) bool {
+		return r == '\n' || r == '\t' || r >= 0x20 && r < 0x7f || r > 0xa0 && !unicode.Is(unicode.Bidi_Control, r) && r != '\u2028' && r != '\u2029'
+	}
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(s, "\ufffd") {
+		if clean(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconvQuote(r), "'"))
+	}
+	return b.String()
+}
+
+func usageError(code, format string, args ...any) *protocol.Error {
+	return protocol.Errorf(protocol.ExitUsage, code, format, args...)
+}

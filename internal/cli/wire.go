@@ -1,0 +1,379 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/engines/process"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/rego"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+	"github.com/cabincrew/action/storage/file"
+)
+
+// place is where a command works: paths, before anything was read.
+type place struct {
+	config     string // absolute path of the configuration
+	configPath string // slash path relative to the workspace
+	workspace  string // absolute
+	stateDir   string // absolute
+}
+
+func (a *app) place() (place, error) {
+	var p place
+	var err error
+	if p.config, err = filepath.Abs(a.flags.config); err != nil {
+		return p, err
+	}
+	p.workspace = filepath.Dir(p.config)
+	if a.flags.workspace != "" {
+		if p.workspace, err = filepath.Abs(a.flags.workspace); err != nil {
+			return p, err
+		}
+	}
+	if resolved, err := filepath.EvalSymlinks(p.workspace); err == nil {
+		p.workspace = resolved
+	}
+	if resolved, err := filepath.EvalSymlinks(filepath.Dir(p.config)); err == nil {
+		p.config = filepath.Join(resolved, filepath.Base(p.config))
+	}
+	p.stateDir = filepath.Join(p.workspace, ".cabincrew")
+	if a.flags.stateDir != "" {
+		if p.stateDir, err = filepath.Abs(a.flags.stateDir); err != nil {
+			return p, err
+		}
+	}
+	rel, err := filepath.Rel(p.workspace, p.config)
+	if err != nil || !filepath.IsLocal(rel) {
+		return p, usageError("config_outside", "the configuration %s is not inside the workspace %s", p.config, p.workspace).
+			WithHint("name the workspace that holds it with --workspace")
+	}
+	p.configPath = filepath.ToSlash(rel)
+	return p, nil
+}
+
+// exclude gives the paths that are never part of the workspace: the state
+// directory, and private keys, which no engine may read.
+func (p place) exclude(c *config.Config) []string {
+	var out []string
+	add := func(path string) {
+		if rel, err := filepath.Rel(p.workspace, path); err == nil && filepath.IsLocal(rel) && rel != "." {
+			out = append(out, filepath.ToSlash(rel))
+		}
+	}
+	add(p.stateDir)
+	dir := filepath.Dir(p.config)
+	if c.Signing.Key != "" && !strings.Contains(c.Signing.Key, "://") {
+		add(filepath.Join(dir, filepath.FromSlash(c.Signing.Key)))
+	}
+	for _, who := range c.Approvals.Approvers {
+		if private, ok := strings.CutSuffix(who.Key, ".pub"); ok {
+			add(filepath.Join(dir, filepath.FromSlash(private)))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// session is a command with everything that it works on.
+type session struct {
+	app   *app
+	place place
+	store *file.Store
+	setup *orchestrator.Setup
+	crew  *orchestrator.Orchestrator
+	eval  *rego.Evaluator
+	sets  []policies.Set
+	close []func() error
+}
+
+// open reads configuration and governance and opens the state directory. The
+// session must be closed.
+func (a *app) open(ctx context.Context) (_ *session, err error) {
+	s := &session{app: a}
+	if s.place, err = a.place(); err != nil {
+		return nil, err
+	}
+	c, err := config.Load(s.place.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Resolve(builtinConfigs()); err != nil {
+		return nil, err
+	}
+	if err := s.openStore(); err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(s.place.config)
+	s.setup = &orchestrator.Setup{
+		Config: c, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(c),
+		Secrets: a.secrets(dir), Env: a.mapped,
+	}
+	if err := s.govern(ctx, c, dir); err != nil {
+		return nil, errors.Join(err, s.done())
+	}
+	if err := s.source(c); err != nil {
+		return nil, errors.Join(err, s.done())
+	}
+	return s, nil
+}
+
+func (s *session) openStore() error {
+	store, err := file.Open(s.place.stateDir)
+	if err != nil {
+		return err
+	}
+	s.store = store
+	s.close = append(s.close, store.Close)
+	return nil
+}
+
+// source fills what repository and environment say, and the orchestrator itself.
+func (s *session) source(c *config.Config) error {
+	a := s.app
+	info, err := workspace.Git(s.place.workspace, a.env)
+	if err != nil {
+		return err
+	}
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email}
+	if s.setup.Redactor, err = a.redactor(c, filepath.Dir(s.place.config)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// govern loads policies, approvers and keys and computes the governance hash.
+func (s *session) govern(ctx context.Context, c *config.Config, dir string) error {
+	a := s.app
+	sets, err := loadSets(ctx, c, dir)
+	if err != nil {
+		return err
+	}
+	s.sets = sets
+	options := rego.Options{Role: c.Approvals.DefaultRole}
+	if c.Policies.Aggregation == protocol.CustomRule {
+		options.AggregationRule = c.Policies.CustomRule
+	}
+	if s.eval, err = rego.New(ctx, sets, options); err != nil {
+		return err
+	}
+	people, keys, err := a.approvers(c, dir)
+	if err != nil {
+		return err
+	}
+	signer, planKeys, err := a.signer(c, dir)
+	if err != nil {
+		return err
+	}
+	resolved, err := c.Governance(config.KeyDigests(dir))
+	if err != nil {
+		return err
+	}
+	g := orchestrator.Governance{
+		PolicyDigest: policies.Digest(sets), Approvers: people, Judge: s.eval, Paths: governancePaths(s.place, c),
+		Decide: policies.AggregateOptions{Method: c.Policies.Aggregation, AllowWithoutPolicies: c.Policies.AllowWithoutPolicies},
+	}
+	if options.AggregationRule != "" {
+		g.Decide.Custom = func(evals []protocol.PolicyEvaluation) (protocol.Decision, error) { return s.eval.Custom(ctx, evals) }
+	}
+	if g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, nil, resolved); err != nil {
+		return err
+	}
+	s.setup.Governance = g
+	s.crew = &orchestrator.Orchestrator{
+		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{}, Programs: programs{env: a.env},
+		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
+		Temp:       s.store.Temp, Notify: a.notify(),
+	}
+	return nil
+}
+
+// governancePaths names the files that decide over flights, for the policies.
+func governancePaths(p place, c *config.Config) []string {
+	dir := filepath.Dir(p.configPath)
+	paths := []string{p.configPath}
+	for _, d := range c.Policies.Rego {
+		paths = append(paths, filepath.ToSlash(filepath.Join(dir, d))+"/")
+	}
+	for _, who := range c.Approvals.Approvers {
+		paths = append(paths, filepath.ToSlash(filepath.Join(dir, who.Key)))
+	}
+	return paths
+}
+
+func loadSets(ctx context.Context, c *config.Config, dir string) ([]policies.Set, error) {
+	var sets []policies.Set
+	for _, name := range c.Policies.Bundled {
+		set, err := policies.Bundled(name)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	for _, entry := range c.Policies.Rego {
+		set, err := policies.Load(ctx, entry, filepath.Join(dir, filepath.FromSlash(entry)))
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// done closes what the session opened.
+func (s *session) done() error {
+	var err error
+	for _, c := range slices.Backward(s.close) {
+		err = errors.Join(err, c())
+	}
+	s.close = nil
+	return err
+}
+
+// lock takes a lock until the session is done. The workspace's lock has the
+// workspace in its name, so that one state directory can serve several.
+func (s *session) lock(name string) error {
+	l, err := s.store.Lock(name)
+	if err != nil {
+		return err
+	}
+	s.close = append(s.close, l.Release)
+	return nil
+}
+
+func (s *session) lockWorkspace() error {
+	sum := sha256.Sum256([]byte(s.place.workspace))
+	if err := s.lock("workspace-" + hex.EncodeToString(sum[:8])); err != nil {
+		return err
+	}
+	return s.store.SweepTemp()
+}
+
+func (s *session) platform() ci.Platform { return ci.Detect(s.app.env) }
+
+// secrets gives a step's secret values. In flight-plan only those with plan: true,
+// and none in CI, where nobody has endorsed the code that would read them.
+func (a *app) secrets(dir string) func(*config.Step, protocol.Mode) (map[string]string, error) {
+	return func(step *config.Step, mode protocol.Mode) (map[string]string, error) {
+		out := map[string]string{}
+		for name, secret := range step.Secrets {
+			if mode == protocol.FlightPlan && (!secret.Plan || ci.Detect(a.env) != ci.None) {
+				continue
+			}
+			value, err := a.secret(dir, secret)
+			if err != nil {
+				return nil, usageError("secret_missing", "secret %s of step %s cannot be had: %w", name, step.ID, err).At(step.Where).
+					WithHint("set %s", secret.Source())
+			}
+			out[name] = value
+		}
+		return out, nil
+	}
+}
+
+func (a *app) secret(dir string, secret config.Secret) (string, error) {
+	if secret.File == "" {
+		value, ok := a.env[secret.Env]
+		if !ok {
+			return "", fmt.Errorf("the variable %s is not set", secret.Env)
+		}
+		return value, nil
+	}
+	path := filepath.FromSlash(secret.File)
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > limits.SecretFile) {
+		err = fmt.Errorf("%s is not a regular file of at most %d bytes", secret.File, limits.SecretFile)
+	}
+	if err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the configuration names it
+	return strings.TrimSuffix(string(data), "\n"), err
+}
+
+// redactor knows every secret of the configuration that can be had now, whether
+// or not a step is given it.
+func (a *app) redactor(c *config.Config, dir string) (*redact.Redactor, error) {
+	values := map[string]string{}
+	for i := range c.Steps {
+		for name, secret := range c.Steps[i].Secrets {
+			if value, err := a.secret(dir, secret); err == nil && value != "" {
+				values[c.Steps[i].ID+"."+name] = value
+			}
+		}
+	}
+	r, err := redact.New(values)
+	if err != nil {
+		return nil, usageError("secret_short", "%w", err).WithHint("use longer secrets")
+	}
+	return r, nil
+}
+
+// mapped gives the environment variables that a step maps.
+func (a *app) mapped(step *config.Step) (map[string]string, error) {
+	out := map[string]string{}
+	for name, v := range step.Env {
+		if v.From == "" {
+			out[name] = v.Literal
+			continue
+		}
+		value, ok := a.env[v.From]
+		if !ok {
+			return nil, usageError("env_missing", "step %s maps %s from the variable %s, which is not set", step.ID, name, v.From).At(step.Where)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// programs finds built-in engines in this program and others in PATH.
+type programs struct{ env map[string]string }
+
+var _ orchestrator.Programs = programs{}
+
+// Builtin gives the command line of a built-in engine: this program again.
+func (programs) Builtin(name string) ([]string, string, bool) {
+	for _, b := range builtins() {
+		if b.Name == name {
+			self, err := os.Executable()
+			if err != nil {
+				return nil, "", false
+			}
+			return []string{self, "engine", "run", name}, plantoken.BuiltinDigest(b.Name, b.Version), true
+		}
+	}
+	return nil, "", false
+}
+
+// Look finds a program in the PATH that the program itself was given.
+func (p programs) Look(name string) (string, error) {
+	for _, dir := range filepath.SplitList(p.env["PATH"]) {
+		if dir == "" || !filepath.IsAbs(dir) {
+			continue // never the current directory: it is the workspace
+		}
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
