@@ -215,10 +215,11 @@ func preflight(o ast.Object) (protocol.Decision, fields, string) {
 				lift(protocol.Warn)
 			}
 		case "requires":
-			why := ""
-			if f, why = requires(value); why != "" {
+			needs, why := requires(value)
+			if why != "" {
 				return d, f, why
 			}
+			f = needs
 			lift(protocol.RequireApproval)
 		default:
 			return d, f, fmt.Sprintf("its decision has the unknown member %s", typeOrText(key.Value))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
@@ -20,7 +21,8 @@ func baseline(tb testing.TB) []policies.Set {
 
 func TestBaselinePolicies(t *testing.T) {
 	t.Parallel()
-	r, err := rego.Test(t.Context(), baseline(t), "", rego.Options{})
+	// The limit is for one whole test, which has dozens of cases and is traced for coverage.
+	r, err := rego.Test(t.Context(), baseline(t), "", rego.Options{Time: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func replace(dst, src map[string]any, at []string) error {
 		case there && kind(have) != kind(src[k]):
 			return policyError("policies.data."+here, "the value must be %s, not %s", kind(have), kind(src[k]))
 		}
-		if m := asObject(have); m != nil && len(m) > 0 {
+		if m := asObject(have); len(m) > 0 {
 			if err := replace(m, asObject(src[k]), append(slices.Clone(at), k)); err != nil {
 				return err
 			}

@@ -82,7 +82,10 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 	if e.canary, err = p.prepare(ctx, canaryEntry()); err != nil {
 		return nil, err
 	}
-	return e, e.checkCanary(ctx)
+	if err := e.checkCanary(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // program is what compiling gives.
