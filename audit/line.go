@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -41,7 +40,13 @@ type checker struct {
 	buf   []byte
 	event []byte // domain line of event ids
 	chain []byte // domain line of chain hashes
+	kinds map[string]string
 }
+
+const (
+	maxRef   = len(refOpen) + 20 + len("sha256:") + 64 + 2 // bytes of the longest reference
+	maxKinds = 64                                          // event types that a checker shares
+)
 
 // eventShape never changes; making it once keeps small logs cheap.
 var eventShape = sync.OnceValue(func() *protocol.Shape { return protocol.ShapeOf(protocol.AuditEvent{}) })
@@ -50,6 +55,7 @@ func newChecker(refs bool) *checker {
 	return &checker{
 		shape: eventShape(), refs: refs,
 		event: domain(protocol.KindAuditEvent), chain: domain(protocol.KindAuditChain),
+		kinds: map[string]string{},
 	}
 }
 
@@ -118,13 +124,9 @@ func (c *checker) member(m protocol.Member, in *lineInfo) error {
 		if len(text) == 0 {
 			return errors.New("event_type is empty")
 		}
-		in.kind = string(text)
+		in.kind = c.kind(text)
 	case "timestamp":
-		at, err := parseTime(string(text))
-		if err != nil {
-			return err
-		}
-		in.at = at
+		return readTime(&in.at, text)
 	case "severity":
 		switch string(text) {
 		case protocol.SeverityDebug, protocol.SeverityInfo, protocol.SeverityWarning, protocol.SeverityError, protocol.SeverityCritical:
@@ -142,29 +144,61 @@ func (c *checker) member(m protocol.Member, in *lineInfo) error {
 // message looks for a reference in the text as it is escaped: what it looks for
 // is never escaped, so nothing needs to be unescaped.
 func (in *lineInfo) message(escaped []byte) {
-	switch i := bytes.LastIndex(escaped, []byte(refOpen)); {
-	case bytes.HasPrefix(escaped, []byte(recoveredPrefix)):
+	if bytes.HasPrefix(escaped, []byte(recoveredPrefix)) {
 		in.ref = refOf(in.kind, string(escaped))
-	case i >= 0:
-		in.ref = refOf(in.kind, string(escaped[i:]))
+		return
+	}
+	tail := escaped[max(0, len(escaped)-maxRef):]
+	if !bytes.HasSuffix(tail, []byte("]")) {
+		return
+	}
+	if i := bytes.LastIndex(tail, []byte(refOpen)); i >= 0 {
+		in.ref = refOf(in.kind, string(tail[i:]))
 	}
 }
 
+// kind gives an event type as a string that is shared by all lines that have it.
+func (c *checker) kind(text []byte) string {
+	if s, ok := c.kinds[string(text)]; ok {
+		return s
+	}
+	s := string(text)
+	if len(c.kinds) < maxKinds {
+		c.kinds[s] = s
+	}
+	return s
+}
+
+// unhex reads lower-case hex digits.
 func unhex(dst *sum, digits []byte) bool {
-	if len(digits) != 2*len(dst) || bytes.ContainsAny(digits, "ABCDEF") {
+	if len(digits) != 2*len(dst) {
 		return false
 	}
-	_, err := hex.Decode(dst[:], digits)
-	return err == nil
+	for i, c := range digits {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return false
+		}
+		dst[i/2] = dst[i/2]<<4 | c
+	}
+	return true
 }
 
 // parseTime reads RFC 3339 text in UTC, written with Z.
-func parseTime(s string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil || s[len(s)-1] != 'Z' || s[10] != 'T' || len(s) > 20 && s[19] != '.' {
-		return at, fmt.Errorf("timestamp %.40q is not RFC 3339 in UTC", s)
+func parseTime(s string) (at time.Time, err error) {
+	err = readTime(&at, []byte(s))
+	return at, err
+}
+
+func readTime(at *time.Time, text []byte) error {
+	if len(text) == 0 || text[len(text)-1] != 'Z' || at.UnmarshalText(text) != nil {
+		return fmt.Errorf("timestamp %.40q is not RFC 3339 in UTC", text)
 	}
-	return at, nil
+	return nil
 }
 
 func digest(s sum) string { return protocol.FormatDigest(s[:]) }

@@ -197,13 +197,13 @@ func TestFailedWriteMakesTheLogUnusable(t *testing.T) {
 	for _, short := range []bool{true, false} {
 		dir := t.TempDir()
 		l, _ := openLog(t, dir, Options{})
-		real, ok := l.file.(*os.File)
+		disk, ok := l.file.(*os.File)
 		if !ok {
 			t.Fatal("not a file")
 		}
-		l.file = failing{real, short, !short}
+		l.file = failing{disk, short, !short}
 		wantCode(t, l.Append(sampleEvent(0)), "audit_unwritable")
-		l.file = real
+		l.file = disk
 		wantCode(t, l.Append(sampleEvent(0)), "audit_unusable")
 		if n, _ := l.Head(); n != 0 {
 			t.Error("an event that may not be durable counts")

@@ -99,7 +99,7 @@ func visible(s string) string {
 }
 
 func colour(severity, line string) string {
-	code := ""
+	var code string
 	switch severity {
 	case protocol.SeverityWarning:
 		code = "33"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	bits64 "math/bits"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -463,11 +464,11 @@ func unescape(s []byte) string {
 			continue
 		}
 		i++
-		if j := bytes.IndexByte([]byte("btnfr"), s[i]); j >= 0 {
+		if j := strings.IndexByte("btnfr", s[i]); j >= 0 {
 			b = append(b, "\b\t\n\f\r"[j])
 		} else if s[i] == 'u' && i+4 < len(s) {
-			r := rune(s[i+3]-'0')<<4 | rune(bytes.IndexByte([]byte("0123456789abcdef"), s[i+4]))
-			b = utf8.AppendRune(b, r)
+			low := strings.IndexByte("0123456789abcdef", s[i+4])
+			b = append(b, (s[i+3]-'0')<<4|byte(max(low, 0))) //nolint:gosec // below 16
 			i += 4
 		} else {
 			b = append(b, s[i])

@@ -118,10 +118,8 @@ func (s *Shape) oneOf(p *scanner, text []byte) error {
 	if s == nil || s.words == nil {
 		return nil
 	}
-	for _, w := range s.words {
-		if string(text) == w {
-			return nil
-		}
+	if slices.Contains(s.words, string(text)) {
+		return nil
 	}
 	return p.fail("%q is not a %s", text, s.name)
 }

@@ -91,7 +91,8 @@ func (f *Flight) clean(p string) (string, error) {
 	return p, nil
 }
 
-// ReadFile reads a regular file of at most most bytes. Links are not followed.
+// ReadFile reads a regular file whose size in bytes is at most the limit most.
+// Links are not followed.
 func (f *Flight) ReadFile(p string, most int64) ([]byte, error) {
 	file, info, err := f.openRegular(p, os.O_RDONLY)
 	if err != nil {
@@ -194,7 +195,7 @@ func (f *Flight) MkdirAll(p string) error {
 		return unsafePath(fmt.Sprintf("%q", p), "is not a path inside a flight")
 	}
 	made := ""
-	for _, name := range strings.Split(p, "/") {
+	for name := range strings.SplitSeq(p, "/") {
 		parent := made
 		made = path.Join(made, name)
 		err := f.root.Mkdir(made, dirMode)
@@ -227,7 +228,7 @@ func (f *Flight) cleanTemps() error {
 		return err
 	}
 	names, err := d.Readdirnames(limits.FlightFiles)
-	if err = errors.Join(ignoreEOF(err), d.Close()); err != nil {
+	if err := errors.Join(ignoreEOF(err), d.Close()); err != nil {
 		return err
 	}
 	for _, name := range names {

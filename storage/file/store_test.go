@@ -56,7 +56,7 @@ func TestLockAcrossProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
+	t.Cleanup(func() { _ = in.Close() }) // the process is killed below
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

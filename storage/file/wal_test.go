@@ -325,17 +325,17 @@ func TestFailedWriteMakesTheWALUnusable(t *testing.T) {
 		f := newFlight(t)
 		sampleWAL(t, f)
 		w, _ := mustOpen(t, f)
-		real, ok := w.file.(*os.File)
+		disk, ok := w.file.(*os.File)
 		if !ok {
 			t.Fatal("not a file")
 		}
-		w.file = failing{real, short, !short}
+		w.file = failing{disk, short, !short}
 		e, err := w.Prepare(start, protocol.WALStepStarted, protocol.StepStartedData{StepID: "a", StepType: "b"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, w.Commit(e), "wal_unwritable")
-		w.file = real // space again: still refused
+		w.file = disk // space again: still refused
 		wantCode(t, w.Commit(e), "wal_unusable")
 		_, err = w.Prepare(start, protocol.WALStepStarted, protocol.StepStartedData{})
 		wantCode(t, err, "wal_unusable")
