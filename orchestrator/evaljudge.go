@@ -79,7 +79,3 @@ func (o *Orchestrator) countFiles(ctx context.Context, f *Flight, s *Setup, plan
 	}
 	return nil
 }
-
-// WorstDecision gives the decision over all steps.
-func WorstDecision(reports []Report) protocol.Decision { return worst(reports) }
-

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cabincrew/action/audit"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/storage/file"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "audit", Short: "Read, verify and export the audit log of a flight"}
+	cmd.AddCommand(a.auditShowCommand(), a.auditVerifyCommand(), a.auditExportCommand())
+	return cmd
+}
+
+// onAudit finds a flight without a configuration.
+func (a *app) onAudit(args []string, f func(*file.Flight) error) error {
+	return a.withStore(func(s *session) error {
+		dir, err := s.find(args)
+		if err != nil {
+			return err
+		}
+		return f(dir)
+	})
+}
+
+func (a *app) auditShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show [FLIGHT]", Short: "Show the audit log as a timeline", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(_ *cobra.Command, args []string) error {
+			return a.onAudit(args, func(dir *file.Flight) error {
+				report, bad := verifyLog(dir)
+				if a.flags.output == outputJSON {
+					return a.auditEvents(dir, report, bad)
+				}
+				in, err := openAudit(dir)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = in.Close() }() // only read
+				err = audit.Timeline(in, a.out, audit.TimelineOptions{Colour: a.colours()})
+				if bad != nil {
+					err = bad
+				}
+				return err
+			})
+		}),
+	}
+}
+
+// verifyLog verifies an audit log by itself.
+func verifyLog(dir *file.Flight) (_ audit.Report, err error) {
+	in, err := openAudit(dir)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	return audit.Verify(in, dir.ID(), audit.VerifyOptions{})
+}
+
+// auditEvents prints the events that verify as one list, without holding them
+// all. Where the log does not verify, it is an object with what is known.
+func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) error {
+	in, err := openAudit(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // only read
+	out := bufio.NewWriter(a.out)
+	open, shut := "[", "]\n"
+	if bad != nil {
+		doc, err := protocol.Canonical(a.errorOf(bad))
+		if err != nil {
+			return err
+		}
+		open, shut = `{"events":[`, `],"error":`+string(doc)+"}\n"
+	}
+	_, _ = out.WriteString(open) // Flush tells
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, limits.AuditLine+1)
+	for n := 0; n < report.Events && lines.Scan(); n++ {
+		if n > 0 {
+			_, _ = out.WriteString(",\n") // Flush tells
+		}
+		_, _ = out.Write(lines.Bytes()) // Flush tells
+	}
+	_, _ = out.WriteString(shut) // Flush tells
+	if err := errors.Join(lines.Err(), out.Flush()); err != nil {
+		return errReported{protocol.Errorf(protocol.ExitFailure, "output_failed", "the events cannot be written: %w", err)}
+	}
+	if bad != nil {
+		a.complain(bad)
+		return errReported{bad}
+	}
+	return nil
+}
+
+func (a *app) auditVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [FLIGHT]", Short: "Verify the audit log, and hold it against the write-ahead log", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(_ *cobra.Command, args []string) error {
+			return a.onAudit(args, func(dir *file.Flight) error {
+				_, report, checks, err := checkLogs(dir)
+				if err != nil && len(checks) == 1 { // the WAL is broken; the audit log speaks for itself
+					var auditErr error
+					report, auditErr = verifyLog(dir)
+					checks = append(checks, checkOf("audit", fmt.Sprintf("%d events", report.Events), auditErr))
+					err = errors.Join(auditErr, err)
+				}
+				return a.auditVerdict(dir.ID(), report, checks, err)
+			})
+		}),
+	}
+}
+
+func (a *app) auditVerdict(id string, report audit.Report, checks []orchestrator.Check, err error) error {
+	if err != nil && protocol.ExitCode(err) == protocol.ExitFailure {
+		err = protocol.Errorf(protocol.ExitIntegrity, "audit_invalid", "%w", err)
+	}
+	if a.flags.output == outputJSON {
+		doc := map[string]any{"workflow_id": id, "verified": err == nil, "checks": checks, "report": report}
+		if err != nil {
+			doc["error"] = a.errorOf(err)
+		}
+		a.printJSON(doc)
+	}
+	for _, c := range checks {
+		a.text(padded(c.Status, 15) + padded(c.Name, 19) + oneLine(c.Detail) + "\n")
+	}
+	for _, w := range report.Warnings {
+		a.text("warning        " + oneLine(w) + "\n")
+	}
+	if err != nil {
+		a.complain(err)
+		return errReported{err}
+	}
+	a.text(fmt.Sprintf("the audit log of flight %s verifies: %d events, head %s\n", id, report.Events, report.Head))
+	return nil
+}
+
+func (a *app) auditExportCommand() *cobra.Command {
+	var format, to string
+	cmd := &cobra.Command{
+		Use: "export [FLIGHT]", Short: "Export a verified audit log as jsonl, csv or cef", Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(_ *cobra.Command, args []string) error {
+			if a.flags.output == outputJSON && to == "" {
+				return usageError("usage", "an export on stdout is no JSON document").WithHint("write it to a file with --out, or leave --output away")
+			}
+			return a.onAudit(args, func(dir *file.Flight) error { return a.export(dir, format, to) })
+		}),
+	}
+	cmd.Flags().StringVar(&format, "format", "jsonl", strings.Join(audit.Formats(), ", "))
+	cmd.Flags().StringVar(&to, "out", "", "write to this file instead of stdout")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(audit.Formats(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	return cmd
+}
+
+// export writes a log in another format. A log that does not verify is refused:
+// in its new form nobody could tell any more.
+func (a *app) export(dir *file.Flight, format, to string) error {
+	report, err := verifyLog(dir)
+	if err != nil {
+		return err
+	}
+	in, err := openAudit(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // only read
+	if to == "" {
+		return audit.Export(in, a.out, format)
+	}
+	if err := writeFile(to, func(w io.Writer) error { return audit.Export(in, w, format) }); err != nil {
+		return err
+	}
+	if a.flags.output == outputJSON {
+		a.printJSON(map[string]any{"workflow_id": dir.ID(), "format": format, "file": to, "events": report.Events, "head": report.Head})
+		return nil
+	}
+	a.text(fmt.Sprintf("wrote %d events to %s\n", report.Events, oneLine(to)))
+	return nil
+}
