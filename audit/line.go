@@ -28,7 +28,8 @@ type lineInfo struct {
 	hasPrev  bool
 	at       time.Time
 	kind     string // event_type
-	ref      *Ref   // to a WAL entry, if the message ends with one
+	ref      Ref    // to a WAL entry
+	hasRef   bool   // the message ends with one
 }
 
 var errEventID = errors.New("event_id does not match the line")
@@ -145,7 +146,7 @@ func (c *checker) member(m protocol.Member, in *lineInfo) error {
 // is never escaped, so nothing needs to be unescaped.
 func (in *lineInfo) message(escaped []byte) {
 	if bytes.HasPrefix(escaped, []byte(recoveredPrefix)) {
-		in.ref = refOf(in.kind, string(escaped))
+		in.ref, in.hasRef = refOf(in.kind, string(escaped))
 		return
 	}
 	tail := escaped[max(0, len(escaped)-maxRef):]
@@ -153,7 +154,7 @@ func (in *lineInfo) message(escaped []byte) {
 		return
 	}
 	if i := bytes.LastIndex(tail, []byte(refOpen)); i >= 0 {
-		in.ref = refOf(in.kind, string(tail[i:]))
+		in.ref, in.hasRef = refOf(in.kind, string(tail[i:]))
 	}
 }
 

@@ -255,10 +255,10 @@ func TestWALRef(t *testing.T) {
 			t.Errorf("%q passes for a reference", s)
 		}
 	}
-	if ref := RefOf(protocol.AuditEvent{EventType: protocol.EventError, Message: Recovered(7) + ", a torn line was cut"}); ref == nil || !ref.Recovery || ref.Seq != 7 {
+	if ref, ok := RefOf(protocol.AuditEvent{EventType: protocol.EventError, Message: Recovered(7) + ", a torn line was cut"}); !ok || !ref.Recovery || ref.Seq != 7 {
 		t.Errorf("%+v", ref)
 	}
-	if ref := RefOf(protocol.AuditEvent{EventType: protocol.EventError, Message: PlainText(Recovered(7))}); ref != nil {
+	if ref, ok := RefOf(protocol.AuditEvent{EventType: protocol.EventError, Message: PlainText(Recovered(7))}); ok {
 		t.Errorf("foreign text recovers: %+v", ref)
 	}
 }

@@ -18,10 +18,11 @@ const (
 
 // A chunk is a run of whole lines and, once ready is closed, what they say.
 type chunk struct {
+	buf    []byte // what data is a part of; used again by later chunks
 	data   []byte
-	first  int   // number of its first line
-	offset int64 // of its first byte
-	last   bool  // nothing follows, so its last line may lack a newline
+	first  int        // number of its first line
+	offset int64      // of its first byte
+	all    []lineInfo // what lines is a part of
 	lines  []lineInfo
 	ready  chan struct{}
 }
@@ -30,15 +31,16 @@ type chunk struct {
 // gives the lines in their order.
 type pipeline struct {
 	order   chan *chunk
+	free    chan *chunk // done with, to be used again
 	stop    chan struct{}
 	done    sync.WaitGroup
 	err     error // of reading; set before order is closed
-	current []lineInfo
+	current *chunk
 }
 
 func startPipeline(r io.Reader, refs bool) *pipeline {
 	n := min(runtime.GOMAXPROCS(0), maxWorkers)
-	p := &pipeline{order: make(chan *chunk, 2*n), stop: make(chan struct{})}
+	p := &pipeline{order: make(chan *chunk, 2*n), free: make(chan *chunk, 4*n), stop: make(chan struct{})}
 	work := make(chan *chunk, 2*n)
 	p.done.Go(func() {
 		defer close(p.order)
@@ -65,19 +67,40 @@ func (p *pipeline) close() {
 	p.done.Wait()
 }
 
-// next gives the next line, or nil at the end.
+// next gives the next line, or nil at the end. It is valid until the next call.
 func (p *pipeline) next() *lineInfo {
-	for len(p.current) == 0 {
+	for p.current == nil || len(p.current.lines) == 0 {
+		if p.current != nil {
+			select {
+			case p.free <- p.current:
+			default:
+			}
+		}
 		k, ok := <-p.order
 		if !ok {
+			p.current = nil
 			return nil
 		}
 		<-k.ready
-		p.current = k.lines
+		p.current = k
 	}
-	in := &p.current[0]
-	p.current = p.current[1:]
+	in := &p.current.lines[0]
+	p.current.lines = p.current.lines[1:]
 	return in
+}
+
+// take gives a chunk whose buffer has at least size bytes.
+func (p *pipeline) take(size int) *chunk {
+	k := &chunk{}
+	select {
+	case k = <-p.free:
+	default:
+	}
+	if cap(k.buf) < size {
+		k.buf = make([]byte, size)
+	}
+	k.ready = make(chan struct{})
+	return k
 }
 
 // read parts r into chunks that end with a newline, but for the last.
@@ -85,10 +108,10 @@ func (p *pipeline) read(r io.Reader, work chan<- *chunk) error {
 	var carry []byte
 	line, offset := 1, int64(0)
 	for size := firstChunk; ; size = chunkSize {
-		buf := make([]byte, len(carry), max(size, 2*len(carry)))
-		copy(buf, carry)
-		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
+		k := p.take(max(size, 2*len(carry)))
+		buf := k.buf[:cap(k.buf)]
+		n, err := io.ReadFull(r, buf[copy(buf, carry):])
+		buf = buf[:len(carry)+n]
 		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !ended {
 			return err
@@ -98,9 +121,9 @@ func (p *pipeline) read(r io.Reader, work chan<- *chunk) error {
 		if ended || over {
 			cut = len(buf)
 		}
-		carry = buf[cut:]
+		carry = append(carry[:0], buf[cut:]...)
 		if cut > 0 {
-			k := &chunk{data: buf[:cut:cut], first: line, offset: offset, last: ended || over, ready: make(chan struct{})}
+			k.data, k.first, k.offset = buf[:cut], line, offset
 			line += bytes.Count(k.data, []byte{'\n'})
 			offset += int64(cut)
 			select {
@@ -117,7 +140,10 @@ func (p *pipeline) read(r io.Reader, work chan<- *chunk) error {
 }
 
 func (k *chunk) check(c *checker) {
-	k.lines = make([]lineInfo, 0, bytes.Count(k.data, []byte{'\n'})+1)
+	if n := bytes.Count(k.data, []byte{'\n'}) + 1; cap(k.all) < n {
+		k.all = make([]lineInfo, 0, n)
+	}
+	k.lines = k.all[:0]
 	offset := k.offset
 	for number, rest := k.first, k.data; len(rest) > 0; number++ {
 		line, after, found := bytes.Cut(rest, []byte{'\n'})
@@ -126,10 +152,8 @@ func (k *chunk) check(c *checker) {
 		offset += int64(len(rest) - len(after))
 		in.end = offset
 		c.check(line, in)
-		if in.ref != nil {
-			in.ref.Line = number
-		}
+		in.ref.Line = number
 		rest = after
 	}
-	k.data = nil
+	k.all = k.lines[:0]
 }

@@ -17,7 +17,7 @@ func redactEvent(e *protocol.AuditEvent, redact func(string) string) error {
 	// The reference to the WAL is ours, and a short secret must not break it.
 	if message, seq, checksum, ok := cutRef(e.Message); ok {
 		e.Message = strings.ReplaceAll(text(message), refOpen, " (wal ") + WALRef(seq, checksum)
-	} else if ref := RefOf(*e); ref != nil && ref.Recovery {
+	} else if ref, ok := RefOf(*e); ok && ref.Recovery {
 		begin := Recovered(ref.Seq)
 		e.Message = begin + text(strings.TrimPrefix(e.Message, begin))
 	} else {

@@ -138,11 +138,11 @@ func (v *verifier) line(in *lineInfo) *Problem {
 			in.number, in.at.Format(time.RFC3339Nano), r.Last.Format(time.RFC3339Nano)))
 	}
 	r.Events, r.Last, r.LastEvent, r.Bytes = in.number, in.at, in.kind, in.end
-	if in.ref != nil {
+	if in.hasRef {
 		if len(r.Refs) >= limits.AuditRefs {
 			return &Problem{Kind: Inserted, Line: in.number, EventID: hexOf(in.id), Reason: "more references to WAL entries than a WAL can have"}
 		}
-		r.Refs = append(r.Refs, *in.ref)
+		r.Refs = append(r.Refs, in.ref)
 	}
 	v.remember(seen{in.number, in.self, in.prev, true})
 	return nil
@@ -174,7 +174,8 @@ func (v *verifier) changed(in *lineInfo) *Problem {
 // broken describes a line that is whole but does not follow the one before it.
 // Each line names the hash of its predecessor, so looking for that hash among
 // the lines around tells what happened.
-func (v *verifier) broken(in *lineInfo) *Problem {
+func (v *verifier) broken(line *lineInfo) *Problem {
+	in := *line // reading on makes the line's own memory invalid
 	around := append([]seen{{number: 0, self: v.start, valid: true}}, v.before...)
 	next := seen{}
 	for range limits.AuditWindow {

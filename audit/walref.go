@@ -51,7 +51,7 @@ func cutRef(message string) (text string, seq int64, checksum string, ok bool) {
 	}
 	number, checksum, found := strings.Cut(message[i+len(refOpen):len(message)-1], " ")
 	seq, err := strconv.ParseInt(number, 10, 64)
-	if !found || err != nil || seq < 0 || strconv.FormatInt(seq, 10) != number {
+	if !found || err != nil || number[0] == '+' || number[0] == '-' || number[0] == '0' && len(number) > 1 {
 		return message, 0, "", false
 	}
 	if _, err := protocol.ParseDigest(checksum); err != nil {
@@ -70,23 +70,21 @@ type Ref struct {
 	Recovery  bool
 }
 
-// RefOf gives the Ref of an event, or nil if it has none.
-func RefOf(e protocol.AuditEvent) *Ref { return refOf(e.EventType, e.Message) }
+// RefOf gives the Ref of an event, if it has one.
+func RefOf(e protocol.AuditEvent) (Ref, bool) { return refOf(e.EventType, e.Message) }
 
-func refOf(eventType, message string) *Ref {
+func refOf(eventType, message string) (Ref, bool) {
 	if rest, ok := strings.CutPrefix(message, recoveredPrefix); ok && eventType == protocol.EventError {
 		digits := rest
 		if i := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 			digits = rest[:i]
 		}
 		if seq, err := strconv.ParseInt(digits, 10, 64); err == nil {
-			return &Ref{EventType: eventType, Seq: seq, Recovery: true}
+			return Ref{EventType: eventType, Seq: seq, Recovery: true}, true
 		}
 	}
-	if seq, checksum, ok := ParseWALRef(message); ok {
-		return &Ref{EventType: eventType, Seq: seq, Checksum: checksum}
-	}
-	return nil
+	seq, checksum, ok := ParseWALRef(message)
+	return Ref{EventType: eventType, Seq: seq, Checksum: checksum}, ok
 }
 
 // A CrossReport says what the audit has that the WAL has not.
