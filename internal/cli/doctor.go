@@ -182,8 +182,9 @@ func (d *doctor) roles(people []orchestrator.Approver) {
 		need = append(need, policies.DefaultRole, roleOwner)
 	}
 	slices.Sort(need)
+	need = slices.Compact(need)
 	var missing []string
-	for _, role := range slices.Compact(need) {
+	for _, role := range need {
 		if !slices.ContainsFunc(people, func(p orchestrator.Approver) bool { return !p.Bot && slices.Contains(p.Roles, role) }) {
 			missing = append(missing, role)
 		}
@@ -193,7 +194,7 @@ func (d *doctor) roles(people []orchestrator.Approver) {
 			"give the role to somebody under approvals.approvers")
 		return
 	}
-	d.add("roles", doctorPass, "somebody holds each of "+strings.Join(slices.Compact(need), ", "), "")
+	d.add("roles", doctorPass, "somebody holds each of "+strings.Join(need, ", "), "")
 }
 
 // roleOwner is the role that changes of governance ask for. SPEC: docs/protocol.md 8.

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/cabincrew/action/audit"
@@ -148,14 +147,11 @@ func checkLogs(f *file.Flight) ([]protocol.WALEntry, audit.Report, []orchestrato
 }
 
 func verifyAudit(f *file.Flight) (_ audit.Report, err error) {
-	in, err := f.Root().Open(auditName)
+	in, err := openAudit(f)
 	if err != nil {
-		return audit.Report{}, protocol.Errorf(protocol.ExitIntegrity, "audit_unreadable", "the audit log cannot be opened: %w", err).At(auditName)
+		return audit.Report{}, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	if info, err := f.Root().Lstat(auditName); err != nil || info.Mode()&os.ModeType != 0 {
-		return audit.Report{}, protocol.Errorf(protocol.ExitIntegrity, "audit_unreadable", "the audit log is not a regular file").At(auditName)
-	}
 	return audit.Verify(in, f.ID(), audit.VerifyOptions{Refs: true})
 }
 

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -107,9 +106,7 @@ func (a *app) text(s string) {
 // visible makes foreign text harmless on a terminal: control characters and
 // characters that turn the direction of text become escapes. Line breaks stay.
 func visible(s string) string {
-	clean := func(r rune) bool {
-		return r == '\n' || r == '\t' || r >= 0x20 && r < 0x7f || r > 0xa0 && !unicode.Is(unicode.Bidi_Control, r) && r != '\u2028' && r != '\u2029'
-	}
+	clean := func(r rune) bool { return r == '\n' || r == '\t' || !hidden(r) }
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "\ufffd") {
 		if clean(r) {
