@@ -431,7 +431,9 @@ func rightAfter(ctx context.Context, s *Setup, p *stepPlan) error {
 		return nil
 	}
 	found, err := workspace.Scan(ctx, s.Workspace, workspace.Options{
-		Inputs: []string{literal(names[0])}, Extra: names, Exclude: s.Exclude,
+		// .git is never seen: this glob selects nothing, and the files are Extra. A
+		// file's name may hold what no glob may, such as a line break.
+		Inputs: []string{".git"}, Extra: names, Exclude: s.Exclude,
 	})
 	if err != nil {
 		return err

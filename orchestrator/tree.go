@@ -207,16 +207,3 @@ func (s *Setup) scan(ctx context.Context, list []patched) (tree, error) {
 	}
 	return newTree(files), nil
 }
-
-// literal gives a glob that matches one path only.
-func literal(path string) string {
-	var b []byte
-	for _, c := range []byte(path) {
-		switch c {
-		case '*', '?', '[', ']', '{', '}', '\\', ',', '!', '^':
-			b = append(b, '\\')
-		}
-		b = append(b, c)
-	}
-	return string(b)
-}

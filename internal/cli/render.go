@@ -26,26 +26,26 @@ func renderSummary(s orchestrator.Summary) string {
 	for _, step := range s.Steps {
 		p("\nstep %s", step.StepID)
 		if step.EngineID != "" {
-			p("  engine %s", visible(step.EngineID))
+			p("  engine %s", oneLine(step.EngineID))
 		}
 		if step.Isolation != nil {
-			p("  isolation %s", visible(step.Isolation.Tier))
+			p("  isolation %s", oneLine(step.Isolation.Tier))
 		}
 		if step.Decision != "" {
 			p("  decision %s", step.Decision)
 		}
 		p("\n")
 		for _, a := range step.Artifacts {
-			p("  artifact %s (%s, %d bytes)\n", visible(a.Name), visible(a.Role), a.Size)
+			p("  artifact %s (%s, %d bytes)\n", oneLine(a.Name), oneLine(a.Role), a.Size)
 		}
 		for _, e := range step.Evaluations {
 			if e.Decision != protocol.Allow {
-				p("  %s: %s\n", e.Decision, visible(e.Reason))
+				p("  %s: %s\n", e.Decision, oneLine(e.Reason))
 			}
 		}
 	}
 	for _, q := range s.Approvals {
-		p("\napproval  role %s, step %s\n", visible(q.RequiredRole), q.StepID)
+		p("\napproval  role %s, step %s\n", oneLine(q.RequiredRole), q.StepID)
 	}
 	if next := nextCommand(s); next != "" {
 		p("\nnext      %s\n", next)
