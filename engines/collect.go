@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/redact"
@@ -128,13 +130,13 @@ func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.Engine
 	}
 	out.Raw, out.RawDigest = raw, protocol.Digest(raw)
 	if budget.Add(-int64(len(raw))) < 0 {
-		return out, c.tooMuch(a.Name)
+		return out, c.tooMuch()
 	}
 	if err := protocol.Decode(raw, &out.Description); err != nil {
-		return out, c.fail("artifact_malformed", a.Name, "artifact.json cannot be read: %w", err)
+		return out, c.fail("artifact_malformed", a.Name, "artifact.json cannot be read: %s", printable(err.Error()))
 	}
 	if err := schemas.Validate("artifact", raw); err != nil {
-		return out, c.fail("artifact_invalid", a.Name, "artifact.json does not follow the protocol: %w", err)
+		return out, c.fail("artifact_invalid", a.Name, "artifact.json does not follow the protocol: %s", printable(err.Error()))
 	}
 	if err := c.files(from, a.Name, raw, out.Description); err != nil {
 		return out, err
@@ -162,7 +164,7 @@ func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.Engine
 func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
 	want, err := protocol.NormalDigest(a.Hash)
 	if err != nil {
-		return c.fail("artifact_hash", a.Name, "%w", err)
+		return c.fail("artifact_hash", a.Name, "its hash: %s", printable(err.Error()))
 	}
 	have := got.BodyDigest
 	if have == "" {
@@ -199,14 +201,13 @@ func (c Collector) files(from *os.Root, name string, raw []byte, d protocol.Arti
 	want := 1
 	if d.BodyFile != "" {
 		want = 2
-		if d.BodyFile == DescriptionFile || d.BodyFile == "." || d.BodyFile == ".." ||
-			strings.ContainsAny(d.BodyFile, "/\\\x00\n\r") || len(d.BodyFile) > 255 {
+		if !plainName(d.BodyFile) {
 			return c.fail("artifact_body_file", name, "body_file %q is not a plain file name", printable(d.BodyFile))
 		}
 		// A body beside a body_file would let a judge see one and a take-off use the other.
 		tree, err := protocol.DecodeAny(raw)
 		if err != nil {
-			return c.fail("artifact_malformed", name, "artifact.json cannot be read: %w", err)
+			return c.fail("artifact_malformed", name, "artifact.json cannot be read: %s", printable(err.Error()))
 		}
 		if _, both := tree.(map[string]any)["body"]; both {
 			return c.fail("artifact_body", name, "body and body_file exclude each other")
@@ -222,6 +223,13 @@ func (c Collector) files(from *os.Root, name string, raw []byte, d protocol.Arti
 		}
 	}
 	return nil
+}
+
+// plainName says whether a body file may have this name: one element of a path
+// that prints as what it is, for it is shown to people and listed in manifests.
+func plainName(s string) bool {
+	return s != DescriptionFile && s != "." && s != ".." && len(s) <= limits.PathElementBytes &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
 // openRegular opens a regular file that has one name and is no link.
@@ -274,7 +282,7 @@ func (c Collector) body(ctx context.Context, from, to *os.Root, name, file strin
 	}
 	defer func() { _ = in.Close() }() // only read
 	if budget.Add(-info.Size()) < 0 {
-		return "", 0, c.tooMuch(name)
+		return "", 0, c.tooMuch()
 	}
 	var sinks []io.Writer
 	var copied *os.File
@@ -317,8 +325,10 @@ func (c Collector) secret(name, label string) error {
 	return e.WithHint("the engine must not write secrets into what it plans")
 }
 
-func (c Collector) tooMuch(name string) error {
-	return c.fail("artifact_too_large", name, "the artifacts have more than %d bytes together", c.Limits.ArtifactBytes).
+// tooMuch names no artifact: which one overdraws the common budget depends on
+// the order in which goroutines run.
+func (c Collector) tooMuch() error {
+	return c.fail("artifact_too_large", "", "the artifacts have more than %d bytes together", c.Limits.ArtifactBytes).
 		WithHint("raise limits.artifact_bytes of the step if that much is meant")
 }
 

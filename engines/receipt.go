@@ -3,6 +3,7 @@ package engines
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/schemas"
@@ -46,19 +47,34 @@ func ParseReceipt(raw []byte, mode protocol.Mode) (protocol.EngineOutput, error)
 			WithHint("write one EngineOutput to stdout or to CABINCREW_OUTPUT_FILE")
 	}
 	if err := protocol.Decode(raw, &out); err != nil {
-		return out, fail("receipt_malformed", "the receipt cannot be read: %w", err).
+		return out, fail("receipt_malformed", "the receipt cannot be read: %s", printable(err.Error())).
 			WithHint("stdout carries the receipt and nothing else; print to stderr")
 	}
 	if err := schemas.Validate("engine-output", raw); err != nil {
-		return out, fail("receipt_invalid", "the receipt does not follow the protocol: %w", err)
+		return out, fail("receipt_invalid", "the receipt does not follow the protocol: %s", printable(err.Error()))
 	}
-	if v := out.ProtocolVersion; v != protocol.ProtocolVersion && !strings.HasPrefix(v, "1.") {
+	if v := out.ProtocolVersion; v != protocol.ProtocolVersion && !versionOne(v) {
 		return out, fail("receipt_version", "the receipt has protocol version %q; this program speaks draft and 1.x", printable(v))
 	}
 	if out.Mode != mode {
 		return out, fail("receipt_mode", "the receipt is of mode %q, the engine was run in %q", out.Mode, mode)
 	}
 	return out, nil
+}
+
+// versionOne says whether a protocol version is 1.x: numbers and points, nothing
+// that could carry other text into a token.
+func versionOne(v string) bool {
+	minor, ok := strings.CutPrefix(v, "1.")
+	if !ok || len(v) > 32 {
+		return false
+	}
+	for _, part := range strings.Split(minor, ".") {
+		if part == "" || strings.Trim(part, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func ending(r Result) string {
@@ -80,8 +96,8 @@ func printable(s string) string {
 		s = s[:most] + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
+		if !unicode.IsPrint(r) {
+			return ' ' // also what turns the direction of text
 		}
 		return r
 	}, strings.ToValidUTF8(s, "�"))
