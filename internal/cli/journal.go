@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/cabincrew/action/audit"
@@ -33,6 +34,11 @@ var _ orchestrator.Journal = (*journal)(nil)
 // openJournal opens both logs for appending and compares them. Everything that
 // does not hold together is refused.
 func openJournal(f *file.Flight, r *redact.Redactor) (_ *journal, err error) {
+	// A flight whose WAL is refused is not touched at all: opening the audit log
+	// may cut a torn line off. A new flight has no WAL yet.
+	if _, _, err := file.ReadWAL(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	log, rec, err := audit.Open(f.Root(), auditName, f.ID(), audit.Options{Redact: r.String})
 	if err != nil {
 		return nil, err
@@ -58,8 +64,9 @@ func openJournal(f *file.Flight, r *redact.Redactor) (_ *journal, err error) {
 		j.recovered = fmt.Sprintf("%s: the last write was interrupted; %d events tell of entries that were never written",
 			audit.Recovered(int64(len(wal.Entries()))), len(j.ahead))
 	}
-	if tail.Torn || rec.Torn {
-		j.mended = fmt.Sprintf("an interrupted write was cut off (wal.jsonl: %d bytes, audit.jsonl: %d bytes)", tail.TornBytes, rec.TornBytes)
+	if tail.Torn || rec.Torn || tail.Newline || rec.Newline {
+		j.mended = fmt.Sprintf("an interrupted write was mended (cut off: %d bytes of wal.jsonl, %d of audit.jsonl; line ends added: %v, %v)",
+			tail.TornBytes, rec.TornBytes, tail.Newline, rec.Newline)
 	}
 	return j, nil
 }
@@ -87,6 +94,9 @@ func (j *journal) Append(at time.Time, records ...orchestrator.Record) error {
 	for _, r := range records {
 		e := r.Event
 		e.Timestamp = stamp
+		// Foreign text (an engine's error, a reason) must not look like a reference
+		// to a WAL entry or like a recovery.
+		e.Message = audit.PlainText(e.Message)
 		if r.Type != "" {
 			entry, err := j.wal.Prepare(at, r.Type, r.Data)
 			if err != nil {
