@@ -24,8 +24,12 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// Path is the PATH that an engine gets unless its step maps another.
-const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// Path is the PATH that an engine gets unless its step maps another under env. It
+// has the place where Go installs itself, since its tools are common in steps.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin"
+
+// outputFile is CABINCREW_OUTPUT_FILE's name in the temp dir.
+const outputFile = "output.json"
 
 // Runner starts engines as child processes. It implements engines.Runner.
 type Runner struct{}
@@ -38,7 +42,7 @@ func (Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
 	if err != nil {
 		return engines.Result{}, fmt.Errorf("writing the engine's input: %w", err)
 	}
-	inFile, outFile := filepath.Join(s.TempDir, "input.json"), filepath.Join(s.TempDir, "output.json")
+	inFile, outFile := filepath.Join(s.TempDir, "input.json"), filepath.Join(s.TempDir, outputFile)
 	home := filepath.Join(s.TempDir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return engines.Result{}, fmt.Errorf("preparing the engine's home: %w", err)
@@ -73,28 +77,33 @@ func (Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
 	if err := errors.Join(stdout.err, log.err); err != nil {
 		return result, fmt.Errorf("keeping the engine's output: %w", err)
 	}
-	return result, receiptFile(outFile, s.Limits.Receipt, &result)
+	err = receiptFile(s.TempDir, s.Limits.Receipt, &result)
+	return result, err
 }
 
-// receiptFile takes the receipt from CABINCREW_OUTPUT_FILE if the engine wrote it there.
-func receiptFile(path string, most int64, r *engines.Result) error {
-	info, err := os.Lstat(path)
+// receiptFile takes the receipt from CABINCREW_OUTPUT_FILE if the engine wrote it
+// there. The directory is the engine's, so anything may be in the file's place.
+func receiptFile(dir string, most int64, r *engines.Result) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("reading the engine's output file: %w", err)
+	}
+	defer func() { _ = root.Close() }() // only read
+	f, _, err := engines.OpenRegular(root, outputFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading the engine's output file: %w", err)
+		return protocol.Errorf(protocol.ExitFailure, "receipt_malformed", "CABINCREW_OUTPUT_FILE: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return protocol.Errorf(protocol.ExitFailure, "receipt_malformed", "CABINCREW_OUTPUT_FILE is not a regular file any more")
-	}
-	if info.Size() > most {
-		r.StdoutOver = true
-		return nil
-	}
-	data, err := os.ReadFile(path) //nolint:gosec // the path is ours
+	defer func() { _ = f.Close() }() // only read
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return fmt.Errorf("reading the engine's output file: %w", err)
+	}
+	if int64(len(data)) > most {
+		r.StdoutOver = true
+		return nil
 	}
 	if len(bytes.TrimSpace(r.Receipt)) > 0 && !bytes.Equal(r.Receipt, data) {
 		return protocol.Errorf(protocol.ExitFailure, "receipt_twice", "the engine gave one receipt on stdout and another in CABINCREW_OUTPUT_FILE").
@@ -110,6 +119,7 @@ func environment(s engines.Spec, home string) []string {
 		"PATH": Path, "HOME": home, "TMPDIR": s.TempDir, "LANG": "C.UTF-8", "TZ": "UTC",
 	}
 	maps.Copy(env, s.Env)
+	maps.DeleteFunc(env, func(name, _ string) bool { return strings.HasPrefix(name, "CABINCREW_") }) // ours, also the mark
 	env["CABINCREW_WORKSPACE"] = s.Workspace
 	env["CABINCREW_ARTIFACTS_DIR"] = s.ArtifactsDir
 	env["CABINCREW_MODE"] = string(s.Input.Mode)

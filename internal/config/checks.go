@@ -87,14 +87,16 @@ func argument(s string) (string, string) {
 	return "", ""
 }
 
-// engineVariable accepts the name under which an engine gets a value.
+// engineVariable accepts the name under which an engine gets a value. A step may
+// say where its programs are (PATH); what would let a plan depend on the person or
+// the place (home, language, time zone) stays fixed.
 // SPEC: docs/protocol.md 2
 func engineVariable(s string) (string, string) {
 	if wrong, hint := envVariable(s); wrong != "" {
 		return wrong, hint
 	}
 	switch s {
-	case "PATH", "HOME", "TMPDIR", "LANG", "TZ":
+	case "HOME", "TMPDIR", "LANG", "TZ":
 		return fmt.Sprintf("%q has a fixed value for every engine", s), "choose another name"
 	}
 	return "", ""

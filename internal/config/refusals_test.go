@@ -72,7 +72,7 @@ func refusals() []refusal {
 		{"many stars", step("inputs: [\"" + strings.Repeat("**/", 6) + "x\"]"), "config_value", "c.yaml:3:46: steps[0].inputs[0] has too many **", "", true},
 		{"many braces", step(`inputs: ["` + strings.Repeat("{a,b}", 5) + `"]`), "config_value", "c.yaml:3:46: steps[0].inputs[0] has too many {", "", true},
 		{"reserved variable", step("env: {CABINCREW_MODE: x}"), "config_value", `c.yaml:3:43: steps[0].env: the name "CABINCREW_MODE" is reserved`, "", false},
-		{"fixed variable", step("env: {PATH: /x}"), "config_value", `c.yaml:3:43: steps[0].env: the name "PATH" has a fixed value for every engine`, "", false},
+		{"fixed variable", step("env: {HOME: /x}"), "config_value", `c.yaml:3:43: steps[0].env: the name "HOME" has a fixed value for every engine`, "", false},
 		{"passphrase for an engine", step("env: {P: env:CABINCREW_KEY_PASSPHRASE}"), "config_value", `c.yaml:3:46: steps[0].env.P "CABINCREW_KEY_PASSPHRASE" is reserved`, "", false},
 		{"variable's name", step("env: {A-B: x}"), "config_value", `c.yaml:3:43: steps[0].env: the name is not a variable's name: "A-B"`, "", false},
 		{"bool as a variable", step("env: {A: true}"), "config_type", "c.yaml:3:46: steps[0].env.A must be text, not true or false", `write it in quotes: "true"`, false},
