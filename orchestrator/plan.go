@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,6 +157,11 @@ func (p *planner) record(f func() Record) error {
 // copy, take its artifacts into the flight.
 func (p *planner) step(ctx context.Context, id string) (err error) {
 	step, _ := p.s.Config.Step(id)
+	if step.Isolation == config.IsolationRequired && sandbox.Tier() != "A" {
+		return protocol.Errorf(protocol.ExitUnreachable, "isolation_unavailable",
+			"step %s requires isolation, and this version has tier %s only (missing: %s)", id, sandbox.Tier(), strings.Join(sandbox.Missing(), ", ")).
+			At(step.Where).WithHint("leave isolation: required out, or wait for a version that isolates")
+	}
 	p.o.progress(Progress{Step: id, Stage: "plan", Message: "planning"})
 	defer func() { p.o.progress(Progress{Step: id, Stage: "plan", Message: "planned", Done: true, Err: err}) }()
 	tmp, remove, err := p.o.Temp("plan-" + id + "-")

@@ -16,6 +16,12 @@ type Isolation struct {
 	Missing []string `json:"missing"` // layers that were not applied, sorted
 }
 
+// Tier gives the tier of isolation that Run gives a child on this machine.
+func Tier() string { return "C" }
+
+// Missing lists the layers that Run does not apply, sorted.
+func Missing() []string { return missing() }
+
 // Command is one child process.
 type Command struct {
 	Argv    []string // Argv[0] is an absolute path
@@ -44,7 +50,7 @@ var ErrStart = errors.New("the program could not be started")
 // Run starts the child, waits for it and kills whatever it left. When ctx ends,
 // the child's group gets SIGTERM, after Grace SIGKILL. An exit code is no error.
 func Run(ctx context.Context, c Command) (Exit, error) {
-	exit := Exit{Code: -1, Isolation: Isolation{Tier: "C", Missing: missing()}}
+	exit := Exit{Code: -1, Isolation: Isolation{Tier: Tier(), Missing: Missing()}}
 	if len(c.Argv) == 0 {
 		return exit, fmt.Errorf("%w: no argument vector", ErrStart)
 	}
@@ -67,25 +73,29 @@ func Run(ctx context.Context, c Command) (Exit, error) {
 	if err != nil {
 		return exit, fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	waitErr := cmd.Wait()
+	settled(cmd.Process.Pid)
+	timedOut := runCtx.Err() != nil // from here on the time is ours, not the engine's
+	// Before Wait: what the child left may keep its output open, and as long as the
+	// child is not reaped no other process can get its number.
 	exit.Survivors = reap(cmd.Process.Pid, c.Mark)
+	waitErr := cmd.Wait()
 	if state := cmd.ProcessState; state != nil {
 		exit.Code, exit.Signal = state.ExitCode(), signalName(state)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return exit, fmt.Errorf("the engine was stopped: %w", context.Cause(ctx))
-	case runCtx.Err() != nil:
+	case timedOut:
 		exit.TimedOut = true
 		return exit, nil
 	}
 	var failed *exec.ExitError
-	if waitErr == nil || errors.As(waitErr, &failed) {
+	if waitErr == nil || errors.As(waitErr, &failed) || errors.Is(waitErr, context.DeadlineExceeded) {
 		return exit, nil
 	}
 	if errors.Is(waitErr, exec.ErrWaitDelay) {
-		// The child ended, but something that it started kept its output open; that
-		// was killed in reap, and what it wrote until then has been read.
+		// The child ended, but something that reap could not find keeps its output
+		// open; what was written until now has been read.
 		return exit, nil
 	}
 	return exit, fmt.Errorf("waiting for the engine: %w", waitErr)
