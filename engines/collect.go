@@ -180,7 +180,7 @@ func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
 }
 
 func (c Collector) description(from *os.Root, name string) ([]byte, error) {
-	f, info, err := openRegular(from, name+"/"+DescriptionFile)
+	f, info, err := OpenRegular(from, name+"/"+DescriptionFile)
 	if err != nil {
 		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
 	}
@@ -232,8 +232,9 @@ func plainName(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
-// openRegular opens a regular file that has one name and is no link.
-func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+// OpenRegular opens a regular file that has one name and is no link. Nothing that
+// an engine can put in its place is followed or waited for.
+func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	before, err := root.Lstat(name)
 	if err != nil {
 		return nil, nil, err
@@ -276,7 +277,7 @@ func kind(m fs.FileMode) string {
 }
 
 func (c Collector) body(ctx context.Context, from, to *os.Root, name, file string, budget *atomic.Int64) (string, int64, error) {
-	in, info, err := openRegular(from, name+"/"+file)
+	in, info, err := OpenRegular(from, name+"/"+file)
 	if err != nil {
 		return "", 0, c.fail("artifact_unreadable", name, "body file: %w", err)
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -53,26 +54,58 @@ func terminate(p *os.Process) error {
 	return nil
 }
 
-// reap kills what is left of the child: its group, and every process whose
-// environment carries the mark, until none is found.
-func reap(pid int, mark string) int {
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // the group may be empty
-	killed := 0
-	for range 50 {
-		found := marked(mark)
-		if len(found) == 0 {
-			return killed
+// settled waits until a child has ended, and leaves it to be waited for.
+func settled(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
 		}
+	}
+}
+
+// reap kills what is left of an ended child: its group, and every process whose
+// environment carries the mark, until none is found. It gives their number.
+func reap(pid int, mark string) int {
+	survivors := map[int]bool{}
+	for range reapRounds {
+		found := marked(mark)
+		_ = syscall.Kill(-pid, syscall.SIGKILL) // the group may be empty
 		for _, p := range found {
 			if syscall.Kill(p, syscall.SIGKILL) == nil {
-				killed++
+				survivors[p] = true
 			}
-			var status syscall.WaitStatus
-			_, _ = syscall.Wait4(p, &status, syscall.WNOHANG, nil) // only our own orphans can be reaped
 		}
-		time.Sleep(2 * time.Millisecond)
+		if bury(survivors) == 0 && len(found) == 0 {
+			break
+		}
+		time.Sleep(reapPause)
 	}
-	return killed
+	return len(survivors)
+}
+
+const (
+	reapRounds = 500 // a process that forks without end is hunted that often
+	reapPause  = 2 * time.Millisecond
+)
+
+// bury waits for killed orphans that became our children, and says how many of
+// them have not ended yet.
+func bury(pids map[int]bool) int {
+	left := 0
+	for p, alive := range pids {
+		if !alive {
+			continue
+		}
+		var status syscall.WaitStatus
+		got, err := syscall.Wait4(p, &status, syscall.WNOHANG, nil)
+		if err == nil && got == 0 {
+			left++
+			continue
+		}
+		pids[p] = false // waited for, or not our child: init's matter
+	}
+	return left
 }
 
 // marked finds living processes that were started with the mark in their environment.

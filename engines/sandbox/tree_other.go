@@ -17,6 +17,9 @@ func start(cmd *exec.Cmd) error { return cmd.Start() }
 
 func terminate(p *os.Process) error { return p.Kill() }
 
+// settled returns at once: Wait is all that there is here.
+func settled(int) {}
+
 func reap(int, string) int { return 0 }
 
 func signalName(*os.ProcessState) string { return "" }
