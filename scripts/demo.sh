@@ -35,8 +35,9 @@ stage() { printf '\n=== %s\n' "$*"; }
 demand() {
   local want=$1 got=0
   shift
-  printf '$ cabincrew %s\n' "${*//$demo/\$DEMO}"
-  "${run[@]}" "$cabincrew" "$@" 2>&1 || got=$?
+  printf '$ cabincrew %s\n' "$*" | sed "s|$demo|\$DEMO|g"
+  "${run[@]}" "$cabincrew" "$@" >"$demo/output" 2>&1 || got=$?
+  sed "s|$demo|\$DEMO|g" "$demo/output"
   printf -- '--- exit %d, as demanded %d\n' "$got" "$want"
   if ((got != want)); then
     echo "demo: cabincrew $1 ended with exit $got, not $want" >&2
@@ -56,7 +57,7 @@ old='actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2'
 new='actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0'
 
 stage "1 a clone of this repository, with a configuration and an approver's key"
-"${run[@]}" git clone --quiet "$repo" "$demo/clone" 2>/dev/null
+"${run[@]}" git clone --quiet "$repo" "$demo/clone"
 cd "$demo/clone"
 check "$workflow does not use the action that the demo replaces" grep -qF "$old" "$workflow"
 demand 0 keys generate --no-passphrase --out "$demo/maintainer"
@@ -72,7 +73,7 @@ steps:
       with:
         shell: |
           sed 's|$old|$new|' $workflow > new && cat new > $workflow
-          sed 's|^### Added\$|&\n\n- CI checks out with actions/checkout v5.0.0.|' CHANGELOG.md > new && cat new > CHANGELOG.md
+          awk '{print} /^### Added\$/ {print "\n- CI checks out with actions/checkout v5.0.0."}' CHANGELOG.md > new && cat new > CHANGELOG.md
           rm new
     inputs: [$workflow, CHANGELOG.md]
 policies:
