@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -15,12 +16,15 @@ import (
 
 // notify gives a sink for signs of life: on a terminal one line that is
 // rewritten, elsewhere one plain line an event. JSON output has it on stderr too.
-func (a *app) notify() func(orchestrator.Progress) {
+func (a *app) notify(log *slog.Logger) func(orchestrator.Progress) {
 	p := &progress{to: a.err, begin: map[string]time.Time{}}
 	if f, ok := a.err.(*os.File); ok && ci.Detect(a.env) == ci.None {
 		p.live = term.IsTerminal(int(f.Fd()))
 	}
-	return p.tell
+	return func(e orchestrator.Progress) {
+		log.Debug("progress", "stage", e.Stage, "step", e.Step, "message", e.Message, "done", e.Done, "error", e.Err)
+		p.tell(e)
+	}
 }
 
 type progress struct {

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/internal/telemetry"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -75,17 +77,9 @@ func (a *app) fromEnv(f *pflag.FlagSet) {
 	})
 }
 
-// logger writes to stderr at the level that was asked for.
-func (a *app) logger() *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.flags.logLevel)); err != nil {
-		level = slog.LevelWarn
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if a.flags.logFormat == outputJSON {
-		return slog.New(slog.NewJSONHandler(a.err, options))
-	}
-	return slog.New(slog.NewTextHandler(a.err, options))
+// logger writes to stderr at the level that was asked for, without secrets.
+func (a *app) logger(r *redact.Redactor) *slog.Logger {
+	return telemetry.New(a.err, telemetry.Options{Level: a.flags.logLevel, JSON: a.flags.logFormat == outputJSON, Redact: r.String})
 }
 
 // printJSON writes one document on stdout.

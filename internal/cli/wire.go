@@ -156,6 +156,10 @@ func (s *session) source(c *config.Config) error {
 	if s.setup.Redactor, err = a.redactor(c, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}
+	log := a.logger(s.setup.Redactor)
+	s.crew.Notify = a.notify(log)
+	log.Debug("opened", "workspace", s.place.workspace, "state_dir", s.place.stateDir, "config", s.place.configPath,
+		"platform", string(s.platform()), "policy_digest", s.setup.Governance.PolicyDigest, "governance_hash", s.setup.Governance.Hash)
 	return nil
 }
 
@@ -200,7 +204,7 @@ func (s *session) govern(ctx context.Context, c *config.Config, dir string) erro
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{}, Programs: programs{env: a.env},
 		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
-		Temp:       s.store.Temp, Notify: a.notify(),
+		Temp:       s.store.Temp,
 	}
 	return nil
 }
