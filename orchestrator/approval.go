@@ -222,9 +222,9 @@ func (o *Orchestrator) inTime(f *Flight, s *Setup, v *verified, q protocol.Appro
 		return notCounted("approval_expired", "the request expired at %s", stamp(end)).
 			WithHint("plan again with cabincrew flight-plan")
 	}
-	if v.code != "" && s.Config.Approvals.Binding == "code" && st.Response.Approved && st.Code != v.code {
+	if s.Config.Approvals.Binding == "code" && st.Response.Approved && (v.code == "" || st.Code != v.code) {
 		return notCounted("approval_code", "the approval names code %q, not the flight's", st.Code).
-			WithHint("give the code that cabincrew status shows with --code")
+			WithHint("give the code that cabincrew status shows with --code; only signed plans have one")
 	}
 	return nil
 }

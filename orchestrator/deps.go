@@ -153,6 +153,9 @@ type Orchestrator struct {
 	// Temp makes a private directory on the flight's file system.
 	Temp   func(pattern string) (dir string, remove func() error, err error)
 	Notify func(Progress)
+	// NoSign leaves signing to a later Sign, perhaps in another process; until
+	// then the flight does not take off.
+	NoSign bool
 	Jobs   int // independent steps at once; 0 means one a processor
 }
 

@@ -241,7 +241,7 @@ func (o *Orchestrator) judged(ctx context.Context, f *Flight, s *Setup, plans []
 	requests []protocol.ApprovalRequest, manifest []byte) error {
 	decision := worst(reports)
 	var bundle []byte
-	if decision != protocol.Deny && o.Signatures.Signs() {
+	if decision != protocol.Deny && o.Signatures.Signs() && !o.NoSign {
 		var err error
 		if bundle, err = o.sign(ctx, f, s, plans, reports, manifest); err != nil {
 			return err

@@ -33,8 +33,10 @@ func (a *app) answerCommand(name, short string, approved bool) *cobra.Command {
 			}
 			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
 				if f.Status.State == protocol.StateAwaitingApproval && a.flags.output == outputText {
-					if err := a.showPlan(s, f); err != nil {
-						return err
+					// SPEC: docs/protocol.md 7: who was not shown everything names the code.
+					if n := a.showPlan(s, f); n > 0 && approved && (code == "" || code != s.crew.Code(f)) {
+						return protocol.Errorf(protocol.ExitWaiting, "approval_truncated", "%d lines of the plan were not shown", n).
+							WithHint("read all of it (%s), then give its code with --code; only signed plans have one", f.Dir.Dir())
 					}
 				}
 				if err := a.confirm(name, f.ID()); err != nil {

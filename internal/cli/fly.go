@@ -9,7 +9,7 @@ import (
 )
 
 func (a *app) flightPlanCommand() *cobra.Command {
-	var unsealed bool
+	var unsealed, noSign bool
 	var jobs int
 	cmd := &cobra.Command{
 		Use: "flight-plan", Short: "Plan a flight: run the engines without side effects, make tokens, ask the policies", Args: cobra.NoArgs,
@@ -19,7 +19,7 @@ func (a *app) flightPlanCommand() *cobra.Command {
 				if err := s.lockWorkspace(); err != nil {
 					return err
 				}
-				s.crew.Jobs = jobs
+				s.crew.Jobs, s.crew.NoSign = jobs, noSign
 				f, err := s.begin()
 				if err != nil {
 					return err
@@ -34,16 +34,19 @@ func (a *app) flightPlanCommand() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&noSign, "no-sign", false, "leave signing to cabincrew sign; until then the flight does not take off")
 	cmd.Flags().BoolVar(&unsealed, "unsealed", false, "stop when the engines have planned; seal goes on, perhaps elsewhere")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "independent steps at once (default one a processor)")
 	return cmd
 }
 
 func (a *app) sealCommand() *cobra.Command {
-	return &cobra.Command{
+	var noSign bool
+	cmd := &cobra.Command{
 		Use: "seal [FLIGHT]", Short: "Validate a planned flight as hostile bytes, make its tokens, ask the policies", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				s.crew.NoSign = noSign
 				if err := s.crew.Seal(cmd.Context(), f, s.setup); err != nil {
 					return err
 				}
@@ -51,6 +54,8 @@ func (a *app) sealCommand() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&noSign, "no-sign", false, "leave signing to cabincrew sign; until then the flight does not take off")
+	return cmd
 }
 
 func (a *app) signCommand() *cobra.Command {

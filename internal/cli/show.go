@@ -336,19 +336,20 @@ func (v *flightView) leftOut() int {
 }
 
 // showPlan shows a person what a flight would do and what was decided of it,
-// before they answer.
-func (a *app) showPlan(s *session, f *orchestrator.Flight) error {
+// before they answer. It gives how many lines it left out.
+func (a *app) showPlan(s *session, f *orchestrator.Flight) (leftOut int) {
 	var v flightView
 	s.fill(&v, f, limits.ShowPageLines)
 	var b strings.Builder
 	v.renderPlan(&b, a.colours())
 	v.renderApprovals(&b)
-	if n := v.leftOut(); n > 0 {
+	n := v.leftOut()
+	if n > 0 {
 		_, _ = fmt.Fprintf(&b, "\nNot everything is shown (%d lines are left out): look at the artifacts in %s before you answer.\n", n, oneLine(f.Dir.Dir()))
 	}
 	b.WriteString("\n")
 	a.text(b.String())
-	return nil
+	return n
 }
 
 // viewPatch names the files of one patch in the JSON document.
