@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,9 +287,7 @@ func TestDoctor(t *testing.T) {
 			t.Parallel()
 			files := map[string]string{}
 			for _, m := range []map[string]string{git, c.files} {
-				for k, v := range m {
-					files[k] = v
-				}
+				maps.Copy(files, m)
 			}
 			d := newDesk(t, files)
 			for file, mode := range c.modes {

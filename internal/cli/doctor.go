@@ -335,7 +335,7 @@ func (d *doctor) disk() {
 		d.failed(protocol.ExitUnreachable, "disk", fmt.Errorf("free space cannot be told: %w", err))
 		return
 	}
-	free := int64(min(st.Bavail, 1<<40)) * int64(st.Bsize) //nolint:gosec // bounded before
+	free := int64(min(st.Bavail, 1<<40)) * int64(st.Bsize) //nolint:gosec,unconvert // bounded before; its type differs between systems
 	detail := size(free) + " free"
 	switch {
 	case free < limits.DiskFail:

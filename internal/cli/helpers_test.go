@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,9 +55,7 @@ func newDesk(t *testing.T, files map[string]string) *desk {
 		".cabincrew.yaml": deskConfig, "policies/desk.rego": deskPolicy, "edit.sh": deskScript,
 		"notes.txt": "old\nline\n", "boss.pub": string(public), "../boss": string(private),
 	}
-	for name, text := range files {
-		all[name] = text
-	}
+	maps.Copy(all, files)
 	for name, text := range all {
 		d.write(name, text)
 	}

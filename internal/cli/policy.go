@@ -187,13 +187,11 @@ func (a *app) testSets(ctx context.Context, names []string) ([]policies.Set, str
 	}
 	var sets []policies.Set
 	for _, name := range names {
-		_, err := os.Stat(name)
-		set := policies.Set{}
-		if errors.Is(err, fs.ErrNotExist) && slices.Contains(policies.BundledNames(), name) {
-			set, err = policies.Bundled(name)
-		} else {
-			set, err = policies.Load(ctx, name, name)
+		load := func() (policies.Set, error) { return policies.Load(ctx, name, name) }
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && slices.Contains(policies.BundledNames(), name) {
+			load = func() (policies.Set, error) { return policies.Bundled(name) }
 		}
+		set, err := load()
 		if err != nil {
 			return nil, "", err
 		}

@@ -214,10 +214,11 @@ func (v *artifactView) body(f *orchestrator.Flight, dir string, d protocol.Artif
 // render writes the artifact for a terminal.
 func (v *artifactView) render(w *strings.Builder, colour bool) {
 	title := fmt.Sprintf("artifact %s (%s", oneLine(v.Name), oneLine(v.Role))
-	for _, s := range []string{v.Type, v.Action} {
-		if s != "" {
-			title += ", " + oneLine(s)
-		}
+	if v.Type != "" {
+		title += ", " + oneLine(v.Type)
+	}
+	if v.Action != "" {
+		title += ", " + oneLine(v.Action)
 	}
 	if v.Target != "" {
 		title += ", target " + oneLine(v.Target)
