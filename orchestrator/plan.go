@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/sandbox"
@@ -47,7 +46,7 @@ func (o *Orchestrator) Plan(ctx context.Context, f *Flight, s *Setup) error {
 		if open(err) {
 			return err
 		}
-		return o.Fail(f, step, err)
+		return o.Fail(f, step, s.redacted(err))
 	}
 	return o.append(f, f.enter(protocol.StatePlanGenerated, "all engines have planned"))
 }
@@ -139,12 +138,6 @@ func (p *planner) first(failures map[string]error) (string, error) {
 		}
 	}
 	return step, err
-}
-
-func (p *planner) append(records ...Record) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.o.append(p.f, records...)
 }
 
 func (p *planner) record(f func() Record) error {
@@ -252,11 +245,11 @@ func (p *planner) furnish(ctx context.Context, c composed, changed map[string]bo
 			plain = append(plain, f)
 			continue
 		}
-		real, ok := inShadow[f.Path]
-		if !ok || real.Digest != f.Digest || real.Letter != f.Letter {
+		found, ok := inShadow[f.Path]
+		if !ok || found.Digest != f.Digest || found.Letter != f.Letter {
 			return integrity("patch_invalid", "the patches do not give file %q as they name it", f.Path)
 		}
-		fromPatch = append(fromPatch, real)
+		fromPatch = append(fromPatch, found)
 	}
 	if err := workspace.Copy(ctx, p.s.Workspace, plain, dir); err != nil {
 		return err
@@ -359,7 +352,7 @@ func runLogged(ctx context.Context, r engines.Runner, f *Flight, s *Setup, log s
 func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result engines.Result, r *room) error {
 	receipt, err := engines.ReadReceipt(result, protocol.FlightPlan)
 	if err != nil {
-		return p.s.redacted(err)
+		return err
 	}
 	detector := p.s.Redactor.Detector()
 	_, _ = detector.Write(result.Receipt) // a detector never fails
@@ -369,9 +362,9 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	if err := unchanged(ctx, id, r); err != nil {
 		return err
 	}
-	from, err := os.OpenRoot(spec.ArtifactsDir)
+	from, err := openArtifacts(id, spec.ArtifactsDir)
 	if err != nil {
-		return fmt.Errorf("opening the engine's artifacts: %w", err)
+		return err
 	}
 	defer func() { _ = from.Close() }() // only read
 	to, err := p.f.Root().OpenRoot(stepPath(id, artifactsDir))
@@ -396,6 +389,31 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	return p.completed(id, receipt)
 }
 
+// openArtifacts opens the directory that an engine wrote its artifacts into. The
+// engine may have put something else in its place.
+func openArtifacts(id, dir string) (*os.Root, error) {
+	refuse := func(err error) error {
+		return protocol.Errorf(protocol.ExitFailure, "artifact_unreadable", "the artifacts directory cannot be read: %w", err).
+			At("step " + id).WithHint("an engine leaves CABINCREW_ARTIFACTS_DIR where it is")
+	}
+	before, err := os.Lstat(dir)
+	if err != nil {
+		return nil, refuse(errors.Unwrap(err))
+	}
+	if !before.IsDir() {
+		return nil, refuse(errors.New("it is not a directory any more"))
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, refuse(errors.Unwrap(err))
+	}
+	if after, err := root.Stat("."); err != nil || !os.SameFile(before, after) {
+		_ = root.Close() // only read
+		return nil, refuse(errors.New("it was exchanged"))
+	}
+	return root, nil
+}
+
 func isolationOf(i sandbox.Isolation) sandbox.Isolation {
 	if i.Missing == nil {
 		i.Missing = []string{}
@@ -413,15 +431,15 @@ func unchanged(ctx context.Context, id string, r *room) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	list := ""
+	var list strings.Builder
 	for i, c := range changes {
 		if i == 10 {
-			list += fmt.Sprintf(" and %d more", len(changes)-i)
+			_, _ = fmt.Fprintf(&list, " and %d more", len(changes)-i)
 			break
 		}
-		list += fmt.Sprintf(" %s (%s)", c.Path, c.Kind)
+		_, _ = fmt.Fprintf(&list, " %q (%s)", c.Path, c.Kind)
 	}
-	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", list).
+	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", list.String()).
 		At("step " + id).WithHint("in flight-plan an engine only reads; what it wants to change belongs into artifacts")
 }
 
@@ -439,14 +457,18 @@ func (p *planner) completed(id string, receipt protocol.EngineOutput) error {
 	})
 }
 
-// redacted removes secret values from an error's own texts.
+// redacted removes secret values from an error's own texts, before it is
+// recorded or shown: engines choose names and messages that errors repeat.
 func (s *Setup) redacted(err error) error {
-	var e *protocol.Error
-	if s.Redactor.Empty() || !errors.As(err, &e) {
+	if s.Redactor.Empty() || err == nil || s.Redactor.String(err.Error()) == err.Error() {
 		return err
 	}
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		return errors.New(s.Redactor.String(err.Error()))
+	}
 	clean := *e
-	clean.Message, clean.Hint = s.Redactor.String(e.Message), s.Redactor.String(e.Hint)
+	clean.Message, clean.Where, clean.Hint = s.Redactor.String(e.Message), s.Redactor.String(e.Where), s.Redactor.String(e.Hint)
 	if e.Err != nil {
 		clean.Err = errors.New(s.Redactor.String(e.Err.Error()))
 	}
@@ -458,9 +480,4 @@ func describe(step *config.Step) string {
 		return "built-in " + step.Engine.Use
 	}
 	return fmt.Sprintf("%q", step.Engine.Run)
-}
-
-// since gives how long something took, for a person.
-func since(o *Orchestrator, begin time.Time) string {
-	return o.Now().Sub(begin).Round(time.Millisecond).String()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/cabincrew/action/internal/config"
@@ -26,7 +25,7 @@ func (o *Orchestrator) Seal(ctx context.Context, f *Flight, s *Setup) error {
 	case open(err):
 		return err
 	}
-	return o.Fail(f, "", err)
+	return o.Fail(f, "", s.redacted(err))
 }
 
 func (o *Orchestrator) seal(ctx context.Context, f *Flight, s *Setup) error {
@@ -121,7 +120,7 @@ func (o *Orchestrator) deriveOn(ctx context.Context, f *Flight, s *Setup, plans 
 		dirs := []string{s.Workspace}
 		if len(needed) > 0 && prove {
 			// A step may run a file that an earlier step's patch made or changed.
-			dirs = []string{filepath.Join(tmp), s.Workspace}
+			dirs = []string{tmp, s.Workspace}
 		}
 		e, err := o.findEngine(step, s.Workspace, dirs...)
 		if err != nil {

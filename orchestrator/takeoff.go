@@ -235,7 +235,7 @@ func (o *Orchestrator) apply(ctx context.Context, f *Flight, s *Setup, v *verifi
 				// in TAKEOFF_RUNNING for a person.
 				return err
 			}
-			return o.Fail(f, p.id, err)
+			return o.Fail(f, p.id, s.redacted(err))
 		}
 	}
 	return o.complete(f)
@@ -294,7 +294,7 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	}
 	receipt, err := engines.ReadReceipt(result, protocol.TakeOff)
 	if err != nil {
-		return s.redacted(err)
+		return err
 	}
 	if err := rightAfter(ctx, s, p); err != nil {
 		return err
@@ -385,13 +385,13 @@ func writable(tmp string) error {
 // rightBefore compares the real workspace, over the step's inputs, with the
 // checkout plus the patches of the steps taken off. SPEC: docs/protocol.md 4.
 func (o *Orchestrator) rightBefore(ctx context.Context, f *Flight, s *Setup, v *verified, p *stepPlan, step *config.Step, retry bool) error {
-	real, err := s.scan(ctx, allPatches(v.plans))
+	now, err := s.scan(ctx, allPatches(v.plans))
 	if err != nil {
 		return err
 	}
 	if retry {
 		for _, q := range slices.Backward(p.patches) {
-			if err := real.revert(q, true); err != nil {
+			if err := now.revert(q, true); err != nil {
 				return err
 			}
 		}
@@ -403,12 +403,12 @@ func (o *Orchestrator) rightBefore(ctx context.Context, f *Flight, s *Setup, v *
 			continue
 		}
 		for _, q := range slices.Backward(other.patches) {
-			if err := real.revert(q, false); err != nil {
+			if err := now.revert(q, false); err != nil {
 				return err
 			}
 		}
 	}
-	files, err := real.files(step.Inputs)
+	files, err := now.files(step.Inputs)
 	if err != nil {
 		return err
 	}
