@@ -18,6 +18,7 @@ import (
 // Answer is what a person says to a flight.
 type Answer struct {
 	Who      string // name of an approver in the configuration
+	Manifest string // digest of the manifest that the person was shown
 	Approved bool
 	Reason   string
 	Code     string // the approval code, where it is asked for
@@ -41,6 +42,9 @@ func (o *Orchestrator) Answered(ctx context.Context, f *Flight, s *Setup, a Answ
 	v, err := o.verified(ctx, f, s)
 	if err != nil {
 		return err
+	}
+	if got := protocol.Digest(v.raw); got != a.Manifest {
+		return integrity("manifest_changed", "the manifest has digest %s, the one that was shown had %s", got, a.Manifest).At(ManifestFile)
 	}
 	approver, err := s.Governance.approver(a.Who, a.Fingerprint)
 	if err != nil {

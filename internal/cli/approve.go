@@ -32,9 +32,15 @@ func (a *app) answerCommand(name, short string, approved bool) *cobra.Command {
 					WithHint("cabincrew %s FLIGHT --as NAME --key FILE", name)
 			}
 			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
-				if f.Status.State == protocol.StateAwaitingApproval && a.flags.output == outputText {
+				var manifest string
+				if f.Status.State == protocol.StateAwaitingApproval {
+					shown, digest, err := pin(f)
+					if err != nil {
+						return err
+					}
+					manifest = digest
 					// SPEC: docs/protocol.md 7: who was not shown everything names the code.
-					if n := a.showPlan(s, f); n > 0 && approved && (code == "" || code != s.crew.Code(f)) {
+					if n := a.showPlan(s, shown); n > 0 && a.flags.output == outputText && approved && (code == "" || code != s.crew.Code(f)) {
 						return protocol.Errorf(protocol.ExitWaiting, "approval_truncated", "%d lines of the plan were not shown", n).
 							WithHint("read all of it (%s), then give its code with --code; only signed plans have one", f.Dir.Dir())
 					}
@@ -47,7 +53,7 @@ func (a *app) answerCommand(name, short string, approved bool) *cobra.Command {
 					return err
 				}
 				answer := orchestrator.Answer{
-					Who: who, Approved: approved, Reason: reason, Code: code, Fingerprint: k.Public().Fingerprint(), Sign: signApproval(k),
+					Who: who, Manifest: manifest, Approved: approved, Reason: reason, Code: code, Fingerprint: k.Public().Fingerprint(), Sign: signApproval(k),
 				}
 				err = s.crew.Answered(cmd.Context(), f, s.setup, answer)
 				if !approved && protocol.ExitCode(err) == protocol.ExitDenied && f.Status.State == protocol.StateFailed {
