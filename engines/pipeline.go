@@ -58,5 +58,5 @@ func pipeline(ctx context.Context, in io.Reader, sinks []io.Writer) (int64, erro
 	if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
 		readErr = nil
 	}
-	return total, errors.Join(append(errs, readErr)...)
+	return total, errors.Join(errors.Join(errs...), readErr)
 }

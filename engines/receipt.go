@@ -69,7 +69,7 @@ func versionOne(v string) bool {
 	if !ok || len(v) > 32 {
 		return false
 	}
-	for _, part := range strings.Split(minor, ".") {
+	for part := range strings.SplitSeq(minor, ".") {
 		if part == "" || strings.Trim(part, "0123456789") != "" {
 			return false
 		}

@@ -20,7 +20,7 @@ type Dir interface {
 	Root() *os.Root
 	// WriteFile replaces a file durably and whole.
 	WriteFile(path string, data []byte) error
-	// ReadFile reads a regular file of at most most bytes.
+	// ReadFile reads a regular file of no more than most bytes.
 	ReadFile(path string, most int64) ([]byte, error)
 }
 

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -240,7 +241,7 @@ func (v *verified) readPlanBundle(o *Orchestrator, f *Flight) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if i >= len(v.plan.Steps) || v.plan.Steps[i].Token != p.token || string(v.plan.Steps[i].Preimage) != string(pre) ||
+		if i >= len(v.plan.Steps) || v.plan.Steps[i].Token != p.token || !bytes.Equal(v.plan.Steps[i].Preimage, pre) ||
 			v.plan.Steps[i].Decision != v.reports[i].Decision {
 			return "", integrity("plan_bundle_mismatch", "the signed plan says another thing of step %s", p.id).At(PlanBundle)
 		}

@@ -158,9 +158,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 			for inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
-			for k, v := range fieldsOf(inner) {
-				fields[k] = v
-			}
+			maps.Copy(fields, fieldsOf(inner))
 		case name == "-" || !f.IsExported():
 		case name == "":
 			fields[f.Name] = f.Type

@@ -71,7 +71,7 @@ func Code(code string) error { return &Error{Code: code} }
 func Errorf(exit int, code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: err.Error(), Exit: exit}
-	switch err.(type) {
+	switch err.(type) { //nolint:errorlint // the kind of wrapping that Errorf itself made, not a cause
 	case interface{ Unwrap() error }:
 		e.Err, e.told = errors.Unwrap(err), true
 	case interface{ Unwrap() []error }:

@@ -46,25 +46,25 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var err error
 	if r.mode, err = readMode(args); err != nil {
-		r.say("%v", err)
+		r.sayf("%v", err)
 		return exitInvalid
 	}
 	receipt, err := r.fly(ctx, stdin)
 	code := exitOK
 	if err != nil {
 		code = exitCode(err)
-		r.say("%v", err)
+		r.sayf("%v", err)
 		receipt = &protocol.EngineOutput{ReceiptID: ID + "-failed", Status: protocol.StatusFailure, Error: strings.ToValidUTF8(err.Error(), "\ufffd")}
 	}
 	receipt.ProtocolVersion, receipt.EngineID, receipt.Mode = protocol.ProtocolVersion, ID, r.mode
 	if err := r.writeReceipt(stdout, receipt); err != nil {
-		r.say("the receipt cannot be written: %v", err)
+		r.sayf("the receipt cannot be written: %v", err)
 		return max(code, exitFailure)
 	}
 	return code
 }
 
-func (r *run) say(format string, args ...any) {
+func (r *run) sayf(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.stderr, "command: "+format+"\n", args...) // there is nowhere else to say it
 }
 

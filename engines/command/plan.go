@@ -75,7 +75,7 @@ func (r *run) removeCopy(dir string) {
 		return err
 	})
 	if err := os.RemoveAll(dir); err != nil {
-		r.say("the private copy cannot be removed: %v", err)
+		r.sayf("the private copy cannot be removed: %v", err)
 	}
 }
 

@@ -95,11 +95,11 @@ func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) erro
 	}
 	_, _ = out.WriteString(shut) // Flush tells
 	if err := errors.Join(lines.Err(), out.Flush()); err != nil {
-		return errReported{protocol.Errorf(protocol.ExitFailure, "output_failed", "the events cannot be written: %w", err)}
+		return reportedError{protocol.Errorf(protocol.ExitFailure, "output_failed", "the events cannot be written: %w", err)}
 	}
 	if bad != nil {
 		a.complain(bad)
-		return errReported{bad}
+		return reportedError{bad}
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (a *app) auditVerdict(id string, report audit.Report, checks []orchestrator
 	}
 	if err != nil {
 		a.complain(err)
-		return errReported{err}
+		return reportedError{err}
 	}
 	a.text(fmt.Sprintf("the audit log of flight %s verifies: %d events, head %s\n", id, report.Events, report.Head))
 	return nil

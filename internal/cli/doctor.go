@@ -454,5 +454,5 @@ func (d *doctor) tell() error {
 		return nil
 	}
 	d.app.text(fmt.Sprintf("%d checks failed\n", failed))
-	return errReported{exit(d.code)}
+	return reportedError{exit(d.code)}
 }

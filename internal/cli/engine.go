@@ -39,7 +39,7 @@ starts them; people have no need to.`,
 						env = append(env, name+"="+value)
 					}
 					if code := b.run(cmd.Context(), args[1:], a.in, a.out, a.err, env); code != 0 {
-						return errReported{exit(code)}
+						return reportedError{exit(code)}
 					}
 					return nil
 				}

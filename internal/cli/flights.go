@@ -198,7 +198,7 @@ func (s *session) finish(f *orchestrator.Flight, err error) error {
 		return nil
 	}
 	s.app.complain(err)
-	return errReported{err}
+	return reportedError{err}
 }
 
 // with opens a session for one command and closes it again.

@@ -196,7 +196,7 @@ func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
 	}
 	if err != nil {
 		a.complain(err)
-		return errReported{err}
+		return reportedError{err}
 	}
 	a.text("flight " + id + " verifies\n")
 	return nil

@@ -17,10 +17,10 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// errReported is an error whose message has been printed; only its code counts.
-type errReported struct{ error }
+// reportedError is an error whose message has been printed; only its code counts.
+type reportedError struct{ error }
 
-func (e errReported) Unwrap() error { return e.error }
+func (e reportedError) Unwrap() error { return e.error }
 
 // errSignal is the cause of a cancelled context.
 var errSignal = errors.New("stopped by a signal")
@@ -53,7 +53,7 @@ func execute(ctx context.Context, args []string, a *app) int {
 		return protocol.ExitOK
 	}
 	code := a.exitCode(ctx, err)
-	var done errReported
+	var done reportedError
 	if !errors.As(err, &done) {
 		a.report(err)
 	}

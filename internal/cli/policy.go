@@ -137,10 +137,10 @@ func (a *app) tellJudged(list []judged) error {
 	case protocol.Allow, protocol.Warn:
 		return nil
 	case protocol.RequireApproval:
-		return errReported{exit(protocol.ExitWaiting)}
+		return reportedError{exit(protocol.ExitWaiting)}
 	case protocol.Deny:
 	}
-	return errReported{exit(protocol.ExitDenied)}
+	return reportedError{exit(protocol.ExitDenied)}
 }
 
 func (a *app) policyTestCommand() *cobra.Command {
@@ -239,7 +239,7 @@ func (a *app) tellTests(r rego.TestReport, coverage bool) error {
 	}
 	if err != nil {
 		a.complain(err)
-		return errReported{err}
+		return reportedError{err}
 	}
 	return nil
 }

@@ -251,7 +251,7 @@ func (a *app) tellPrune(r pruneReport, err error) error {
 	a.text(fmt.Sprintf("%s %d flights, %s; %d stay\n", word, len(r.Removed), size(r.Freed), r.Kept+len(r.Skipped)))
 	if err != nil {
 		a.complain(err)
-		return errReported{err}
+		return reportedError{err}
 	}
 	return nil
 }

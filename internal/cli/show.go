@@ -100,7 +100,7 @@ func (a *app) tellView(v flightView, page string) error {
 		return nil
 	}
 	a.complain(v.Err)
-	return errReported{v.Err}
+	return reportedError{v.Err}
 }
 
 // view reads and verifies a flight. It never fails: what is broken is told.

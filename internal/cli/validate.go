@@ -74,7 +74,7 @@ func (a *app) validate(kind, name string) error {
 		}
 	}
 	a.complain(err)
-	return errReported{err}
+	return reportedError{err}
 }
 
 // check gives all problems of a document.

@@ -163,28 +163,9 @@ func applyDelta(base, delta []byte, limit int64) ([]byte, error) {
 		delta = delta[1:]
 		var part []byte
 		if op&0x80 != 0 {
-			var at, n int64
-			for i := range 7 {
-				if op&(1<<i) == 0 {
-					continue
-				}
-				if len(delta) == 0 {
-					return nil, errDelta
-				}
-				if i < 4 {
-					at |= int64(delta[0]) << (8 * i)
-				} else {
-					n |= int64(delta[0]) << (8 * (i - 4))
-				}
-				delta = delta[1:]
-			}
-			if n == 0 {
-				n = 0x10000
-			}
-			if at+n > int64(len(base)) {
+			if part, delta, ok = deltaCopy(base, delta, op); !ok {
 				return nil, errDelta
 			}
-			part = base[at : at+n]
 		} else {
 			if op == 0 || int(op) > len(delta) {
 				return nil, errDelta
@@ -200,6 +181,33 @@ func applyDelta(base, delta []byte, limit int64) ([]byte, error) {
 		return nil, errDelta
 	}
 	return out, nil
+}
+
+// deltaCopy reads the place and length that a copy instruction names: up to four
+// bytes of place and three of length, each there if its bit in op is set.
+func deltaCopy(base, delta []byte, op byte) (part, rest []byte, ok bool) {
+	var at, n int64
+	for i := range 7 {
+		if op&(1<<i) == 0 {
+			continue
+		}
+		if len(delta) == 0 {
+			return nil, nil, false
+		}
+		if i < 4 {
+			at |= int64(delta[0]) << (8 * i)
+		} else {
+			n |= int64(delta[0]) << (8 * (i - 4))
+		}
+		delta = delta[1:]
+	}
+	if n == 0 {
+		n = 0x10000
+	}
+	if at+n > int64(len(base)) {
+		return nil, nil, false
+	}
+	return base[at : at+n], delta, true
 }
 
 // deltaSize reads a number of seven bits a byte, the lowest first.

@@ -116,11 +116,11 @@ func (c *Change) writeContent(w io.Writer, before func() ([]byte, error)) error 
 		if base, err = before(); err != nil {
 			return err
 		}
-		if len(c.OldID) > 0 && !hasID(base, c.OldID) {
+		if c.OldID != "" && !hasID(base, c.OldID) {
 			return errID
 		}
 	}
-	out := base
+	var out []byte
 	var err error
 	if c.Forward != nil {
 		delta, derr := c.Forward.bytes()

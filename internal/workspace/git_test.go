@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,9 +86,7 @@ func TestGitEmail(t *testing.T) {
 			tree(t, dir, ".git/HEAD=ref: refs/heads/a\n")
 			tree(t, dir, tc.files...)
 			env := map[string]string{"HOME": filepath.Join(dir, "home")}
-			for k, v := range tc.env {
-				env[k] = v
-			}
+			maps.Copy(env, tc.env)
 			info, err := Git(dir, env)
 			must(t, err)
 			if info.Email != tc.want {

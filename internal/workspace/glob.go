@@ -95,7 +95,7 @@ func parseStar(p string, i int, inPath bool) (tokenKind, int) {
 }
 
 // parseClass reads […]; 0 bytes read means that it is not closed.
-func parseClass(p string) (*[256]bool, int) {
+func parseClass(p string) (*[256]bool, int) { //nolint:gocognit // one state machine, clearer in one piece
 	var set [256]bool
 	i := 1
 	negated := i < len(p) && (p[i] == '!' || p[i] == '^')
