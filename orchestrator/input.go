@@ -100,7 +100,7 @@ func (p *planner) evidence(id string) (map[string]any, error) {
 	steps := map[string]any{}
 	for _, n := range needs {
 		step, _ := p.s.Config.Step(n)
-		plan, err := p.f.readStep(p.ctx, n, engines.Limits{ArtifactBytes: step.Limits.ArtifactBytes}, p.s.Redactor)
+		plan, err := p.f.readStep(p.ctx, n, p.recorded(n), limitsOf(step), p.s.Redactor)
 		if err != nil {
 			return nil, err
 		}

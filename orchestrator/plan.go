@@ -309,15 +309,19 @@ func specOf(s *Setup, step *config.Step, mode protocol.Mode, e engine) (engines.
 	}
 	return engines.Spec{
 		Argv: e.argv, Env: env, Timeout: step.Timeout.Duration,
-		Limits: engines.Limits{
-			Receipt: step.Limits.Receipt, Log: step.Limits.Log,
-			Artifacts: int(step.Limits.Artifacts), ArtifactBytes: step.Limits.ArtifactBytes,
-		},
+		Limits: limitsOf(step),
 		Input: protocol.EngineInput{
 			ProtocolVersion: protocol.ProtocolVersion, Mode: mode, Config: step.EngineConfig(),
 			Secrets: given, AllowedSecrets: sortedKeys(secrets),
 		},
 	}, nil
+}
+
+func limitsOf(step *config.Step) engines.Limits {
+	return engines.Limits{
+		Receipt: step.Limits.Receipt, Log: step.Limits.Log,
+		Artifacts: int(step.Limits.Artifacts), ArtifactBytes: step.Limits.ArtifactBytes,
+	}
 }
 
 // execute runs the engine with its log going, redacted, into the flight.
@@ -373,20 +377,11 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	}
 	defer func() { _ = to.Close() }() // files are closed one by one
 	c := engines.Collector{Limits: spec.Limits, Secrets: p.s.Redactor, Step: id}
-	if _, err := c.Collect(ctx, from, to, receipt.Artifacts); err != nil {
-		return err
-	}
-	isolation, err := protocol.Canonical(isolationOf(result.Isolation))
+	artifacts, err := c.Collect(ctx, from, to, receipt.Artifacts)
 	if err != nil {
 		return err
 	}
-	if err := p.f.WriteFile(stepPath(id, isolationFile), isolation); err != nil {
-		return err
-	}
-	if err := p.f.WriteFile(stepPath(id, receiptFile), result.Receipt); err != nil {
-		return err
-	}
-	return p.completed(id, receipt)
+	return p.completed(id, r, result, receipt, artifacts)
 }
 
 // openArtifacts opens the directory that an engine wrote its artifacts into. The
@@ -441,20 +436,6 @@ func unchanged(ctx context.Context, id string, r *room) error {
 	}
 	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", list.String()).
 		At("step " + id).WithHint("in flight-plan an engine only reads; what it wants to change belongs into artifacts")
-}
-
-func (p *planner) completed(id string, receipt protocol.EngineOutput) error {
-	names := make([]string, len(receipt.Artifacts))
-	for i, a := range receipt.Artifacts {
-		names[i] = a.Name
-	}
-	slices.Sort(names)
-	return p.record(func() Record {
-		e := p.f.event(protocol.EventEngineComplete, id, fmt.Sprintf("engine planned %d artifacts", len(names)))
-		e.Workflow.Mode = string(protocol.FlightPlan)
-		e.Engine = &protocol.AuditEngine{EngineID: receipt.EngineID, ReceiptID: receipt.ReceiptID, Status: receipt.Status}
-		return Record{protocol.WALStepCompleted, protocol.StepCompletedData{StepID: id, Artifacts: names}, e}
-	})
 }
 
 // redacted removes secret values from an error's own texts, before it is

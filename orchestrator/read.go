@@ -44,8 +44,9 @@ type stepPlan struct {
 }
 
 // readStep validates everything that a step left in the flight. The flight is
-// hostile bytes: every refusal is an integrity error. SPEC: docs/protocol.md 2.
-func (f *Flight) readStep(ctx context.Context, id string, lim engines.Limits, secrets *redact.Redactor) (*stepPlan, error) {
+// hostile bytes: every refusal is an integrity error. recorded is what the WAL
+// says of it. SPEC: docs/protocol.md 2.
+func (f *Flight) readStep(ctx context.Context, id, recorded string, lim engines.Limits, secrets *redact.Redactor) (*stepPlan, error) {
 	p := &stepPlan{id: id}
 	raw, err := f.ReadFile(stepPath(id, receiptFile), max(limits.Receipt, lim.Receipt))
 	if err != nil {
@@ -70,14 +71,13 @@ func (f *Flight) readStep(ctx context.Context, id string, lim engines.Limits, se
 	if p.artifacts, err = c.Collect(ctx, from, nil, p.receipt.Artifacts); err != nil {
 		return nil, asIntegrity(err, "")
 	}
-	for _, a := range p.artifacts {
-		hash, err := plantoken.ArtifactHash(a.Name, a.Role, a.RawDigest, a.BodyDigest)
-		if err != nil {
-			return nil, err
-		}
-		p.hashes = append(p.hashes, protocol.PlanArtifactHash{Name: a.Name, Hash: hash, Size: a.Size})
-		p.opaque = p.opaque || a.Role == protocol.RoleState
+	if p.hashes, err = artifactHashes(p.artifacts); err != nil {
+		return nil, err
 	}
+	if err := f.asPlanned(p, recorded); err != nil {
+		return nil, err
+	}
+	p.opaque = slices.ContainsFunc(p.artifacts, func(a engines.Artifact) bool { return a.Role == protocol.RoleState })
 	p.patches, err = f.patchesIn(id, p.artifacts)
 	return p, err
 }
@@ -186,10 +186,10 @@ func (f *Flight) readAll(ctx context.Context, c *config.Config, secrets *redact.
 		var lim engines.Limits
 		if c != nil {
 			if step, ok := c.Step(id); ok {
-				lim = engines.Limits{Receipt: step.Limits.Receipt, Artifacts: int(step.Limits.Artifacts), ArtifactBytes: step.Limits.ArtifactBytes}
+				lim = limitsOf(step)
 			}
 		}
-		p, err := f.readStep(ctx, id, lim, secrets)
+		p, err := f.readStep(ctx, id, f.Status.Digests[plannedID+id], lim, secrets)
 		if err != nil {
 			return nil, err
 		}

@@ -50,6 +50,9 @@ func (o *Orchestrator) seal(ctx context.Context, f *Flight, s *Setup) error {
 	if err := o.derive(ctx, f, s, plans); err != nil {
 		return err
 	}
+	if err := f.sawThis(plans); err != nil {
+		return err
+	}
 	if err := o.tokens(f, plans); err != nil {
 		return err
 	}
