@@ -165,8 +165,11 @@ func (s *session) onlyOpen() (*file.Flight, error) {
 	var open []string
 	for _, id := range ids {
 		f, err := s.peek(id)
-		// A flight that cannot be read may be open: it must be named.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && !f.Status.State.Terminal() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, protocol.Code("wal_empty")):
+			// It was interrupted before it began.
+		case err != nil || !f.Status.State.Terminal():
+			// One that cannot be read may be open: then flights must be named.
 			open = append(open, id)
 		}
 	}
