@@ -1,0 +1,335 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cabincrew/action/internal/cli"
+	"github.com/cabincrew/action/schemas"
+)
+
+// documents lists every Markdown text of the repository.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*.md", "examples/*/*.md"} {
+		names, err := filepath.Glob(filepath.Join("..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			rel, err := filepath.Rel("..", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[filepath.ToSlash(rel)] = readDoc(t, rel)
+		}
+	}
+	if len(out) < 10 {
+		t.Fatalf("only %d documents: this test does not see the repository", len(out))
+	}
+	return out
+}
+
+// program runs the program in process.
+func program(t *testing.T, stdin string, args ...string) (int, string) {
+	t.Helper()
+	var out bytes.Buffer
+	code := cli.Main(t.Context(), args, strings.NewReader(stdin), &out, &out, []string{"HOME=" + t.TempDir()})
+	return code, out.String()
+}
+
+var (
+	fence  = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+	inline = regexp.MustCompile("`([^`\n]+)`")
+	flag   = regexp.MustCompile(`^--[a-z][a-z-]*`)
+	word   = regexp.MustCompile(`^[a-z][a-z-]*$`)
+	link   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// commandLines gives each `cabincrew …` of a text: lines of code blocks, and code
+// in running text.
+func commandLines(text string) []string {
+	var out []string
+	for _, block := range fence.FindAllStringSubmatch(text, -1) {
+		for line := range strings.Lines(block[2]) {
+			line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+			if strings.HasPrefix(line, "cabincrew ") || strings.HasPrefix(line, "bin/cabincrew ") {
+				out = append(out, strings.TrimPrefix(line, "bin/"))
+			}
+		}
+	}
+	for _, code := range inline.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		if strings.HasPrefix(code[1], "cabincrew ") {
+			out = append(out, code[1])
+		}
+	}
+	return out
+}
+
+// usage finds the command that words name, and gives its help.
+func usage(t *testing.T, words []string) (help string, rest []string, ok bool) {
+	t.Helper()
+	n := 0
+	for n < len(words) && word.MatchString(words[n]) {
+		n++
+	}
+	for ; n > 0; n-- {
+		code, text := program(t, "", append(slices.Clone(words[:n]), "--help")...)
+		if code == 0 && strings.Contains(text, "\n  cabincrew "+strings.Join(words[:n], " ")) {
+			return text, words[n:], true
+		}
+	}
+	return "", nil, false
+}
+
+// TestCommandsInDocumentsExist holds every command line of the documents against
+// the program's help: commands, subcommands and flags.
+func TestCommandsInDocumentsExist(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for name, text := range documents(t) {
+		for _, line := range commandLines(text) {
+			seen++
+			command, _, _ := strings.Cut(line, " #")
+			words := strings.Fields(command)[1:]
+			for strings.HasPrefix(words[0], "--") && len(words) > 1 {
+				words = words[1:]
+			}
+			if words[0] == "COMMAND" || words[0] == "help" || strings.HasPrefix(words[0], "--") {
+				continue
+			}
+			help, rest, ok := usage(t, words)
+			if !ok {
+				t.Errorf("%s: %q: there is no such command", name, line)
+				continue
+			}
+			if len(rest) > 0 && word.MatchString(rest[0]) && strings.Contains(help, "Available Commands:") && !strings.Contains(help, "\n  "+rest[0]+" ") {
+				t.Errorf("%s: %q: there is no such subcommand", name, line)
+			}
+			if strings.Contains(help, "\n  run ") && len(rest) > 0 && rest[0] == "run" {
+				continue // engine run hands every flag to the engine
+			}
+			for _, w := range rest {
+				if f := flag.FindString(strings.TrimLeft(w, "[")); f != "" && !strings.Contains(help, f+" ") {
+					t.Errorf("%s: %q: there is no flag %s", name, line, f)
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Fatalf("only %d command lines: this test does not see them", seen)
+	}
+}
+
+// TestConfigurationsInDocumentsAreValid checks every YAML block that is a whole
+// configuration, and those of the examples.
+func TestConfigurationsInDocumentsAreValid(t *testing.T) {
+	t.Parallel()
+	found := map[string]string{}
+	for name, text := range documents(t) {
+		for i, block := range fence.FindAllStringSubmatch(text, -1) {
+			if block[1] == "yaml" && strings.Contains(block[2], "steps:") {
+				found[fmt.Sprintf("%s, block %d", name, i+1)] = block[2]
+			}
+		}
+	}
+	names, err := filepath.Glob("../examples/*/.cabincrew.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatal("there are no examples", err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[name] = string(b)
+	}
+	for name, text := range found {
+		if code, out := program(t, text, "validate", "config", "-"); code != 0 {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+	if len(found) < 4 {
+		t.Fatalf("only %d configurations", len(found))
+	}
+}
+
+// TestLinks holds every relative link against the files and headings there are.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	all := documents(t)
+	for name, text := range all {
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			target, anchor, _ := strings.Cut(m[1], "#")
+			file := name
+			if target != "" {
+				file = filepath.ToSlash(filepath.Join(filepath.Dir(name), target))
+				if _, err := os.Stat(filepath.Join("..", file)); err != nil {
+					t.Errorf("%s: the link %s leads nowhere", name, m[1])
+					continue
+				}
+			}
+			if anchor != "" && !slices.Contains(anchors(all[file]), anchor) {
+				t.Errorf("%s: the link %s names no heading", name, m[1])
+			}
+		}
+	}
+}
+
+// anchors gives the headings of a document as forges make links of them.
+func anchors(text string) []string {
+	var out []string
+	for line := range strings.Lines(fence.ReplaceAllString(text, "")) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") {
+			drop := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+			out = append(out, strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-"))
+		}
+	}
+	return out
+}
+
+// TestReadmeShowsTheDemo compares the demo's headings in the README with those
+// that scripts/demo.sh prints, and the exit codes that it demands.
+func TestReadmeShowsTheDemo(t *testing.T) {
+	t.Parallel()
+	readme := readDoc(t, "README.md")
+	script := readDoc(t, "scripts/demo.sh")
+	var stages, shown []string
+	for _, m := range regexp.MustCompile(`(?m)^stage "(.*)"$`).FindAllStringSubmatch(script, -1) {
+		stages = append(stages, m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^=== (.*)$`).FindAllStringSubmatch(readme, -1) {
+		shown = append(shown, m[1])
+	}
+	if len(stages) < 5 || !slices.Equal(stages, shown) {
+		t.Errorf("the README shows the stages\n%s\nthe demo has\n%s", strings.Join(shown, "\n"), strings.Join(stages, "\n"))
+	}
+	var demanded, quoted []string
+	for _, m := range regexp.MustCompile(`(?m)^demand ([0-9]+) `).FindAllStringSubmatch(script, -1) {
+		demanded = append(demanded, m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^--- exit ([0-9]+), as demanded ([0-9]+)$`).FindAllStringSubmatch(readme, -1) {
+		quoted = append(quoted, m[1])
+	}
+	if !slices.Equal(demanded, quoted) {
+		t.Errorf("the README quotes the exit codes %v, the demo demands %v", quoted, demanded)
+	}
+}
+
+// TestRoomsAreInTheTable holds the table of docs/architecture.md against rooms().
+func TestRoomsAreInTheTable(t *testing.T) {
+	t.Parallel()
+	table := map[string]string{} // room: layer
+	planned := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| ([0-9]?) ?\\| (.*`.*) \\|.*\\|$").FindAllStringSubmatch(readDoc(t, "docs/architecture.md"), -1) {
+		for _, name := range inline.FindAllStringSubmatch(row[2], -1) {
+			table[name[1]] = row[1]
+			planned[name[1]] = row[1] == ""
+		}
+	}
+	for name, r := range rooms() {
+		layer, ok := table[name]
+		_, err := os.Stat(filepath.Join("..", name))
+		switch {
+		case !ok:
+			t.Errorf("docs/architecture.md: the room %s is missing", name)
+		case planned[name] == (err == nil):
+			t.Errorf("docs/architecture.md: whether the room %s is there yet is wrong", name)
+		case err == nil && layer != fmt.Sprint(r.layer):
+			t.Errorf("docs/architecture.md: the room %s is in layer %d", name, r.layer)
+		}
+	}
+}
+
+// TestEveryKeyIsDescribed compares the keys and defaults of docs/configuration.md
+// with those of the schema.
+func TestEveryKeyIsDescribed(t *testing.T) {
+	t.Parallel()
+	raw, err := schemas.Schema("config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root map[string]any
+	if err := json.Unmarshal(raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	schemaKeys(root, root, "", keys)
+	described := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|(.*)\\|(.*)\\|(.*)\\|$").FindAllStringSubmatch(readDoc(t, "docs/configuration.md"), -1) {
+		described[row[1]] = true
+		want, ok := keys[row[1]]
+		if !ok {
+			t.Errorf("docs/configuration.md: the schema has no key %s", row[1])
+		}
+		if want != "" && strings.TrimSpace(row[3]) != want {
+			t.Errorf("docs/configuration.md: the default of %s is %s, not %q", row[1], want, row[3])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !described[key] {
+			t.Errorf("docs/configuration.md: %s is not described", key)
+		}
+	}
+}
+
+// schemaKeys gives every key below a schema, with its default.
+func schemaKeys(root, node map[string]any, at string, out map[string]string) {
+	node = resolved(root, node)
+	for name, v := range object(node["properties"]) {
+		sub, ok := v.(map[string]any)
+		if !ok {
+			continue // false: the key is forbidden there
+		}
+		key := strings.TrimPrefix(at+"."+name, ".")
+		out[key] = ""
+		if d, ok := resolved(root, sub)["default"]; ok {
+			out[key] = fmt.Sprint(d)
+		}
+		schemaKeys(root, sub, key, out)
+	}
+	if items, ok := node["items"].(map[string]any); ok {
+		schemaKeys(root, items, at+"[]", out)
+	}
+	if more, ok := node["additionalProperties"].(map[string]any); ok {
+		schemaKeys(root, more, at+".*", out)
+	}
+	if list, ok := node["oneOf"].([]any); ok {
+		for _, v := range list {
+			if o := object(v); o["type"] == "object" {
+				schemaKeys(root, o, at, out)
+			}
+		}
+	}
+}
+
+func object(v any) map[string]any {
+	o, _ := v.(map[string]any)
+	return o
+}
+
+func resolved(root, node map[string]any) map[string]any {
+	ref, ok := node["$ref"].(string)
+	if !ok {
+		return node
+	}
+	out := maps.Clone(object(object(root["$defs"])[strings.TrimPrefix(ref, "#/$defs/")]))
+	for k, v := range node {
+		if k != "$ref" {
+			out[k] = v
+		}
+	}
+	return resolved(root, out)
+}
