@@ -133,6 +133,21 @@ type Setup struct {
 	Redactor *redact.Redactor
 }
 
+// provided looks for every secret and variable that the steps are given, before
+// the first step has begun.
+func (s *Setup) provided(f *Flight) error {
+	for _, id := range f.order() {
+		step, _ := s.Config.Step(id) // sameSteps has looked
+		if _, err := s.Secrets(step, protocol.TakeOff); err != nil {
+			return err
+		}
+		if _, err := s.Env(step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Progress is one sign of life for a person.
 type Progress struct {
 	Step    string // "" for the whole flight

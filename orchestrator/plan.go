@@ -379,7 +379,8 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	c := engines.Collector{Limits: spec.Limits, Secrets: p.s.Redactor, Step: id}
 	artifacts, err := c.Collect(ctx, from, to, receipt.Artifacts)
 	if err != nil {
-		return err
+		// What was refused is not kept: it may hold a secret.
+		return errors.Join(err, p.f.Root().RemoveAll(stepPath(id, artifactsDir)))
 	}
 	return p.completed(id, r, result, receipt, artifacts)
 }

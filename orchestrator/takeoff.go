@@ -103,6 +103,9 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err := o.current(ctx, f, s, v, nil); err != nil {
 		return v, err
 	}
+	if err := s.provided(f); err != nil {
+		return v, err
+	}
 	return v, o.judgedAgain(ctx, f, s, v)
 }
 
