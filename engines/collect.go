@@ -124,7 +124,13 @@ func list(root *os.Root, dir string, most int) ([]fs.DirEntry, error) {
 
 func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.EngineArtifact, budget *atomic.Int64) (Artifact, error) {
 	out := Artifact{Name: a.Name, Role: a.Role}
-	raw, err := c.description(from, a.Name)
+	// Opened once, so that each file in it is one step away.
+	dir, err := from.OpenRoot(a.Name)
+	if err != nil {
+		return out, c.fail("artifact_unreadable", a.Name, "its directory: %w", err)
+	}
+	defer func() { _ = dir.Close() }() // only read
+	raw, err := c.description(dir, a.Name)
 	if err != nil {
 		return out, err
 	}
@@ -138,26 +144,41 @@ func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.Engine
 	if err := schemas.Validate("artifact", raw); err != nil {
 		return out, c.fail("artifact_invalid", a.Name, "artifact.json does not follow the protocol: %s", printable(err.Error()))
 	}
-	if err := c.files(from, a.Name, raw, out.Description); err != nil {
+	if err := c.files(dir, a.Name, raw, out.Description); err != nil {
 		return out, err
 	}
 	if c.holdsSecret(raw) != "" {
 		return out, c.secret(a.Name, c.holdsSecret(raw))
 	}
+	var copied *os.Root
 	if to != nil {
-		if err := to.Mkdir(a.Name, 0o755); err != nil {
-			return out, c.fail("artifact_store", a.Name, "its directory cannot be made in the flight: %w", err)
+		if copied, err = c.begin(to, a.Name, raw); err != nil {
+			return out, err
 		}
-		if err := to.WriteFile(a.Name+"/"+DescriptionFile, raw, 0o644); err != nil {
-			return out, c.fail("artifact_store", a.Name, "artifact.json cannot be written into the flight: %w", err)
-		}
+		defer func() { _ = copied.Close() }() // its files are closed one by one
 	}
 	if body := out.Description.BodyFile; body != "" {
-		if out.BodyDigest, out.Size, err = c.body(ctx, from, to, a.Name, body, budget); err != nil {
+		if out.BodyDigest, out.Size, err = c.body(ctx, dir, copied, a.Name, body, budget); err != nil {
 			return out, err
 		}
 	}
 	return out, c.matches(a, out)
+}
+
+// begin makes an artifact's directory in the flight, with its description.
+func (c Collector) begin(to *os.Root, name string, raw []byte) (*os.Root, error) {
+	if err := to.Mkdir(name, 0o755); err != nil {
+		return nil, c.fail("artifact_store", name, "its directory cannot be made in the flight: %w", err)
+	}
+	dir, err := to.OpenRoot(name)
+	if err != nil {
+		return nil, c.fail("artifact_store", name, "its directory cannot be opened in the flight: %w", err)
+	}
+	if err := dir.WriteFile(DescriptionFile, raw, 0o644); err != nil {
+		_ = dir.Close() // the error above is the one that counts
+		return nil, c.fail("artifact_store", name, "artifact.json cannot be written into the flight: %w", err)
+	}
+	return dir, nil
 }
 
 // matches compares what was found with what the receipt says.
@@ -179,8 +200,8 @@ func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
 	return nil
 }
 
-func (c Collector) description(from *os.Root, name string) ([]byte, error) {
-	f, info, err := OpenRegular(from, name+"/"+DescriptionFile)
+func (c Collector) description(dir *os.Root, name string) ([]byte, error) {
+	f, info, err := OpenRegular(dir, DescriptionFile)
 	if err != nil {
 		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
 	}
@@ -197,7 +218,7 @@ func (c Collector) description(from *os.Root, name string) ([]byte, error) {
 }
 
 // files refuses further files, and a body_file that is no plain name or stands beside a body.
-func (c Collector) files(from *os.Root, name string, raw []byte, d protocol.Artifact) error {
+func (c Collector) files(dir *os.Root, name string, raw []byte, d protocol.Artifact) error {
 	want := 1
 	if d.BodyFile != "" {
 		want = 2
@@ -213,7 +234,7 @@ func (c Collector) files(from *os.Root, name string, raw []byte, d protocol.Arti
 			return c.fail("artifact_body", name, "body and body_file exclude each other")
 		}
 	}
-	entries, err := list(from, name, want)
+	entries, err := list(dir, ".", want)
 	if err != nil {
 		return c.fail("artifact_unreadable", name, "its directory cannot be read: %w", err)
 	}
@@ -276,8 +297,8 @@ func kind(m fs.FileMode) string {
 	return "special file"
 }
 
-func (c Collector) body(ctx context.Context, from, to *os.Root, name, file string, budget *atomic.Int64) (string, int64, error) {
-	in, info, err := OpenRegular(from, name+"/"+file)
+func (c Collector) body(ctx context.Context, dir, to *os.Root, name, file string, budget *atomic.Int64) (string, int64, error) {
+	in, info, err := OpenRegular(dir, file)
 	if err != nil {
 		return "", 0, c.fail("artifact_unreadable", name, "body file: %w", err)
 	}
@@ -288,7 +309,7 @@ func (c Collector) body(ctx context.Context, from, to *os.Root, name, file strin
 	var sinks []io.Writer
 	var copied *os.File
 	if to != nil {
-		copied, err = to.OpenFile(name+"/"+file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		copied, err = to.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return "", 0, c.fail("artifact_store", name, "the body cannot be written into the flight: %w", err)
 		}
@@ -375,7 +396,7 @@ func each(ctx context.Context, n int, f func(context.Context, int) error) error 
 
 const (
 	nonblock  = syscall.O_NONBLOCK // a pipe that took a file's place must not hang us
-	chunkSize = 1 << 20
+	chunkSize = 256 << 10          // what is read is still in the cache when it is hashed
 )
 
 // stream copies size bytes and looks at one more, writing to every sink at the

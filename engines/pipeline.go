@@ -10,7 +10,7 @@ import (
 // pipeline reads in chunks and gives each chunk to all sinks, each on its own
 // goroutine and in order. Memory is a fixed ring of chunks, whatever the size.
 func pipeline(ctx context.Context, in io.Reader, sinks []io.Writer) (int64, error) {
-	const ring = 4
+	const ring = 8
 	type chunk struct {
 		data []byte
 		left sync.WaitGroup
