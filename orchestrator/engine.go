@@ -65,7 +65,7 @@ func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) 
 			return e, notRunnable(step, arg, err)
 		case digest == "" && i == 0:
 			return e, protocol.Errorf(protocol.ExitUsage, "engine_not_found", "the engine %q is not a file of the workspace", arg).
-				At(step.Where).WithHint("paths of engines are relative to the configuration file")
+				At(step.Where).WithHint("paths of engines are relative to the workspace")
 		case digest != "":
 			digests = append(digests, digest)
 			e.files = append(e.files, path.Clean(arg))

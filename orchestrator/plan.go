@@ -43,9 +43,11 @@ func (o *Orchestrator) Plan(ctx context.Context, f *Flight, s *Setup) error {
 		if ctx.Err() != nil {
 			return interrupted(ctx)
 		}
-		if open(err) {
+		if open(err) && protocol.ExitCode(err) != protocol.ExitUsage && !errors.Is(err, protocol.Code("isolation_unavailable")) {
 			return err
 		}
+		// A step that cannot be started as it is configured would fail again, and
+		// nothing is lost by ending a flight that has planned nothing.
 		return o.Fail(f, step, s.redacted(err))
 	}
 	return o.append(f, f.enter(protocol.StatePlanGenerated, "all engines have planned"))

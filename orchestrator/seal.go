@@ -8,6 +8,7 @@ import (
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -108,6 +109,12 @@ func (o *Orchestrator) deriveOn(ctx context.Context, f *Flight, s *Setup, plans 
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
+	for _, p := range plans {
+		step, _ := s.Config.Step(p.id)
+		if err := outsideInputs(base, step, p, touched(f.patchesNeeded(plans, p.id))); err != nil {
+			return err
+		}
+	}
 	if prove {
 		if err := shadow(ctx, s.Workspace, base, allPatches(plans), tmp); err != nil {
 			return err
@@ -131,6 +138,28 @@ func (o *Orchestrator) deriveOn(ctx context.Context, f *Flight, s *Setup, plans 
 		}
 		if err := f.preimage(s, step, p, c, e); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// outsideInputs refuses a patch that adds a file which is there already, but which
+// the step's inputs did not let its engine see: planning again would not help.
+func outsideInputs(base tree, step *config.Step, p *stepPlan, earlier map[string]bool) error {
+	for _, q := range p.patches {
+		for _, m := range q.meta {
+			there, ok := base[m.NewPath]
+			if m.OldPath != "" || !ok || earlier[m.NewPath] {
+				continue
+			}
+			seen, err := workspace.Select([]workspace.File{there}, step.Inputs)
+			if err != nil {
+				return err
+			}
+			if len(seen) == 0 {
+				return protocol.Errorf(protocol.ExitFailure, "patch_outside_inputs", "the patch adds %q, which is there but not among the step's inputs", m.NewPath).
+					At(step.Where).WithHint("add it to the step's inputs, so that its engine sees what it changes")
+			}
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ func Aggregate(method protocol.Aggregation, decisions []protocol.Decision, allow
 		if custom == nil {
 			return protocol.Deny, protocol.Errorf(protocol.ExitUsage, "aggregation_rule_missing",
 				"aggregation is custom, but no rule is named").
-				WithHint("name the rule under policies.aggregation_rule, or choose another method")
+				WithHint("name the rule under policies.custom_rule, or choose another method")
 		}
 	default:
 		return protocol.Deny, protocol.Errorf(protocol.ExitUsage, "aggregation_unknown",

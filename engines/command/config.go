@@ -18,6 +18,12 @@ type settings struct {
 	message string
 }
 
+// Check says what is wrong with the settings of a step, before it is run.
+func Check(with map[string]any) error {
+	_, err := readSettings(with)
+	return err
+}
+
 func readSettings(config map[string]any) (*settings, error) {
 	s := &settings{dir: "."}
 	for _, key := range slices.Sorted(maps.Keys(config)) {

@@ -106,7 +106,7 @@ func (d *doctor) examine(ctx context.Context) {
 func (d *doctor) configuration() {
 	c, err := config.Load(d.place.config)
 	if err == nil {
-		err = c.Resolve(builtinConfigs())
+		err = resolve(c)
 	}
 	if err == nil {
 		d.config = c
@@ -190,8 +190,13 @@ func (d *doctor) roles(people []orchestrator.Approver) {
 		}
 	}
 	if len(missing) > 0 {
-		d.fail(protocol.ExitUsage, "roles", "no person holds "+strings.Join(missing, ", ")+", which policies may ask for",
-			"give the role to somebody under approvals.approvers")
+		text, hint := "no person holds "+strings.Join(missing, ", ")+", which policies may ask for", "give the role to somebody under approvals.approvers"
+		if slices.Contains(missing, d.config.Approvals.DefaultRole) {
+			d.fail(protocol.ExitUsage, "roles", text, hint)
+			return
+		}
+		// Only some flights ask for it; those cannot be approved.
+		d.add("roles", doctorWarn, text, hint)
 		return
 	}
 	d.add("roles", doctorPass, "somebody holds each of "+strings.Join(need, ", "), "")

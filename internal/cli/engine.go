@@ -32,6 +32,9 @@ starts them; people have no need to.`,
 			if len(args) == 0 {
 				return usageError("usage", "engine run needs the name of an engine")
 			}
+			if args[0] == "--help" || args[0] == "-h" {
+				return cmd.Help()
+			}
 			for _, b := range builtins() {
 				if b.Name == args[0] {
 					env := make([]string, 0, len(a.env))

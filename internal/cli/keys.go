@@ -147,11 +147,11 @@ func (a *app) tellKey(ctx context.Context, out string, key *signing.PublicKey, p
 		a.printJSON(map[string]any{
 			"private_key": out, "public_key": out + ".pub", "fingerprint": key.Fingerprint(), "type": key.Type(), "encrypted": !plain,
 			"warnings": append([]string{}, warnings...),
-			"approver": map[string]any{"name": name, "roles": []string{"maintainer"}, "key": where},
+			"approver": map[string]any{"name": name, "roles": []string{"maintainer", "policy-owner"}, "key": where},
 		})
 	}
 	a.text(fmt.Sprintf("private key  %s (keep it to yourself)\npublic key   %s\nfingerprint  %s\n", oneLine(out), oneLine(out+".pub"), key.Fingerprint()))
-	a.text(fmt.Sprintf("\nTo let this key approve, put into the configuration:\n\napprovals:\n  approvers:\n    - name: %s\n      roles: [maintainer]\n      key: %s\n",
+	a.text(fmt.Sprintf("\nTo let this key approve, put into the configuration:\n\napprovals:\n  approvers:\n    - name: %s\n      roles: [maintainer, policy-owner]\n      key: %s\n",
 		yamlText(name), yamlText(where)))
 	for _, w := range warnings {
 		_, _ = fmt.Fprintf(a.err, "warning: %s\n", oneLine(w)) // there is nowhere else to tell

@@ -45,6 +45,9 @@ func renderSummary(s orchestrator.Summary) string {
 		}
 	}
 	for _, q := range s.Approvals {
+		if s.State != protocol.StateAwaitingApproval {
+			break // answered, or of no use any more
+		}
 		p("\napproval  role %s, step %s\n", oneLine(q.RequiredRole), q.StepID)
 	}
 	if next := nextCommand(s); next != "" {

@@ -107,7 +107,7 @@ func check(kind, name string, data []byte) []finding {
 func checkConfig(name string, data []byte) []finding {
 	c, err := config.Parse(name, data)
 	if err == nil {
-		err = c.Resolve(builtinConfigs())
+		err = resolve(c)
 	}
 	if err == nil {
 		return nil

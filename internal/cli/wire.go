@@ -70,7 +70,7 @@ func (a *app) place() (place, error) {
 }
 
 // exclude gives the paths that are never part of the workspace: the state
-// directory, and private keys, which no engine may read.
+// directory, private keys and files with secrets, which no engine may read.
 func (p place) exclude(c *config.Config) []string {
 	var out []string
 	add := func(path string) {
@@ -86,6 +86,17 @@ func (p place) exclude(c *config.Config) []string {
 	for _, who := range c.Approvals.Approvers {
 		if private, ok := strings.CutSuffix(who.Key, ".pub"); ok {
 			add(filepath.Join(dir, filepath.FromSlash(private)))
+		}
+	}
+	for i := range c.Steps {
+		for _, secret := range c.Steps[i].Secrets {
+			switch path := filepath.FromSlash(secret.File); {
+			case path == "":
+			case filepath.IsAbs(path):
+				add(path)
+			default:
+				add(filepath.Join(dir, path))
+			}
 		}
 	}
 	slices.Sort(out)
@@ -115,7 +126,7 @@ func (a *app) open(ctx context.Context) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Resolve(builtinConfigs()); err != nil {
+	if err := resolve(c); err != nil {
 		return nil, err
 	}
 	if err := s.openStore(); err != nil {

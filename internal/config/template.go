@@ -40,8 +40,9 @@ steps:
       use: command
       with:
         run: [sh, -c, "echo 'Hello from CabinCrew' > hello-cabincrew.txt"]
-    # What the step may see of the workspace. Without it: everything not ignored.
-    inputs: ["*.md"]
+    # What the step may see of the workspace, and so what it may change. Without
+    # it: everything that is not ignored.
+    # inputs: ["**/*.md"]
     # timeout: 10m
     # secrets: {API_TOKEN: "env:API_TOKEN"}   # given in take-off only
     # env: {DEBUG: "1"}
@@ -59,7 +60,7 @@ approvals:
   # approvers:
   #   - name: first-maintainer
   #     email: first@example.com
-  #     roles: [maintainer]
+  #     roles: [maintainer, policy-owner]
   #     key: keys/first-maintainer.pub
 
 # Who signs the plan. Without it plans are unsigned, which take-off in CI refuses.

@@ -17,7 +17,7 @@ func customEntry(modules []module, rule string) (*entry, ast.Ref, error) {
 	}
 	ref, err := ast.ParseRef(name)
 	if err != nil || !ref.IsGround() || len(ref) < 3 {
-		return nil, nil, policyError("policies.aggregation_rule", "%q names no rule", clean(rule)).
+		return nil, nil, policyError("policies.custom_rule", "%q names no rule", clean(rule)).
 			WithHint("write it as data.cabincrew.aggregate.decision")
 	}
 	last, ok := ref[len(ref)-1].Value.(ast.String)
@@ -29,7 +29,7 @@ func customEntry(modules []module, rule string) (*entry, ast.Ref, error) {
 			}
 		}
 	}
-	return nil, nil, policyError("policies.aggregation_rule", "no policy set has the rule %s", clean(rule)).
+	return nil, nil, policyError("policies.custom_rule", "no policy set has the rule %s", clean(rule)).
 		WithHint("write the rule, or choose another aggregation method")
 }
 
@@ -37,7 +37,7 @@ func customEntry(modules []module, rule string) (*entry, ast.Ref, error) {
 // its decision. Anything but one of the four decisions is an error and a deny.
 func (e *Evaluator) Custom(ctx context.Context, evals []protocol.PolicyEvaluation) (protocol.Decision, error) {
 	if e.custom == nil {
-		return protocol.Deny, policyError("policies.aggregation_rule", "no aggregation rule is named").
+		return protocol.Deny, policyError("policies.custom_rule", "no aggregation rule is named").
 			WithHint("name one, or choose another aggregation method")
 	}
 	rule := e.custom.rules[0]
