@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/protocol"
@@ -32,6 +33,7 @@ type Status struct {
 	Requested   []Requested
 	Received    map[string]Received // by approval id, the last one
 	Failure     *protocol.WorkflowFailedData
+	Ended       bool // workflow_completed or workflow_failed was written
 }
 
 // Requested is one approval that was asked for.
@@ -70,6 +72,9 @@ func (s *Status) apply(e protocol.WALEntry) error {
 		s.Created = e.Timestamp
 	}
 	s.Updated = e.Timestamp
+	if err := s.inOrder(e.EntryType); err != nil {
+		return err
+	}
 	switch e.EntryType {
 	case protocol.WALWorkflowStarted:
 		return decoded(e, func(d protocol.WorkflowStartedData) error {
@@ -95,6 +100,9 @@ func (s *Status) apply(e protocol.WALEntry) error {
 		})
 	case protocol.WALApprovalRequested:
 		return decoded(e, func(d protocol.ApprovalRequestedData) error {
+			if slices.ContainsFunc(s.Requested, func(r Requested) bool { return r.ApprovalID == d.ApprovalID }) {
+				return fmt.Errorf("approval %s is asked for twice", d.ApprovalID)
+			}
 			s.Requested = append(s.Requested, Requested{d, e.Timestamp})
 			return nil
 		})
@@ -105,6 +113,7 @@ func (s *Status) apply(e protocol.WALEntry) error {
 			if s.State != protocol.StateCompleted || d.FinalState != protocol.StateCompleted {
 				return fmt.Errorf("the flight is %s, not COMPLETED", s.State)
 			}
+			s.Ended = true
 			return nil
 		})
 	case protocol.WALWorkflowFailed:
@@ -112,11 +121,31 @@ func (s *Status) apply(e protocol.WALEntry) error {
 			if s.State != protocol.StateFailed {
 				return fmt.Errorf("the flight is %s, not FAILED", s.State)
 			}
-			s.Failure = &d
+			s.Failure, s.Ended = &d, true
 			return nil
 		})
 	}
 	return fmt.Errorf("unknown entry type")
+}
+
+// inOrder refuses entries that no flight writes in its state: before its begin,
+// after its end, or in another stage than theirs.
+func (s *Status) inOrder(kind protocol.WALEntryType) error {
+	if s.State == "" && kind != protocol.WALWorkflowStarted {
+		return fmt.Errorf("it stands before workflow_started")
+	}
+	if s.Ended || s.State.Terminal() && kind != protocol.WALWorkflowCompleted && kind != protocol.WALWorkflowFailed {
+		return fmt.Errorf("it stands after the end of the flight")
+	}
+	stage := map[protocol.WALEntryType]protocol.State{
+		protocol.WALPolicyEvaluated:   protocol.StatePreflightRunning,
+		protocol.WALApprovalRequested: protocol.StateAwaitingApproval,
+		protocol.WALApprovalReceived:  protocol.StateAwaitingApproval,
+	}[kind]
+	if stage != "" && stage != s.State {
+		return fmt.Errorf("it belongs to %s, the flight is %s", stage, s.State)
+	}
+	return nil
 }
 
 func decoded[T any](e protocol.WALEntry, f func(T) error) error {
@@ -165,6 +194,9 @@ func (s *Status) completed(step string) error {
 
 func (s *Status) artifact(d protocol.ArtifactCreatedData, at string) error {
 	if step, ok := strings.CutPrefix(d.ArtifactID, tokenID); ok {
+		if s.State != protocol.StateArtifactsValidated {
+			return fmt.Errorf("a plan-token is made while the flight is %s", s.State)
+		}
 		if old := s.Tokens[step]; old != "" && old != d.ArtifactHash {
 			return fmt.Errorf("step %s has a second plan-token", step)
 		}
@@ -172,6 +204,9 @@ func (s *Status) artifact(d protocol.ArtifactCreatedData, at string) error {
 		return nil
 	}
 	if d.ArtifactID == flightTokenID {
+		if s.State != protocol.StateArtifactsValidated {
+			return fmt.Errorf("a flight token is made while the flight is %s", s.State)
+		}
 		if s.FlightToken != "" && s.FlightToken != d.ArtifactHash {
 			return fmt.Errorf("the flight has a second token")
 		}
@@ -179,14 +214,34 @@ func (s *Status) artifact(d protocol.ArtifactCreatedData, at string) error {
 		return nil
 	}
 	if id, ok := strings.CutPrefix(d.ArtifactID, artifactID); ok {
+		if s.State != protocol.StatePlanGenerated {
+			return fmt.Errorf("artifact %s is validated while the flight is %s", id, s.State)
+		}
 		step, _, _ := strings.Cut(id, "/")
 		s.Artifacts = append(s.Artifacts, protocol.ArtifactRecord{
 			ArtifactID: d.ArtifactID, StepID: step, ArtifactHash: d.ArtifactHash, ArtifactType: d.ArtifactType, CreatedAt: at,
 		})
 		return nil
 	}
+	if fixed(d.ArtifactID, s.State) && s.Digests[d.ArtifactID] != "" && s.Digests[d.ArtifactID] != d.ArtifactHash {
+		return fmt.Errorf("%s is fixed and has a second digest", d.ArtifactID)
+	}
 	s.Digests[d.ArtifactID] = d.ArtifactHash
 	return nil
+}
+
+// fixed says whether a file of the flight cannot become another any more. What
+// an interrupted stage wrote may be written anew until its end is recorded.
+func fixed(id string, state protocol.State) bool {
+	switch {
+	case id == FlightFile:
+		return true
+	case id == ManifestFile, id == PlanBundle:
+		return state.Reached(protocol.StatePreflightComplete)
+	case strings.HasPrefix(id, workspaceID), strings.HasPrefix(id, plannedID):
+		return state.Reached(protocol.StatePlanGenerated)
+	}
+	return false
 }
 
 func (s *Status) received(d protocol.ApprovalReceivedData, at string) error {
