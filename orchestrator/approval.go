@@ -51,29 +51,44 @@ func (o *Orchestrator) Answered(ctx context.Context, f *Flight, s *Setup, a Answ
 		return err
 	}
 	var last error
-	answered := 0
-	for _, q := range v.open(f) {
+	var records []Record
+	open := v.open(f)
+	for _, q := range open {
 		if !slices.Contains(approver.Roles, q.RequiredRole) {
 			last = notCounted("approval_role", "%s does not hold role %s, which must approve step %s", a.Who, q.RequiredRole, q.StepID).
 				WithHint("roles are under approvals.approvers of the configuration")
 			continue
 		}
-		if err := o.answer(ctx, f, s, v, q, a); err != nil {
+		r, err := o.answer(ctx, f, s, v, q, a)
+		if err != nil {
 			return err
 		}
-		answered++
+		records = append(records, r)
 		if !a.Approved {
 			break
 		}
 	}
-	if answered == 0 && last != nil {
+	if len(records) == 0 && last != nil {
 		return last
+	}
+	if a.Approved && len(records) == len(open) {
+		// The last answers and what follows from them are one write: a command that
+		// is killed loses all of it or nothing.
+		return o.append(f, append(records, f.settled()...)...)
+	}
+	if err := o.append(f, records...); err != nil {
+		return err
 	}
 	return o.settle(f, v)
 }
 
-// answer signs, checks and records the answer to one request.
-func (o *Orchestrator) answer(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a Answer) error {
+func (f *Flight) settled() []Record {
+	return []Record{f.enter(protocol.StateApproved, "all approvals are in"), f.enter(protocol.StateReadyForTakeoff, "ready for take-off")}
+}
+
+// answer signs and checks the answer to one request and stores it; the record
+// is for the journal.
+func (o *Orchestrator) answer(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a Answer) (Record, error) {
 	st := ApprovalStatement{
 		Request: q, FlightToken: v.manifest.FlightToken, Code: a.Code, Role: q.RequiredRole, Fingerprint: a.Fingerprint,
 		Response: protocol.ApprovalResponse{
@@ -81,23 +96,20 @@ func (o *Orchestrator) answer(ctx context.Context, f *Flight, s *Setup, v *verif
 		},
 	}
 	if err := o.counts(f, s, v, q, &st); err != nil {
-		return err
+		return Record{}, err
 	}
 	bundle, err := a.Sign(ctx, v.raw, st)
 	if err != nil {
-		return err
+		return Record{}, err
 	}
 	again, err := o.Signatures.Approval(bundle, v.raw)
 	if err != nil {
-		return fmt.Errorf("checking the approval that was just signed: %w", err)
+		return Record{}, fmt.Errorf("checking the approval that was just signed: %w", err)
 	}
 	if err := o.counts(f, s, v, q, again); err != nil {
-		return err
+		return Record{}, err
 	}
-	if err := f.WriteFile(responsePath(q.ApprovalID), bundle); err != nil {
-		return err
-	}
-	return o.append(f, f.received(*again))
+	return f.received(*again), f.WriteFile(responsePath(q.ApprovalID), bundle)
 }
 
 func (f *Flight) received(st ApprovalStatement) Record {
@@ -127,8 +139,7 @@ func (o *Orchestrator) settle(f *Flight, v *verified) error {
 	if open := v.open(f); len(open) > 0 {
 		return waiting(open)
 	}
-	return o.append(f, f.enter(protocol.StateApproved, "all approvals are in"),
-		f.enter(protocol.StateReadyForTakeoff, "ready for take-off"))
+	return o.append(f, f.settled()...)
 }
 
 func waiting(open []protocol.ApprovalRequest) error {
@@ -222,7 +233,8 @@ func (o *Orchestrator) inTime(f *Flight, s *Setup, v *verified, q protocol.Appro
 	if err != nil {
 		return integrity("wal_time", "%w", err).At("wal.jsonl")
 	}
-	if late || given.After(end) {
+	// The WAL's own times are nobody's word; the answer's time is signed.
+	if late || given.After(end) || o.Now().After(given.Add(expire.Duration)) {
 		return notCounted("approval_expired", "the request expired at %s", stamp(end)).
 			WithHint("plan again with cabincrew flight-plan")
 	}

@@ -164,6 +164,7 @@ type Orchestrator struct {
 	Version    string // of the program
 	Runner     engines.Runner
 	Programs   Programs
+	Fence      Fence // nil: none
 	Signatures Signatures
 	// Temp makes a private directory on the flight's file system.
 	Temp   func(pattern string) (dir string, remove func() error, err error)

@@ -48,10 +48,15 @@ func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) 
 			e.argv[0] = abs
 			arg = abs
 		}
-		if filepath.IsAbs(arg) {
-			if i > 0 {
+		if filepath.IsAbs(arg) && i > 0 {
+			// An absolute path into the workspace names the file all the same.
+			rel, err := filepath.Rel(dirs[len(dirs)-1], arg)
+			if err != nil || !filepath.IsLocal(rel) {
 				continue
 			}
+			arg = filepath.ToSlash(rel)
+		}
+		if filepath.IsAbs(arg) {
 			digest, err := digestOf(os.Open(arg)) //nolint:gosec // the configuration names the program
 			if err != nil {
 				return e, notRunnable(step, arg, err)

@@ -154,6 +154,9 @@ func (o *Orchestrator) Begin(dir Dir, journal Journal, s *Setup) (*Flight, error
 
 // append makes records durable and replays them into the flight's status.
 func (o *Orchestrator) append(f *Flight, records ...Record) error {
+	if err := f.Status.allows(records); err != nil {
+		return err
+	}
 	if err := f.Journal.Append(o.Now(), records...); err != nil {
 		return err
 	}
@@ -212,11 +215,33 @@ func (o *Orchestrator) Fail(f *Flight, step string, cause error) error {
 		e.Severity = protocol.SeverityCritical
 	}
 	err := o.append(f, f.enter(protocol.StateFailed, "the flight failed"),
-		Record{protocol.WALWorkflowFailed, protocol.WorkflowFailedData{Error: cause.Error(), FailedStep: step}, e})
+		Record{protocol.WALWorkflowFailed, protocol.WorkflowFailedData{Error: failure(cause), FailedStep: step}, e})
+	if err == nil {
+		err = o.end(f)
+	}
 	if err != nil {
 		return fmt.Errorf("%w (and the failure could not be recorded: %w)", cause, err)
 	}
 	return cause
+}
+
+// failure gives the text by which the WAL remembers a failure: with its code and
+// exit code, so that a later command ends as the one that failed did.
+func failure(cause error) string {
+	return fmt.Sprintf("%s [exit %d]", cause.Error(), protocol.ExitCode(cause))
+}
+
+// failureExit reads the exit code of a failure that the WAL remembers.
+func failureExit(text string) int {
+	at := strings.LastIndex(text, " [exit ")
+	if at < 0 {
+		return protocol.ExitFailure
+	}
+	var code int
+	if _, err := fmt.Sscanf(text[at:], " [exit %d]", &code); err != nil || code <= 0 || code > protocol.ExitInterrupted {
+		return protocol.ExitFailure
+	}
+	return code
 }
 
 // order gives the step ids in plan order.

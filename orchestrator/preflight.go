@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -77,6 +78,11 @@ func (o *Orchestrator) judge(ctx context.Context, f *Flight, s *Setup, p *stepPl
 	}
 	if r.Decision == protocol.RequireApproval {
 		r.Requires = append(r.Requires, result.Requires()...)
+		for _, q := range r.Requires {
+			if !roleName.MatchString(q.Role) {
+				return r, denial(fmt.Errorf("a policy asks for the role %q, which is no role's name", q.Role), p.id)
+			}
+		}
 		if len(r.Requires) == 0 {
 			r.Requires = append(r.Requires, protocol.PreflightRequires{
 				Role: s.Config.Approvals.DefaultRole, Reason: "the aggregation of the decisions asks for approval",
@@ -85,6 +91,9 @@ func (o *Orchestrator) judge(ctx context.Context, f *Flight, s *Setup, p *stepPl
 	}
 	return r, nil
 }
+
+// roleName is what a role may be called; a policy may have built it from foreign text.
+var roleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)
 
 // denial makes sure that what broke judging ends as a denial (exit 3).
 func denial(err error, step string) error {

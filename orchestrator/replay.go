@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -290,4 +291,30 @@ func (f *Flight) Record() protocol.WorkflowStateRecord {
 		}
 	}
 	return r
+}
+
+// allows says whether records may follow: what the state machine refuses is not
+// written in the first place.
+func (s *Status) allows(records []Record) error {
+	next := *s
+	next.Tokens, next.Planned, next.TakenOff = maps.Clone(s.Tokens), maps.Clone(s.Planned), maps.Clone(s.TakenOff)
+	next.Began, next.Digests, next.Received = maps.Clone(s.Began), maps.Clone(s.Digests), maps.Clone(s.Received)
+	next.Requested = slices.Clone(s.Requested)
+	next.Artifacts, next.Evaluations = slices.Clone(s.Artifacts), slices.Clone(s.Evaluations)
+	if s.State == "" {
+		next, _ = Replay(nil) // nothing is recorded yet
+	}
+	for _, r := range records {
+		if r.Type == "" {
+			continue
+		}
+		data, err := protocol.Canonical(r.Data)
+		if err != nil {
+			return err
+		}
+		if err := next.apply(protocol.WALEntry{EntryType: r.Type, Data: data}); err != nil {
+			return protocol.Errorf(protocol.ExitUsage, "state_wrong", "the flight cannot do that now: %w", err)
+		}
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,8 @@ import (
 
 // ResumeOptions say how far a resumed flight may go.
 type ResumeOptions struct {
-	RetryTakeOff bool // a person says that an interrupted take-off may run again
+	RetryTakeOff  bool // a person says that an interrupted take-off may run again
+	RequireSigned bool // refuse a plan that is not signed: the rule in CI
 }
 
 // Mend records what was found broken off when a flight was opened for writing:
@@ -28,6 +28,9 @@ func (o *Orchestrator) Mend(f *Flight) error {
 	if f.cut() {
 		return integrity("wal_cut", "the audit log tells of a take-off that the WAL does not know: the WAL was cut").At("wal.jsonl").
 			WithHint("trust nothing in this flight; plan again")
+	}
+	if err := o.once(f); err != nil {
+		return err
 	}
 	if len(records) == 0 {
 		return nil
@@ -48,6 +51,21 @@ func (f *Flight) cut() bool {
 		return !all
 	case holds(protocol.EventTakeoffStart):
 		return len(f.Ahead) > 1
+	}
+	return false
+}
+
+// maybeBegan says whether a step's take-off may have begun although the WAL does
+// not say so: the audit log tells of an engine that started beyond its end, and
+// this is the first step that has not taken off.
+func (f *Flight) maybeBegan(id string) bool {
+	if !slices.Contains(f.Ahead, protocol.EventEngineStart) {
+		return false
+	}
+	for _, step := range f.order() {
+		if !f.Status.TakenOff[step] {
+			return step == id
+		}
 	}
 	return false
 }
@@ -167,7 +185,7 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	}
 	var broken, stuck []string
 	for _, id := range f.order() {
-		if !f.Status.Began[id] || f.Status.TakenOff[id] {
+		if f.Status.TakenOff[id] || !f.Status.Began[id] && !f.maybeBegan(id) {
 			continue
 		}
 		broken = append(broken, id)
@@ -176,8 +194,9 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 		}
 	}
 	if len(stuck) > 0 && !opt.RetryTakeOff {
-		err := indeterminate(f)
-		return o.Fail(f, stuck[0], fmt.Errorf("step %s may have been applied in part and is not idempotent: %w", strings.Join(stuck, ", "), err))
+		err := integrity("takeoff_indeterminate", "step %s may have been applied in part and is not idempotent, so it is not run again", strings.Join(stuck, ", ")).
+			WithHint("look at what it did, mend it, and plan again (resume --retry-take-off would have run it again)")
+		return o.Fail(f, stuck[0], err)
 	}
 	base, err := s.scan(ctx, allPatches(v.plans))
 	if err != nil {
@@ -193,6 +212,9 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 			}
 		}
 	}
+	if err := o.signedPlan(v, opt.RequireSigned); err != nil {
+		return err
+	}
 	if err := o.approvalsHold(f, s, v); err != nil {
 		return err
 	}
@@ -207,6 +229,9 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	if err := o.append(f, Record{Event: e}); err != nil {
 		return err
 	}
+	if err := o.begin(f); err != nil {
+		return err
+	}
 	return o.apply(ctx, f, s, v, broken)
 }
 
@@ -218,7 +243,11 @@ func (o *Orchestrator) outcome(ctx context.Context, f *Flight, s *Setup) error {
 		if err != nil {
 			return err
 		}
-		return waiting(v.open(f))
+		if open := v.open(f); len(open) > 0 {
+			return waiting(open)
+		}
+		return notCounted("approval_waiting", "all answers are in, but a command was interrupted before they were settled").
+			WithHint("cabincrew resume goes on")
 	case protocol.StateFailed:
 		return o.failedBefore(ctx, f, s)
 	}
@@ -235,11 +264,12 @@ func (o *Orchestrator) Cancel(f *Flight, reason string) error {
 	switch {
 	case f.Status.State.Terminal():
 		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s already", f.ID(), f.Status.State)
-	case f.Status.State == protocol.StateTakeoffRunning:
-		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is taking off; that cannot be cancelled", f.ID()).
-			WithHint("cabincrew resume goes on with a take-off that was interrupted")
 	}
 	cause := protocol.Errorf(protocol.ExitDenied, "cancelled", "cancelled: %s", reason)
+	if f.Status.State == protocol.StateTakeoffRunning {
+		// Whoever flew it is gone: this command holds the flight's lock.
+		cause.Message += " (its take-off had begun: it may be applied in part)"
+	}
 	if err := o.Fail(f, "", cause); protocol.ExitCode(err) != protocol.ExitDenied {
 		return err
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path"
 	"slices"
 
 	"github.com/cabincrew/action/internal/config"
@@ -114,6 +117,9 @@ func (o *Orchestrator) deriveOn(ctx context.Context, f *Flight, s *Setup, plans 
 		if err := outsideInputs(base, step, p, touched(f.patchesNeeded(plans, p.id))); err != nil {
 			return err
 		}
+		if err := s.throughLinks(p); err != nil {
+			return err
+		}
 	}
 	if prove {
 		if err := shadow(ctx, s.Workspace, base, allPatches(plans), tmp); err != nil {
@@ -159,6 +165,33 @@ func outsideInputs(base tree, step *config.Step, p *stepPlan, earlier map[string
 			if len(seen) == 0 {
 				return protocol.Errorf(protocol.ExitFailure, "patch_outside_inputs", "the patch adds %q, which is there but not among the step's inputs", m.NewPath).
 					At(step.Where).WithHint("add it to the step's inputs, so that its engine sees what it changes")
+			}
+		}
+	}
+	return nil
+}
+
+// throughLinks refuses a patch whose files lie below a symbolic link of the
+// workspace: they would be written elsewhere. A link that the patch itself takes
+// away is fine.
+func (s *Setup) throughLinks(p *stepPlan) error {
+	root, err := os.OpenRoot(s.Workspace)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // only looked at
+	gone := map[string]bool{}
+	for _, q := range p.patches {
+		for _, m := range q.meta {
+			gone[m.OldPath] = true
+		}
+	}
+	for _, name := range sortedKeys(touched(p.patches)) {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			info, err := root.Lstat(dir)
+			if err == nil && info.Mode()&fs.ModeSymlink != 0 && !gone[dir] {
+				return protocol.Errorf(protocol.ExitFailure, "patch_through_link", "the patch changes %q below the symbolic link %q", name, dir).
+					At("step " + p.id).WithHint("change the file where it really is, or add the link to the step's inputs")
 			}
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/config"
@@ -28,8 +28,19 @@ type TakeOffOptions struct {
 // still holds, lets the engines apply exactly the plan, once. A flight that was
 // completed before is not an error: done says so. SPEC: docs/protocol.md 9.
 func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt TakeOffOptions) (done bool, err error) {
+	if err := o.once(f); err != nil {
+		return false, err
+	}
+	if state := f.Status.State; !opt.DryRun && (state == protocol.StateAwaitingApproval || state == protocol.StateApproved) {
+		// Answers may have been given and not settled by a command that was killed.
+		if err := o.gate(ctx, f, s); err != nil {
+			return false, err
+		}
+	}
 	switch state := f.Status.State; state {
-	case protocol.StateReadyForTakeoff, protocol.StateAwaitingApproval:
+	case protocol.StateReadyForTakeoff:
+	case protocol.StateAwaitingApproval:
+		return false, o.outcome(ctx, f, s)
 	case protocol.StateCompleted:
 		// Even an answer that changes nothing is given from verified bytes only.
 		_, err := o.verified(ctx, f, s)
@@ -50,6 +61,9 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 		return false, nil
 	}
 	if err := o.append(f, verifiedRecord(f, v), f.enter(protocol.StateTakeoffRunning, "take-off begins")); err != nil {
+		return false, err
+	}
+	if err := o.begin(f); err != nil {
 		return false, err
 	}
 	return false, o.apply(ctx, f, s, v, nil)
@@ -76,7 +90,7 @@ func (o *Orchestrator) failedBefore(ctx context.Context, f *Flight, s *Setup) er
 			return protocol.Errorf(protocol.ExitDenied, "approval_rejected", "the flight failed: %s", cause)
 		}
 	}
-	return protocol.Errorf(protocol.ExitUsage, "state_wrong", "the flight failed: %s", cause).WithHint("plan again with cabincrew flight-plan")
+	return protocol.Errorf(failureExit(cause), "flight_failed", "the flight failed: %s", cause).WithHint("plan again with cabincrew flight-plan")
 }
 
 // cleared does every check before take-off. What it verified is given back also
@@ -87,15 +101,8 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err != nil {
 		return nil, err
 	}
-	if opt.RequireSigned && v.plan == nil {
-		return v, integrity("plan_unsigned", "the plan is not signed; in CI only signed plans take off").
-			WithHint("set signing in the configuration")
-	}
-	if v.plan != nil {
-		late, err := after(o.Now(), v.plan.NotAfter)
-		if err != nil || late {
-			return v, integrity("plan_expired", "the signed plan was valid until %s", v.plan.NotAfter).WithHint("plan again with cabincrew flight-plan")
-		}
+	if err := o.signedPlan(v, opt.RequireSigned); err != nil {
+		return v, err
 	}
 	if err := o.approvalsHold(f, s, v); err != nil {
 		return v, err
@@ -107,6 +114,23 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 		return v, err
 	}
 	return v, o.judgedAgain(ctx, f, s, v)
+}
+
+// signedPlan refuses a plan that is not signed where it must be, and one whose
+// signature's time is over.
+func (o *Orchestrator) signedPlan(v *verified, require bool) error {
+	if v.plan == nil {
+		if require {
+			return integrity("plan_unsigned", "the plan is not signed; in CI only signed plans take off").
+				WithHint("set signing in the configuration")
+		}
+		return nil
+	}
+	late, err := after(o.Now(), v.plan.NotAfter)
+	if err != nil || late {
+		return integrity("plan_expired", "the signed plan was valid until %s", v.plan.NotAfter).WithHint("plan again with cabincrew flight-plan")
+	}
+	return nil
 }
 
 // current derives every token again from the checkout, configuration, policies
@@ -260,7 +284,10 @@ func (o *Orchestrator) complete(f *Flight) error {
 	}
 	records = append(records, Record{protocol.WALWorkflowCompleted,
 		protocol.WorkflowCompletedData{FinalState: protocol.StateCompleted, Artifacts: slices.Compact(slices.Sorted(slices.Values(names)))}, e})
-	return o.append(f, records...)
+	if err := o.append(f, records...); err != nil {
+		return err
+	}
+	return o.end(f)
 }
 
 // takeOffStep applies one step: the workspace must be what the plan says right
@@ -291,6 +318,10 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err := o.append(f, begin); err != nil {
 		return err
 	}
+	before, err := s.whole(ctx, p)
+	if err != nil {
+		return err
+	}
 	result, err := runLogged(ctx, o.Runner, f, s, stepPath(p.id, takeoffLog), spec)
 	if err != nil {
 		return err
@@ -299,10 +330,11 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err != nil {
 		return err
 	}
-	if err := rightAfter(ctx, s, p); err != nil {
+	changed, err := s.rightAfter(ctx, p, before, retry)
+	if err != nil {
 		return err
 	}
-	return o.tookOff(f, s, p, result, receipt)
+	return o.tookOff(f, s, p, result, receipt, changed)
 }
 
 func (f *Flight) takeOffSpec(s *Setup, step *config.Step, p *stepPlan, e engine, tmp string) (engines.Spec, error) {
@@ -427,54 +459,65 @@ func (o *Orchestrator) rightBefore(ctx context.Context, f *Flight, s *Setup, v *
 	return nil
 }
 
-// rightAfter checks that every file which a patch names is what the patch makes it.
-func rightAfter(ctx context.Context, s *Setup, p *stepPlan) error {
-	names := sortedKeys(touched(p.patches))
-	if len(names) == 0 {
-		return nil
-	}
-	found, err := workspace.Scan(ctx, s.Workspace, workspace.Options{
-		// .git is never seen: this glob selects nothing, and the files are Extra. A
-		// file's name may hold what no glob may, such as a line break.
-		Inputs: []string{".git"}, Extra: names, Exclude: s.Exclude,
-	})
-	if err != nil {
-		return err
-	}
-	t := newTree(found)
-	want := maps.Clone(t)
-	for _, q := range p.patches {
-		for _, m := range q.meta {
-			if m.OldPath != "" {
-				delete(want, m.OldPath)
-			}
-		}
-		for _, m := range q.meta {
-			if m.NewPath != "" && !t.is(m.NewPath, m.NewMode, m.After) {
-				return misapplied(p.id, m.NewPath)
-			}
-			if m.NewPath != "" {
-				want[m.NewPath] = t[m.NewPath]
-			}
-		}
-	}
-	for _, name := range names {
-		if _, there := t[name]; there {
-			if _, wanted := want[name]; !wanted {
-				return misapplied(p.id, name)
-			}
-		}
-	}
-	return nil
+// whole lists everything in the workspace, whatever a step's inputs are.
+func (s *Setup) whole(ctx context.Context, p *stepPlan) (tree, error) {
+	files, err := workspace.Scan(ctx, s.Workspace, workspace.Options{Exclude: s.Exclude, Extra: sortedKeys(touched(p.patches))})
+	return newTree(files), err
 }
 
-func misapplied(step, name string) error {
-	return protocol.Errorf(protocol.ExitFailure, "takeoff_misapplied", "after take-off file %q is not what the plan says", name).
-		At("step " + step).WithHint("the engine did not apply its own plan; restore the workspace from version control")
+// rightAfter compares the whole workspace with what it was right before. A step
+// with patches may have changed exactly what they say; another one may write, but
+// never what decides over flights. What it changed is told.
+func (s *Setup) rightAfter(ctx context.Context, p *stepPlan, before tree, retry bool) (changed []string, err error) {
+	if retry {
+		for _, q := range slices.Backward(p.patches) {
+			if err := before.revert(q, true); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, q := range p.patches {
+		if err := before.apply(q); err != nil {
+			return nil, err
+		}
+	}
+	now, err := s.whole(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedKeys(now) {
+		if w, ok := before[name]; !ok || w.Letter != now[name].Letter || w.Digest != now[name].Digest {
+			changed = append(changed, name)
+		}
+	}
+	for _, name := range sortedKeys(before) {
+		if _, ok := now[name]; !ok {
+			changed = append(changed, name)
+		}
+	}
+	for _, name := range changed {
+		if len(p.patches) > 0 || s.governs(name) {
+			return changed, misapplied(p.id, name, len(changed))
+		}
+	}
+	return changed, nil
+}
+
+// governs says whether a file decides over flights.
+func (s *Setup) governs(name string) bool {
+	return slices.ContainsFunc(s.Governance.Paths, func(p string) bool {
+		return p == name || strings.HasSuffix(p, "/") && strings.HasPrefix(name, p)
+	})
+}
+
+func misapplied(step, name string, n int) error {
+	return protocol.Errorf(protocol.ExitFailure, "takeoff_misapplied",
+		"after take-off %d files are not what the plan says, the first is %q", n, name).
+		At("step " + step).WithHint("the engine did not apply exactly its plan; look at the workspace and restore it from version control")
 }
 
 // tookOff keeps the receipt and records the end of a step's take-off.
-func (o *Orchestrator) tookOff(f *Flight, s *Setup, p *stepPlan, result engines.Result, receipt protocol.EngineOutput) error {
+func (o *Orchestrator) tookOff(f *Flight, s *Setup, p *stepPlan, result engines.Result, receipt protocol.EngineOutput, changed []string) error {
 	detector := s.Redactor.Detector()
 	_, _ = detector.Write(result.Receipt) // a detector never fails
 	if found := detector.Found(); found != "" {
@@ -490,6 +533,11 @@ func (o *Orchestrator) tookOff(f *Flight, s *Setup, p *stepPlan, result engines.
 		return err
 	}
 	e := f.event(protocol.EventEngineComplete, p.id, "take-off: engine ended well")
+	if len(changed) > 0 {
+		// Only a step without patches comes here with changes.
+		e.Message += fmt.Sprintf("; it changed %d files: %q", len(changed), changed[:min(len(changed), 20)])
+		e.Severity = protocol.SeverityWarning
+	}
 	e.Workflow.Mode = string(protocol.TakeOff)
 	e.Engine = &protocol.AuditEngine{EngineID: receipt.EngineID, ReceiptID: receipt.ReceiptID, Status: receipt.Status}
 	return o.append(f,

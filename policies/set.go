@@ -92,7 +92,7 @@ func Load(ctx context.Context, entry, dir string) (Set, error) {
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return Set{}, refuse("policy_set_missing", entry, "cannot open the policy directory: %w", err).
+		return Set{}, protocol.Errorf(protocol.ExitDenied, "policy_set_missing", "cannot open the policy directory: %w", err).At(entry).
 			WithHint("create it, or take it out of policies.rego")
 	}
 	set, err := read(ctx, name, entry, root.FS())
@@ -123,7 +123,7 @@ func read(ctx context.Context, name, entry string, fsys fs.FS) (Set, error) {
 		return Set{}, err
 	}
 	if len(l.set.Files) == 0 {
-		return Set{}, refuse("policy_set_empty", entry, "the policy directory holds no policy").
+		return Set{}, protocol.Errorf(protocol.ExitDenied, "policy_set_empty", "the policy directory holds no policy").At(entry).
 			WithHint("put a *.rego file into it, or take it out of policies.rego")
 	}
 	slices.SortFunc(l.set.Files, func(a, b SetFile) int { return cmp.Compare(a.Path, b.Path) })

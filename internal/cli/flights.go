@@ -31,7 +31,7 @@ func (s *session) begin() (*orchestrator.Flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.lock("flight-" + id); err != nil {
+	if err := s.lock(s.home, "flight-"+id); err != nil {
 		return nil, err
 	}
 	dir, err := s.store.Create(id)
@@ -62,7 +62,7 @@ func (s *session) write(args []string) (*orchestrator.Flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.lock("flight-" + dir.ID()); err != nil {
+	if err := s.lock(s.home, "flight-"+dir.ID()); err != nil {
 		return nil, err
 	}
 	j, err := s.journal(dir)

@@ -16,6 +16,9 @@ func (a *app) flightPlanCommand() *cobra.Command {
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return a.with(ctx, func(s *session) error {
+				if jobs < 0 {
+					return usageError("usage", "--jobs is %d; it is a positive number, or 0 for one a processor", jobs)
+				}
 				if err := s.lockWorkspace(); err != nil {
 					return err
 				}
@@ -100,7 +103,9 @@ func (a *app) resumeCommand() *cobra.Command {
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
 				s.crew.Jobs = jobs
-				return s.crew.Resume(cmd.Context(), f, s.setup, orchestrator.ResumeOptions{RetryTakeOff: retry})
+				return s.crew.Resume(cmd.Context(), f, s.setup, orchestrator.ResumeOptions{
+					RetryTakeOff: retry, RequireSigned: s.platform() != ci.None,
+				})
 			})
 		}),
 	}

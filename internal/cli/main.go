@@ -44,6 +44,9 @@ func execute(ctx context.Context, args []string, a *app) int {
 		}
 	}()
 	root := a.root()
+	if asksJSON(args) {
+		a.flags.output = outputJSON // also for errors before the flags are read
+	}
 	root.SetArgs(args)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -58,6 +61,16 @@ func execute(ctx context.Context, args []string, a *app) int {
 		a.report(err)
 	}
 	return code
+}
+
+// asksJSON says whether the command line asks for a document.
+func asksJSON(args []string) bool {
+	for i, arg := range args {
+		if arg == "--output="+outputJSON || arg == "--output" && i+1 < len(args) && args[i+1] == outputJSON {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) exitCode(ctx context.Context, err error) int {
@@ -120,10 +133,8 @@ func environ(list []string) map[string]string {
 func (a *app) run(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		a.usage = false
-		if a.flags.output != outputText && a.flags.output != outputJSON {
-			bad := a.flags.output
-			a.flags.output = outputText
-			return protocol.Errorf(protocol.ExitUsage, "usage", "--output is %q; it is text or json", bad)
+		if err := a.checkFlags(); err != nil {
+			return err
 		}
 		return f(cmd, args)
 	}

@@ -182,7 +182,7 @@ func endedAt(f *orchestrator.Flight, err error) (time.Time, error) {
 
 // remove removes one flight under its lock, after another look.
 func (s *session) remove(id string, dry bool, report *pruneReport) (err error) {
-	lock, err := s.store.Lock("flight-" + id)
+	lock, err := s.home.Lock("flight-" + id)
 	if errors.Is(err, protocol.Code("locked")) {
 		report.Skipped = append(report.Skipped, spared{id, err.Error()})
 		return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,23 +59,53 @@ with a key; take-off verifies everything again and applies exactly the plan, onc
 	f.StringVar(&a.flags.workspace, "workspace", "", "workspace (default the directory of the configuration)")
 	f.StringVar(&a.flags.logLevel, "log-level", "warn", "debug, info, warn or error")
 	f.StringVar(&a.flags.logFormat, "log-format", "text", "text or json; logs go to stderr")
-	a.fromEnv(f)
+	envErr := a.fromEnv(f)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		a.fromEnv(cmd.LocalNonPersistentFlags())
-		return nil
+		if envErr != nil || cmd.DisableFlagParsing {
+			return envErr
+		}
+		return a.fromEnv(cmd.LocalNonPersistentFlags())
 	}
 	root.AddCommand(a.commands()...)
 	return root
 }
 
-// fromEnv gives every flag that is not on the command line the value of its variable.
-func (a *app) fromEnv(f *pflag.FlagSet) {
+// fromEnv gives every flag that is not on the command line the value of its
+// variable. A value that the flag cannot have is refused: a mistyped dry run must
+// not become a real one.
+func (a *app) fromEnv(f *pflag.FlagSet) error {
+	var err error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "CABINCREW_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		if value, ok := a.env[name]; ok && !flag.Changed && flag.Name != "help" {
-			_ = flag.Value.Set(value) // a malformed variable is as good as none
+		value, ok := a.env[name]
+		if !ok || flag.Changed || flag.Name == "help" || err != nil {
+			return
+		}
+		if setErr := flag.Value.Set(value); setErr != nil {
+			err = usageError("usage", "the variable %s is %q: %w", name, value, setErr).WithHint("see cabincrew help for --%s", flag.Name)
 		}
 	})
+	return err
+}
+
+// checkFlags refuses words that no flag has.
+func (a *app) checkFlags() error {
+	for _, f := range []struct {
+		name  string
+		value *string
+		def   string
+		words []string
+	}{
+		{"output", &a.flags.output, outputText, []string{outputText, outputJSON}},
+		{"log-format", &a.flags.logFormat, outputText, []string{outputText, outputJSON}},
+		{"log-level", &a.flags.logLevel, "warn", []string{"debug", "info", "warn", "error"}},
+	} {
+		if bad := *f.value; !slices.Contains(f.words, bad) {
+			*f.value = f.def
+			return usageError("usage", "--%s is %q; it is %s", f.name, bad, strings.Join(f.words, " or "))
+		}
+	}
+	return nil
 }
 
 // logger writes to stderr at the level that was asked for, without secrets.

@@ -318,7 +318,7 @@ func TestPruneSparesWhatIsInUse(t *testing.T) {
 	id := d.fliesAgain()
 	a := &app{in: strings.NewReader(""), out: &strings.Builder{}, err: &strings.Builder{}, env: environ(d.env), flags: flags{output: outputText, config: d.path(".cabincrew.yaml")}}
 	err := a.withStore(func(s *session) error {
-		if err := s.lock("flight-" + id); err != nil {
+		if err := s.lock(s.home, "flight-"+id); err != nil {
 			return err
 		}
 		d.must(0, []string{"left alone " + id, "removed 0 flights"}, "prune", "--keep", "0")

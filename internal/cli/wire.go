@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -69,6 +67,10 @@ func (a *app) place() (place, error) {
 	return p, nil
 }
 
+// home is the default state directory. Locks and marks are there whatever state
+// directory a command uses, so that all of them meet.
+func (p place) home() string { return filepath.Join(p.workspace, ".cabincrew") }
+
 // exclude gives the paths that are never part of the workspace: the state
 // directory, private keys and files with secrets, which no engine may read.
 func (p place) exclude(c *config.Config) []string {
@@ -79,6 +81,7 @@ func (p place) exclude(c *config.Config) []string {
 		}
 	}
 	add(p.stateDir)
+	add(p.home())
 	dir := filepath.Dir(p.config)
 	if c.Signing.Key != "" && !strings.Contains(c.Signing.Key, "://") {
 		add(filepath.Join(dir, filepath.FromSlash(c.Signing.Key)))
@@ -108,6 +111,7 @@ type session struct {
 	app   *app
 	place place
 	store *file.Store
+	home  *file.Store // locks and marks of the workspace
 	setup *orchestrator.Setup
 	crew  *orchestrator.Orchestrator
 	eval  *rego.Evaluator
@@ -153,7 +157,7 @@ func (s *session) openStore() error {
 	}
 	s.store = store
 	s.close = append(s.close, store.Close)
-	return nil
+	return s.openHome()
 }
 
 // source fills what repository and environment say, and the orchestrator itself.
@@ -213,7 +217,7 @@ func (s *session) govern(ctx context.Context, c *config.Config, dir string) erro
 	}
 	s.setup.Governance = g
 	s.crew = &orchestrator.Orchestrator{
-		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{}, Programs: programs{env: a.env},
+		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{}, Programs: programs{env: a.env}, Fence: s.home,
 		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
 		Temp:       s.store.Temp,
 	}
@@ -262,10 +266,9 @@ func (s *session) done() error {
 	return err
 }
 
-// lock takes a lock until the session is done. The workspace's lock has the
-// workspace in its name, so that one state directory can serve several.
-func (s *session) lock(name string) error {
-	l, err := s.store.Lock(name)
+// lock takes a lock until the session is done.
+func (s *session) lock(store *file.Store, name string) error {
+	l, err := store.Lock(name)
 	if err != nil {
 		return err
 	}
@@ -273,9 +276,24 @@ func (s *session) lock(name string) error {
 	return nil
 }
 
+// openHome opens the store that all commands of this workspace share. Where the
+// workspace cannot be written, the state directory takes its place.
+func (s *session) openHome() error {
+	s.home = s.store
+	if s.place.stateDir == s.place.home() {
+		return nil
+	}
+	home, err := file.Open(s.place.home())
+	if err != nil {
+		return nil //nolint:nilerr // a workspace that cannot be written cannot be taken off in either
+	}
+	s.home = home
+	s.close = append(s.close, home.Close)
+	return nil
+}
+
 func (s *session) lockWorkspace() error {
-	sum := sha256.Sum256([]byte(s.place.workspace))
-	if err := s.lock("workspace-" + hex.EncodeToString(sum[:8])); err != nil {
+	if err := s.lock(s.home, "workspace"); err != nil {
 		return err
 	}
 	return s.store.SweepTemp()

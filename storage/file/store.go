@@ -54,7 +54,7 @@ func Open(stateDir string) (*Store, error) {
 }
 
 func (s *Store) layout() error {
-	for _, name := range []string{flightsDir, locksDir, tmpDir} {
+	for _, name := range []string{flightsDir, locksDir, marksDir, tmpDir} {
 		if err := s.root.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return unusable(filepath.Join(s.dir, name), err)
 		}

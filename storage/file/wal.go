@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -44,6 +46,16 @@ func OpenWAL(f *Flight) (*WAL, Tail, error) {
 	file, err := openWALFile(f)
 	if err != nil {
 		return nil, Tail{}, err
+	}
+	// Whatever locks a command holds elsewhere: a WAL has one writer.
+	if err := flock(file, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = protocol.Errorf(protocol.ExitUnreachable, "locked", "another process writes to this flight").At(f.path(WALName)).
+				WithHint("wait for it to end")
+		} else {
+			err = walUnwritable(err)
+		}
+		return nil, Tail{}, errors.Join(err, file.Close())
 	}
 	w, tail, err := openWAL(f, file)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,7 +88,7 @@ has > took.txt; env | grep -c TOKEN= >> took.txt || true; receipt ''`
 			t.Parallel()
 			w := secretWS(t, c.secret, script)
 			base := w.env
-			w.env = append(base[:len(base):len(base)], c.env...)
+			w.env = append(slices.Clip(base), c.env...)
 			s := w.json(0, "flight-plan")
 			if got := holds(t, s, "work", "a"); got != c.plan {
 				t.Fatalf("in flight-plan the engine had the secret: %s, want %s", got, c.plan)
@@ -189,7 +190,7 @@ func TestUnsignedPlanInCI(t *testing.T) {
 	w := engineWS(t, `[ "$CABINCREW_MODE" = flight-plan ] || touch ran; receipt ''`, "")
 	s := w.json(0, "flight-plan")
 	local := w.env
-	w.env = append(local[:len(local):len(local)], "CI=true", "GITHUB_ACTIONS=true")
+	w.env = append(slices.Clip(local), "CI=true", "GITHUB_ACTIONS=true")
 	if got := w.json(5, "take-off", s.WorkflowID); got.Error == nil || got.Error.Code != "plan_unsigned" || w.exists("ran") {
 		t.Fatalf("%+v", got)
 	}
