@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,7 +195,7 @@ func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
 	if have != want {
 		return c.fail("artifact_hash", a.Name, "the receipt says %s, the bytes give %s", want, have)
 	}
-	if a.Size != "" && got.BodyDigest != "" && a.Size.String() != fmt.Sprint(got.Size) {
+	if a.Size != "" && got.BodyDigest != "" && a.Size.String() != strconv.FormatInt(got.Size, 10) {
 		return c.fail("artifact_size", a.Name, "the receipt says %s bytes, the body has %d", printable(a.Size.String()), got.Size)
 	}
 	return nil

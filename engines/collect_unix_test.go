@@ -18,7 +18,7 @@ import (
 // waited for.
 func TestCollectKinds(t *testing.T) {
 	t.Parallel()
-	for kind, make := range map[string]func(b *box, at, old string) error{
+	for kind, put := range map[string]func(b *box, at, old string) error{
 		"symbolic link": func(b *box, at, old string) error {
 			return os.Symlink(filepath.Join(b.outside(), filepath.Base(at)), at)
 		},
@@ -40,7 +40,7 @@ func TestCollectKinds(t *testing.T) {
 		},
 		"socket": func(b *box, at, _ string) error {
 			// A socket's path is short; bind in the directory itself.
-			short, err := os.MkdirTemp("", "s")
+			short, err := os.MkdirTemp("", "s") //nolint:usetesting // its path would be too long for a socket
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func TestCollectKinds(t *testing.T) {
 				old, err := os.ReadFile(at)
 				b.must(err)
 				b.must(os.Remove(at))
-				if err := make(b, at, string(old)); err != nil {
+				if err := put(b, at, string(old)); err != nil {
 					if strings.Contains(err.Error(), "cross-device") {
 						t.Skip("temporary files lie on several file systems:", err)
 					}
@@ -84,10 +84,10 @@ func TestCollectKinds(t *testing.T) {
 				_, _, err = b.collect(t.Context())
 				if strings.Contains(kind, "beside") && err != nil {
 					// The file beside the artifacts is itself undeclared.
-					refusal(t, err, "artifact_undeclared")
+					_ = refusal(t, err, "artifact_undeclared") // it fails the test itself
 					return
 				}
-				refusal(t, err, "artifact_unreadable")
+				_ = refusal(t, err, "artifact_unreadable") // it fails the test itself
 			})
 		}
 	}

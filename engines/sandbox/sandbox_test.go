@@ -108,7 +108,7 @@ func TestRunIsolatesTheEnvironment(t *testing.T) {
 	if _, err := Run(t.Context(), cmd); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(out.String()), "\n") {
 		name, _, _ := strings.Cut(line, "=")
 		if !slices.Contains([]string{"PATH", "CABINCREW_TEMP_DIR", "PWD", "SHLVL", "_", "OLDPWD"}, name) {
 			t.Errorf("%s came from somewhere", line)

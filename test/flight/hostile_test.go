@@ -164,7 +164,7 @@ func harmless(t *testing.T, r result) {
 		if i := strings.IndexAny(text, "\x1b\x07\x08\x00\u202e\u009b"); i >= 0 {
 			t.Errorf("%s has a raw control character: %q", stream, text[max(0, i-60):min(len(text), i+60)])
 		}
-		for _, line := range strings.SplitSeq(text, "\n") {
+		for line := range strings.SplitSeq(text, "\n") {
 			if strings.HasPrefix(line, "flight allowed") || strings.HasPrefix(line, "error: all is well") {
 				t.Errorf("%s has a line that an engine wrote: %q", stream, line)
 			}
