@@ -210,6 +210,9 @@ func (o *Orchestrator) counts(f *Flight, s *Setup, v *verified, q protocol.Appro
 	case r.Approved && !s.Config.Approvals.SelfApproval && author != "" && strings.EqualFold(a.Email, author):
 		return notCounted("approval_self", "%s is the author of the change (%s)", a.Name, author).
 			WithHint("another person must approve, or set approvals.self_approval: true")
+	case r.Approved && !s.Config.Approvals.SelfApproval && author == "" && a.Email != "" && v.reports[0].Derived.BaseCommit != "":
+		return notCounted("approval_author_unknown", "who made the change is not known, so it may be %s", a.Name).
+			WithHint("set the repository's user.email and plan again, or set approvals.self_approval: true")
 	case !a.NotBefore.IsZero() && given.Before(a.NotBefore), !a.NotAfter.IsZero() && given.After(a.NotAfter):
 		return notCounted("approval_key_window", "the key of %s was not valid at %s", a.Name, r.Timestamp)
 	}

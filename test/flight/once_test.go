@@ -219,3 +219,15 @@ func TestMalformedVariables(t *testing.T) {
 		t.Errorf("an unknown command: exit %d %q", r.code, r.stdout)
 	}
 }
+
+// TestUnknownAuthor does not count an approval of somebody who may be the author.
+func TestUnknownAuthor(t *testing.T) {
+	t.Parallel()
+	w := workflowChange(t, "")
+	w.git("config", "--unset", "user.email")
+	id := w.json(4, "flight-plan").WorkflowID
+	if got := w.json(4, "approve", id, "--as", "author", "--key", w.key("author")); got.Error.Code != "approval_author_unknown" {
+		t.Fatalf("%+v", got.Error)
+	}
+	w.approve(id) // has no email that could be the author's
+}
