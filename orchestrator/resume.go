@@ -261,8 +261,7 @@ func (o *Orchestrator) Outcome(ctx context.Context, f *Flight, s *Setup) error {
 
 // Cancel ends an open flight.
 func (o *Orchestrator) Cancel(f *Flight, reason string) error {
-	switch {
-	case f.Status.State.Terminal():
+	if f.Status.State.Terminal() {
 		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s already", f.ID(), f.Status.State)
 	}
 	cause := protocol.Errorf(protocol.ExitDenied, "cancelled", "cancelled: %s", reason)

@@ -2,7 +2,6 @@ package file
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,7 +28,7 @@ func (s *Store) Mark(name, content string) (made bool, err error) {
 	if err != nil {
 		return false, unusable(filepath.Join(s.dir, p), err)
 	}
-	_, err = io.WriteString(f, content)
+	_, err = f.WriteString(content)
 	if err == nil {
 		err = f.Sync()
 	}

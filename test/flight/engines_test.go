@@ -23,11 +23,6 @@ take-off)
 esac
 `
 
-// receiptEngine prints a receipt of its own in flight-plan.
-func receiptEngine(prepare, receipt string) string {
-	return "#!/bin/sh\nset -eu\ncd \"$CABINCREW_ARTIFACTS_DIR\"\n" + prepare + "\ncat <<'RECEIPT'\n" + receipt + "\nRECEIPT\n"
-}
-
 // config gives a configuration with the steps' lines.
 func config(rest string, steps ...string) string {
 	return "version: 1\nworkflow: test\nsteps:\n" + strings.Join(steps, "") + rest

@@ -3,6 +3,7 @@ package flight
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,7 +210,7 @@ func TestMalformedVariables(t *testing.T) {
 	w.approve(s.WorkflowID)
 	for _, v := range []string{"CABINCREW_DRY_RUN=maybe", "CABINCREW_LOG_LEVEL=foo", "CABINCREW_OUTPUT=xml"} {
 		env := w.env
-		w.env = append(env[:len(env):len(env)], v)
+		w.env = append(slices.Clip(env), v)
 		if r := w.run("take-off", s.WorkflowID); r.code != 2 || count() != 0 {
 			t.Errorf("%s: exit %d\n%s", v, r.code, r.stderr)
 		}
