@@ -48,7 +48,7 @@ type stepPlan struct {
 // says of it. SPEC: docs/protocol.md 2.
 func (f *Flight) readStep(ctx context.Context, id, recorded string, lim engines.Limits, secrets *redact.Redactor) (*stepPlan, error) {
 	p := &stepPlan{id: id}
-	raw, err := f.ReadFile(stepPath(id, receiptFile), max(limits.Receipt, lim.Receipt))
+	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.ReceiptBytesMax)
 	if err != nil {
 		return nil, integrity("flight_unreadable", "%w", err).At(stepPath(id, receiptFile))
 	}
@@ -109,7 +109,7 @@ func (f *Flight) readIsolation(p *stepPlan) error {
 
 // patchesOf gives the patch artifacts of a step that has planned.
 func (f *Flight) patchesOf(id string) ([]patched, error) {
-	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.Receipt)
+	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.ReceiptBytesMax)
 	if err != nil {
 		return nil, integrity("flight_unreadable", "%w", err).At(stepPath(id, receiptFile))
 	}

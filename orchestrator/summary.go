@@ -92,7 +92,7 @@ func mildestUnset(a, b protocol.Decision) protocol.Decision {
 
 func (f *Flight) summaryStep(id string, hashes map[string]string) (SummaryStep, []protocol.ApprovalRequest) {
 	step := SummaryStep{StepID: id, Token: f.Status.Tokens[id]}
-	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.Receipt)
+	raw, err := f.ReadFile(stepPath(id, receiptFile), limits.ReceiptBytesMax)
 	var receipt protocol.EngineOutput
 	if err == nil && protocol.Decode(raw, &receipt) == nil {
 		step.EngineID = receipt.EngineID
