@@ -126,8 +126,23 @@ func flatten(e protocol.AuditEvent) flat {
 	return f
 }
 
-// cell keeps a spreadsheet from taking a text for a formula.
+// quiet writes what could work on a terminal as escapes; white space stays.
+func quiet(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || r == '\r' || r == '\t' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(visible(string(r)))
+		}
+	}
+	return b.String()
+}
+
+// cell keeps a spreadsheet from taking a text for a formula, and a terminal from
+// obeying it.
 func cell(s string) string {
+	s = quiet(s)
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}
@@ -183,12 +198,12 @@ func cefLine(e protocol.AuditEvent) string {
 
 // cefHeader escapes a header field; a line break cannot be written there.
 func cefHeader(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\n", " ", "\r", " ").Replace(s)
+	return strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\n", " ", "\r", " ").Replace(quiet(s))
 }
 
 // cefValue escapes a value of the extension.
 func cefValue(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `=`, `\=`, "\n", `\n`, "\r", `\r`).Replace(s)
+	return strings.NewReplacer(`\`, `\\`, `=`, `\=`, "\n", `\n`, "\r", `\r`).Replace(quiet(s))
 }
 
 func cefSeverity(s string) int {

@@ -90,3 +90,15 @@ func TestTimeline(t *testing.T) {
 	}
 	wantCode(t, Timeline(strings.NewReader("x\n"), &out, TimelineOptions{}), "audit_changed")
 }
+
+// TestExportsAreQuiet keeps escape sequences out of what a person may print.
+func TestExportsAreQuiet(t *testing.T) {
+	t.Parallel()
+	data := hostileLog(t)
+	for _, format := range []string{"csv", "cef"} {
+		out := export(t, data, format)
+		if strings.ContainsAny(out, "\x1b\u009b\u202e") || !strings.Contains(out, `u001b[31mred`) {
+			t.Errorf("%s: %q", format, out)
+		}
+	}
+}
