@@ -216,7 +216,9 @@ func (o *Orchestrator) Fail(f *Flight, step string, cause error) error {
 	}
 	err := o.append(f, f.enter(protocol.StateFailed, "the flight failed"),
 		Record{protocol.WALWorkflowFailed, protocol.WorkflowFailedData{Error: failure(cause), FailedStep: step}, e})
-	if err == nil {
+	if err == nil && protocol.ExitCode(cause) != protocol.ExitIntegrity {
+		// A directory that does not verify says nothing of the flight itself: a
+		// tampered copy must not end the true one.
 		err = o.end(f)
 	}
 	if err != nil {

@@ -221,6 +221,23 @@ func TestMalformedVariables(t *testing.T) {
 	}
 }
 
+// TestTamperedCopyDoesNotEndTheFlight leaves the true flight as it is.
+func TestTamperedCopyDoesNotEndTheFlight(t *testing.T) {
+	t.Parallel()
+	w, count := countWS(t, "")
+	s := w.json(4, "flight-plan")
+	w.approve(s.WorkflowID)
+	bad := copyDir(t, s.FlightDir)
+	if err := os.WriteFile(filepath.Join(bad, "steps", "note", "artifacts", "note", "body.data"), []byte("jello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.json(5, "take-off", bad)
+	w.json(0, "take-off", s.WorkflowID)
+	if count() != 1 {
+		t.Fatal(count())
+	}
+}
+
 // TestUnknownAuthor does not count an approval of somebody who may be the author.
 func TestUnknownAuthor(t *testing.T) {
 	t.Parallel()
