@@ -45,6 +45,37 @@ func (o *Orchestrator) once(f *Flight) error {
 	return nil
 }
 
+func stepMark(id, step string) string { return id + "." + step + ".begun" }
+
+// beganBefore says whether the engine of a step was started in a take-off before.
+// The WAL may tell less: it may have been cut or wound back.
+func (o *Orchestrator) beganBefore(f *Flight, step string) (bool, error) {
+	if o.Fence == nil {
+		return false, nil
+	}
+	_, made, err := o.Fence.Marked(stepMark(f.ID(), step))
+	if err != nil {
+		return false, unfenced(err)
+	}
+	return made, nil
+}
+
+// beginStep marks that a step's engine is about to start. Unless this is a retry
+// that was asked for, it must be the first time.
+func (o *Orchestrator) beginStep(f *Flight, step string, retry bool) error {
+	if o.Fence == nil {
+		return nil
+	}
+	made, err := o.Fence.Mark(stepMark(f.ID(), step), f.Dir.Dir())
+	if err != nil {
+		return unfenced(err)
+	}
+	if !made && !retry {
+		return indeterminate(f)
+	}
+	return nil
+}
+
 // begin marks, right before the first engine starts, that the take-off began here.
 func (o *Orchestrator) begin(f *Flight) error {
 	if o.Fence == nil {

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -18,12 +19,17 @@ type ResumeOptions struct {
 // Mend records what was found broken off when a flight was opened for writing:
 // a torn line that was cut, or audit events whose WAL entries were never written.
 // A WAL that was cut after its take-off is refused: a flight takes off once.
-func (o *Orchestrator) Mend(f *Flight) error {
+//
+// With ending, the flight is opened to be ended only: then nothing is refused.
+func (o *Orchestrator) Mend(f *Flight, ending bool) error {
 	var records []Record
 	if f.Recovered != "" {
 		e := f.event(protocol.EventError, "", f.Recovered)
 		e.Severity = protocol.SeverityWarning
 		records = append(records, Record{Event: e})
+	}
+	if ending {
+		return nil
 	}
 	if f.cut() {
 		return integrity("wal_cut", "the audit log tells of a take-off that the WAL does not know: the WAL was cut").At("wal.jsonl").
@@ -31,6 +37,12 @@ func (o *Orchestrator) Mend(f *Flight) error {
 	}
 	if err := o.once(f); err != nil {
 		return err
+	}
+	if f.Status.State.Terminal() && (f.Status.Failure == nil || failureExit(f.Status.Failure.Error) != protocol.ExitIntegrity) {
+		// A command that was killed right before it made the mark.
+		if err := o.end(f); err != nil {
+			return err
+		}
 	}
 	if len(records) == 0 {
 		return nil
@@ -185,7 +197,11 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	}
 	var broken, stuck []string
 	for _, id := range f.order() {
-		if f.Status.TakenOff[id] || !f.Status.Began[id] && !f.maybeBegan(id) {
+		marked, err := o.beganBefore(f, id)
+		if err != nil {
+			return err
+		}
+		if f.Status.TakenOff[id] || !f.Status.Began[id] && !f.maybeBegan(id) && !marked {
 			continue
 		}
 		broken = append(broken, id)
@@ -256,7 +272,15 @@ func (o *Orchestrator) outcome(ctx context.Context, f *Flight, s *Setup) error {
 
 // Outcome gives the error that a flight at rest stands for, from verified bytes.
 func (o *Orchestrator) Outcome(ctx context.Context, f *Flight, s *Setup) error {
+	if err := o.once(f); err != nil {
+		return err
+	}
 	return o.outcome(ctx, f, s)
+}
+
+// Ended says whether a flight that its own WAL calls open ended elsewhere.
+func (o *Orchestrator) Ended(f *Flight) bool {
+	return errors.Is(o.once(f), protocol.Code("flight_ended"))
 }
 
 // Cancel ends an open flight.

@@ -315,6 +315,9 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err != nil {
 		return err
 	}
+	if err := o.beginStep(f, p.id, retry); err != nil {
+		return err
+	}
 	result, err := runLogged(ctx, o.Runner, f, s, stepPath(p.id, takeoffLog), spec)
 	if err != nil {
 		return err

@@ -16,7 +16,21 @@ func (a *app) commands() []*cobra.Command {
 		a.versionCommand(),
 	}
 	a.complete(list)
+	for _, c := range list {
+		if c.HasSubCommands() && c.RunE == nil {
+			c.Args, c.RunE = cobra.ArbitraryArgs, a.run(a.group)
+		}
+	}
 	return list
+}
+
+// group answers a command that is only a name for others.
+func (a *app) group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 && a.flags.output == outputText {
+		return cmd.Help()
+	}
+	return usageError("usage", "%q is no command of %s", strings.Join(args, " "), cmd.CommandPath()).
+		WithHint("see %s --help", cmd.CommandPath())
 }
 
 // complete lets every command that takes a flight complete the flights there are.

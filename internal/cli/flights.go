@@ -74,7 +74,7 @@ func (s *session) write(args []string) (*orchestrator.Flight, error) {
 		return nil, err
 	}
 	f.Ahead, f.Recovered = j.ahead, j.mended
-	return f, s.crew.Mend(f)
+	return f, s.crew.Mend(f, s.ending)
 }
 
 // read opens a flight without changing anything. Its WAL is checked, no more.
@@ -168,6 +168,7 @@ func (s *session) onlyOpen() (*file.Flight, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, protocol.Code("wal_empty")):
 			// It was interrupted before it began.
+		case err == nil && (&orchestrator.Orchestrator{Fence: s.home}).Ended(f):
 		case err != nil || !f.Status.State.Terminal():
 			// One that cannot be read may be open: then flights must be named.
 			open = append(open, id)

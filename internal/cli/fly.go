@@ -78,6 +78,9 @@ func (a *app) takeOffCommand() *cobra.Command {
 		Use: "take-off [FLIGHT]", Short: "Verify everything again and apply exactly the plan, once", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				if s.homeErr != nil {
+					return s.homeErr
+				}
 				done, err := s.crew.TakeOff(cmd.Context(), f, s.setup, orchestrator.TakeOffOptions{
 					DryRun: dry, RequireSigned: s.platform() != ci.None,
 				})
@@ -102,6 +105,9 @@ func (a *app) resumeCommand() *cobra.Command {
 		Use: "resume [FLIGHT]", Short: "Go on with a flight that was interrupted", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
+				if s.homeErr != nil {
+					return s.homeErr
+				}
 				s.crew.Jobs = jobs
 				return s.crew.Resume(cmd.Context(), f, s.setup, orchestrator.ResumeOptions{
 					RetryTakeOff: retry, RequireSigned: s.platform() != ci.None,
@@ -119,7 +125,7 @@ func (a *app) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel [FLIGHT]", Short: "End an open flight", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.onFlight(cmd, args, false, func(s *session, f *orchestrator.Flight) error {
+			return a.endFlight(cmd, args, func(s *session, f *orchestrator.Flight) error {
 				return s.crew.Cancel(f, s.setup.Redactor.String(reason))
 			})
 		}),
@@ -141,6 +147,18 @@ func (a *app) statusCommand() *cobra.Command {
 			})
 		}),
 	}
+}
+
+// endFlight is onFlight for a command that only ends the flight.
+func (a *app) endFlight(cmd *cobra.Command, args []string, do func(*session, *orchestrator.Flight) error) error {
+	return a.with(cmd.Context(), func(s *session) error {
+		s.ending = true
+		f, err := s.write(args)
+		if err != nil {
+			return err
+		}
+		return s.finish(f, do(s, f))
+	})
 }
 
 // onFlight opens a flight for writing, runs f and prints the flight's document.

@@ -112,11 +112,14 @@ type session struct {
 	place place
 	store *file.Store
 	home  *file.Store // locks and marks of the workspace
-	setup *orchestrator.Setup
-	crew  *orchestrator.Orchestrator
-	eval  *rego.Evaluator
-	sets  []policies.Set
-	close []func() error
+	// homeErr is why home is only the command's own state directory.
+	homeErr error
+	ending  bool // the command ends the flight: nothing is refused
+	setup   *orchestrator.Setup
+	crew    *orchestrator.Orchestrator
+	eval    *rego.Evaluator
+	sets    []policies.Set
+	close   []func() error
 }
 
 // open reads configuration and governance and opens the state directory. The
@@ -276,8 +279,8 @@ func (s *session) lock(store *file.Store, name string) error {
 	return nil
 }
 
-// openHome opens the store that all commands of this workspace share. Where the
-// workspace cannot be written, the state directory takes its place.
+// openHome opens the store that all commands of this workspace share. Where it
+// cannot be had, the state directory takes its place for all but a take-off.
 func (s *session) openHome() error {
 	s.home = s.store
 	if s.place.stateDir == s.place.home() {
@@ -285,7 +288,9 @@ func (s *session) openHome() error {
 	}
 	home, err := file.Open(s.place.home())
 	if err != nil {
-		return nil //nolint:nilerr // a workspace that cannot be written cannot be taken off in either
+		s.homeErr = protocol.Errorf(protocol.ExitUnreachable, "fence_unreachable", "whether a flight took off before cannot be told: %w", err).
+			WithHint("let this user write %s", s.place.home())
+		return nil
 	}
 	s.home = home
 	s.close = append(s.close, home.Close)

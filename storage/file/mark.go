@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -21,24 +22,40 @@ func (s *Store) Mark(name, content string) (made bool, err error) {
 		return false, protocol.Errorf(protocol.ExitUsage, "mark_invalid", "%q is not a mark's name, or its content is too long", name)
 	}
 	p := filepath.Join(marksDir, name)
-	f, err := s.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// Written aside and linked: a mark is there whole or not at all.
+	temp := filepath.Join(marksDir, tempPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.FormatInt(s.temps.Add(1), 10))
+	if err = s.writeAside(temp, content); err == nil {
+		err = s.root.Link(temp, p)
+	}
+	made = err == nil
 	if errors.Is(err, fs.ErrExist) {
-		return false, nil
+		err = nil
 	}
-	if err != nil {
-		return false, unusable(filepath.Join(s.dir, p), err)
+	if removeErr := s.root.Remove(temp); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+		err = errors.Join(err, removeErr)
 	}
-	_, err = f.WriteString(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err == nil && made {
 		err = syncDir(s.root, marksDir)
 	}
 	if err != nil {
 		return false, unusable(filepath.Join(s.dir, p), err)
 	}
-	return true, nil
+	return made, nil
+}
+
+func (s *Store) writeAside(temp, content string) error {
+	if err := s.root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an earlier process with this pid
+		return err
+	}
+	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Marked gives the content of a mark and whether it was made.

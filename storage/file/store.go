@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -24,8 +25,9 @@ const (
 // A Store is a state directory. Its methods may be called from several
 // goroutines and processes.
 type Store struct {
-	dir  string
-	root *os.Root
+	dir   string
+	root  *os.Root
+	temps atomic.Int64 // counts files written aside
 }
 
 // Open opens a state directory and makes what is missing of it. The directory

@@ -2,6 +2,7 @@ package flight
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -248,4 +249,95 @@ func TestUnknownAuthor(t *testing.T) {
 		t.Fatalf("%+v", got.Error)
 	}
 	w.approve(id) // has no email that could be the author's
+}
+
+// killedTakeOff kills a take-off while its engine, which has counted, is waiting.
+func killedTakeOff(t *testing.T) (w *ws, count func() int, dir string) {
+	t.Helper()
+	w, count = countWS(t, "")
+	w.write("engine.sh", strings.Replace(echoEngine, "printf '{\"protocol_version\":\"draft\",\"engine_id\":\"echo\",\"mode\":\"take-off\"", "[ -e go ] || sleep 30\n  printf '{\"protocol_version\":\"draft\",\"engine_id\":\"echo\",\"mode\":\"take-off\"", 1))
+	s := w.json(4, "flight-plan")
+	w.approve(s.WorkflowID)
+	cmd := exec.Command(os.Args[0], "take-off", s.WorkflowID, "--config", filepath.Join(w.dir, ".cabincrew.yaml"))
+	cmd.Env = append([]string{"CABINCREW_TEST_MAIN=1"}, w.env...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; count() == 0; i++ {
+		if i > 1000 {
+			t.Fatal("the engine did not start")
+		}
+		time.Sleep(10 * time.Millisecond) // the other process's engine is what is waited for
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+	return w, count, s.FlightDir
+}
+
+// TestKilledEngineIsNotRunAgain whatever is cut off the logs afterwards.
+func TestKilledEngineIsNotRunAgain(t *testing.T) {
+	t.Parallel()
+	for name, cut := range map[string]func(t *testing.T, dir string){
+		"nothing":    func(*testing.T, string) {},
+		"a WAL line": func(t *testing.T, dir string) { dropLines(t, filepath.Join(dir, "wal.jsonl"), 1) },
+		"both by one": func(t *testing.T, dir string) {
+			dropLines(t, filepath.Join(dir, "wal.jsonl"), 1)
+			dropLines(t, filepath.Join(dir, "audit.jsonl"), 1)
+		},
+		"half of a line": func(t *testing.T, dir string) {
+			at := filepath.Join(dir, "wal.jsonl")
+			info, err := os.Stat(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(at, info.Size()-5); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, count, dir := killedTakeOff(t)
+			cut(t, dir)
+			w.write("go", "")
+			id := filepath.Base(dir)
+			w.run("take-off", id) // refused, and must not wash the traces away
+			w.run("approve", id, "--as", "boss", "--key", w.key("boss"))
+			r := w.run("resume", id)
+			if count() != 1 || r.code == 0 {
+				t.Fatalf("%d take-offs, resume exit %d\n%s", count(), r.code, r.stderr)
+			}
+		})
+	}
+}
+
+// TestEndedElsewhereCanBeCancelled tells the truth of a flight whose copy ended,
+// and lets a person end it.
+func TestEndedElsewhereCanBeCancelled(t *testing.T) {
+	t.Parallel()
+	w, _ := countWS(t, "")
+	s := w.json(4, "flight-plan")
+	w.json(0, "cancel", copyDir(t, s.FlightDir))
+	if got := w.json(5, "status", s.WorkflowID); got.Error.Code != "flight_ended" {
+		t.Fatalf("%+v", got.Error)
+	}
+	if got := w.json(0, "cancel", s.WorkflowID); got.State != protocol.StateFailed {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// TestNoFenceNoTakeOff refuses where the marks cannot be had.
+func TestNoFenceNoTakeOff(t *testing.T) {
+	t.Parallel()
+	w, count := countWS(t, "")
+	w.write(".cabincrew", "a file in the way\n")
+	state := t.TempDir()
+	s := w.json(4, "flight-plan", "--state-dir", state)
+	w.json(0, "approve", s.WorkflowID, "--as", "boss", "--key", w.key("boss"), "--state-dir", state)
+	if got := w.json(7, "take-off", s.WorkflowID, "--state-dir", state); got.Error.Code != "fence_unreachable" || count() != 0 {
+		t.Fatalf("%+v", got.Error)
+	}
+	if r := w.run("policy", "nosuch", "--output", "json"); r.code != 2 || r.summary(t).Error == nil {
+		t.Errorf("exit %d %q", r.code, r.stdout)
+	}
 }
