@@ -266,7 +266,8 @@ func gated(t *testing.T) (w *ws, gate string) {
 func await(t *testing.T, file string) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(file); err == nil {
+		// A shell makes the file before it writes the line.
+		if info, err := os.Stat(file); err == nil && info.Size() > 0 {
 			return
 		}
 	}
