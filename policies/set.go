@@ -3,9 +3,7 @@ package policies
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -205,23 +203,14 @@ func refuse(code, where, format string, args ...any) *protocol.Error {
 // Digest gives the policy_digest of sets: what the decision depends on, so tests
 // are not in it. It does not depend on the order of sets or files.
 // SPEC: docs/protocol.md 3.
-func Digest(sets []Set) string {
-	var records []string
+func Digest(sets []Set) (string, error) {
+	var files []protocol.FileRecord
 	for _, s := range sets {
 		for _, f := range s.Files {
-			if f.Test() {
-				continue
+			if !f.Test() {
+				files = append(files, protocol.FileRecord{Letter: 'f', Digest: protocol.Digest(f.Data), Path: s.Name + "/" + f.Path})
 			}
-			sum := sha256.Sum256(f.Data)
-			records = append(records, s.Name+"/"+f.Path+"\x00"+hex.EncodeToString(sum[:]))
 		}
 	}
-	// NUL is below every byte of a path, so this is the order of the paths.
-	slices.Sort(records)
-	h := protocol.NewHash(protocol.KindPolicies)
-	for _, r := range records {
-		p, sum, _ := strings.Cut(r, "\x00")
-		_, _ = io.WriteString(h, "f "+sum+" "+p+"\x00") // a hash never fails
-	}
-	return protocol.FormatDigest(h.Sum(nil))
+	return protocol.HashRecords(protocol.KindPolicies, files)
 }

@@ -208,8 +208,12 @@ func (s *session) govern(ctx context.Context, c *config.Config, dir string) erro
 	if err != nil {
 		return err
 	}
+	digest, err := policies.Digest(sets)
+	if err != nil {
+		return err
+	}
 	g := orchestrator.Governance{
-		PolicyDigest: policies.Digest(sets), Approvers: people, Judge: s.eval, Paths: governancePaths(s.place, c),
+		PolicyDigest: digest, Approvers: people, Judge: s.eval, Paths: governancePaths(s.place, c),
 		Decide: policies.AggregateOptions{Method: c.Policies.Aggregation, AllowWithoutPolicies: c.Policies.AllowWithoutPolicies},
 	}
 	if options.AggregationRule != "" {
