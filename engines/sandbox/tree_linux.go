@@ -68,6 +68,7 @@ func settled(pid int) {
 // environment carries the mark, until none is found. It gives their number.
 func reap(pid int, mark string) int {
 	survivors := map[int]bool{}
+	clean := 0
 	for range reapRounds {
 		found := marked(mark)
 		_ = syscall.Kill(-pid, syscall.SIGKILL) // the group may be empty
@@ -76,8 +77,13 @@ func reap(pid int, mark string) int {
 				survivors[p] = true
 			}
 		}
-		if bury(survivors) == 0 && len(found) == 0 {
-			break
+		switch {
+		case bury(survivors) > 0 || len(found) > 0:
+			clean = 0
+		case clean >= reapClean || len(survivors) == 0:
+			return len(survivors)
+		default:
+			clean++
 		}
 		time.Sleep(reapPause)
 	}
@@ -87,6 +93,9 @@ func reap(pid int, mark string) int {
 const (
 	reapRounds = 500 // a process that forks without end is hunted that often
 	reapPause  = 2 * time.Millisecond
+	// A process that is in the middle of execve shows an empty environment, so that
+	// one look which finds nothing proves nothing where there were survivors.
+	reapClean = 5
 )
 
 // bury waits for killed orphans that became our children, and says how many of
