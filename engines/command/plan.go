@@ -1,8 +1,8 @@
 package command
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
@@ -23,22 +24,29 @@ import (
 const (
 	changesName = "changes"
 	summaryName = "summary"
-	bodyFile    = "body.data"
 )
 
 // stateDir is never part of a copy; a run by hand may find it in the workspace.
 const stateDir = ".cabincrew"
 
-// flightPlan runs the program over a copy and describes what it changed.
-func (r *run) flightPlan(ctx context.Context, s *settings) (*protocol.EngineOutput, error) {
-	from := r.env["CABINCREW_WORKSPACE"]
+// run is one run of the engine.
+type run struct{ *kit.Run }
+
+// plan runs the program over a copy and describes what it changed.
+func plan(ctx context.Context, k *kit.Run) (*protocol.EngineOutput, error) {
+	r := run{k}
+	s, err := readSettings(r.Input.Config)
+	if err != nil {
+		return nil, err
+	}
+	from := r.Workspace
 	// The workspace holds only what the step's inputs selected, so all of it counts.
 	before, err := workspace.Scan(ctx, from, workspace.Options{NoIgnore: true, Tracked: []string{}, Exclude: []string{stateDir, ".git"}})
 	if err != nil {
 		return nil, err
 	}
 	before = slices.DeleteFunc(before, func(f workspace.File) bool { return strings.Contains("/"+f.Path+"/", "/.git/") })
-	copied, err := os.MkdirTemp(r.env["CABINCREW_TEMP_DIR"], "ws-")
+	copied, err := os.MkdirTemp(r.Temp, "ws-")
 	if err != nil {
 		return nil, fmt.Errorf("making the private copy: %w", err)
 	}
@@ -64,7 +72,7 @@ func (r *run) flightPlan(ctx context.Context, s *settings) (*protocol.EngineOutp
 }
 
 // removeCopy deletes the private copy, also directories that the program locked.
-func (r *run) removeCopy(dir string) {
+func (r run) removeCopy(dir string) {
 	if os.RemoveAll(dir) == nil {
 		return
 	}
@@ -75,7 +83,7 @@ func (r *run) removeCopy(dir string) {
 		return err
 	})
 	if err := os.RemoveAll(dir); err != nil {
-		r.sayf("the private copy cannot be removed: %v", err)
+		r.Logf("the private copy cannot be removed: %v", err)
 	}
 }
 
@@ -88,7 +96,7 @@ func entries(files []workspace.File) []patch.Entry {
 }
 
 // runProgram runs the program in the copy; what it prints is the log.
-func (r *run) runProgram(ctx context.Context, s *settings, copied string) error {
+func (r run) runProgram(ctx context.Context, s *settings, copied string) error {
 	dir := filepath.Join(copied, filepath.FromSlash(s.dir))
 	if err := realDirectory(copied, s.dir); err != nil {
 		return err
@@ -100,7 +108,7 @@ func (r *run) runProgram(ctx context.Context, s *settings, copied string) error 
 	mark := "CABINCREW_COMMAND_DIR=" + copied // in no process but the program's
 	exit, err := sandbox.Run(ctx, sandbox.Command{
 		Argv: append([]string{program}, s.argv[1:]...), Dir: dir, Env: append(r.programEnv(copied), mark), Mark: mark,
-		Stdout: r.stderr, Stderr: r.stderr, Grace: limits.EngineGrace,
+		Stdout: r.Log, Stderr: r.Log, Grace: limits.EngineGrace,
 	})
 	switch {
 	case errors.Is(err, sandbox.ErrStart):
@@ -120,8 +128,8 @@ func (r *run) runProgram(ctx context.Context, s *settings, copied string) error 
 
 // programEnv is the environment of the program: that of the engine, without the
 // way to the engine's input, receipt and artifacts, and with the copy for the workspace.
-func (r *run) programEnv(copied string) []string {
-	out := slices.DeleteFunc(slices.Clone(r.raw), func(e string) bool {
+func (r run) programEnv(copied string) []string {
+	out := slices.DeleteFunc(slices.Clone(r.Environ), func(e string) bool {
 		k, _, _ := strings.Cut(e, "=")
 		switch k {
 		case "CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", "CABINCREW_ARTIFACTS_DIR", "CABINCREW_WORKSPACE", "PWD":
@@ -144,14 +152,14 @@ func realDirectory(copied, dir string) error {
 }
 
 // resolve finds the program: a name with a slash in the copy, another one in PATH.
-func (r *run) resolve(name, copied string) (string, error) {
+func (r run) resolve(name, copied string) (string, error) {
 	if strings.Contains(name, "/") {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(copied, filepath.FromSlash(name))
 		}
 		return name, nil
 	}
-	for _, dir := range filepath.SplitList(r.env["PATH"]) {
+	for _, dir := range filepath.SplitList(r.Env["PATH"]) {
 		if !filepath.IsAbs(dir) {
 			continue // a relative entry would take programs from the workspace
 		}
@@ -160,81 +168,39 @@ func (r *run) resolve(name, copied string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", protocol.Errorf(protocol.ExitUsage, "command_not_found", "there is no program %q in PATH (%s)", name, r.env["PATH"]).
+	return "", protocol.Errorf(protocol.ExitUsage, "command_not_found", "there is no program %q in PATH (%s)", name, r.Env["PATH"]).
 		At("config.run[0]").WithHint("install it, or write the path of a file in the workspace, such as ./tools/%s", name)
 }
 
 // writeArtifacts writes the patch and the summary and declares them.
-func (r *run) writeArtifacts(ctx context.Context, s *settings, oldDir string, old []patch.Entry, newDir string, newer []patch.Entry) (*protocol.EngineOutput, error) {
-	root, err := os.OpenRoot(r.env["CABINCREW_ARTIFACTS_DIR"])
-	if err != nil {
-		return nil, fmt.Errorf("opening the artifacts directory: %w", err)
-	}
-	defer func() { _ = root.Close() }() // files written through it are closed one by one
-	for _, name := range []string{changesName, summaryName} {
-		if err := root.Mkdir(name, 0o755); err != nil {
-			return nil, fmt.Errorf("writing artifacts: %w", err)
-		}
-	}
-	body, err := root.OpenFile(changesName+"/"+bodyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("writing artifacts: %w", err)
-	}
-	h := sha256.New()
-	files, err := patch.Make(ctx, oldDir, old, newDir, newer, io.MultiWriter(body, h))
-	if cerr := body.Close(); err == nil && cerr != nil {
-		err = fmt.Errorf("writing artifacts: %w", cerr)
-	}
+func (r run) writeArtifacts(ctx context.Context, s *settings, oldDir string, old []patch.Entry, newDir string, newer []patch.Entry) (*protocol.EngineOutput, error) {
+	var body bytes.Buffer // bounded by limits.PatchBytes
+	files, err := patch.Make(ctx, oldDir, old, newDir, newer, &body)
 	if err != nil {
 		return nil, err
 	}
 	added, deleted := count(files)
-	if _, err := describe(root, changesName, protocol.Artifact{
-		ArtifactType: "patch", Action: "apply", Mime: "text/x-diff", BodyFile: bodyFile,
+	digest, err := r.Artifact(changesName, protocol.RoleEvidence, protocol.Artifact{
+		ArtifactType: "patch", Action: "apply", Mime: "text/x-diff",
 		Metadata: map[string]any{"files": files, "files_changed": len(files), "added": added, "deleted": deleted},
-	}); err != nil {
-		return nil, err
-	}
-	summary, err := describe(root, summaryName, protocol.Artifact{
-		ArtifactType: "summary", Action: "inform", Mime: "application/json", Body: summarise(s, files, added, deleted),
-	})
+	}, func(w io.Writer) error { _, err := w.Write(body.Bytes()); return err })
 	if err != nil {
 		return nil, err
 	}
-	digest := protocol.FormatDigest(h.Sum(nil))
-	return &protocol.EngineOutput{
-		ReceiptID: receiptID(digest), Status: protocol.StatusSuccess, Metrics: metrics(len(files), added, deleted),
-		Artifacts: []protocol.EngineArtifact{
-			{Name: changesName, Role: protocol.RoleEvidence, Path: changesName, Hash: digest},
-			{Name: summaryName, Role: protocol.RoleEvidence, Path: summaryName, Hash: summary},
-		},
-	}, nil
+	_, err = r.Artifact(summaryName, protocol.RoleEvidence, protocol.Artifact{
+		ArtifactType: "summary", Action: "inform", Mime: "application/json", Body: summarise(s, files, added, deleted),
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, digest), Metrics: metrics(len(files), added, deleted)}, nil
 }
-
-// receiptID names a receipt after its patch, so that the same plan has the same receipt.
-func receiptID(digest string) string { return ID + "-" + strings.TrimPrefix(digest, "sha256:")[:16] }
 
 func count(files []patch.File) (added, deleted int) {
 	for i := range files {
 		added, deleted = added+files[i].Added, deleted+files[i].Deleted
 	}
 	return added, deleted
-}
-
-// describe writes an artifact.json and gives its digest.
-func describe(root *os.Root, name string, a protocol.Artifact) (string, error) {
-	data, err := protocol.Canonical(a)
-	if err != nil {
-		return "", fmt.Errorf("writing artifacts: %w", err)
-	}
-	if len(data) > limits.ArtifactJSON {
-		return "", protocol.Errorf(protocol.ExitUsage, "patch_too_large", "the description of all changed files is larger than %d bytes", limits.ArtifactJSON).
-			WithHint("split the step, or narrow its inputs")
-	}
-	if err := root.WriteFile(name+"/artifact.json", data, 0o644); err != nil {
-		return "", fmt.Errorf("writing artifacts: %w", err)
-	}
-	return protocol.Digest(data), nil
 }
 
 // summarise makes the body of the summary.
