@@ -21,6 +21,59 @@ type Spec struct {
 	Timeout      time.Duration
 	Limits       Limits
 	Log          io.Writer // gets stderr, already redacted and bounded by the caller's sink
+	Hold         Hold
+}
+
+// Hold says how a run is held. The zero value is tier C: not at all.
+type Hold struct {
+	Tier    string   // of package sandbox
+	Sudo    bool     // tier A is had by sudo here
+	Require []string // layers without which the run is refused
+	// Tools are what the engine may execute beside itself. Without any it has the
+	// system's program directories.
+	Tools []Tool
+	// View composes the workspace without a copy, tier A only. Workspace is then not used.
+	View *sandbox.View
+	// ReadOnly are directories that the engine sees, each as its variable names it.
+	ReadOnly map[string]string
+	// Covered are paths below the workspace that the engine must not see, and Kept
+	// those that it must not write, in a take-off; relative slash paths. Tier A only.
+	Covered, Kept []string
+	Hosts         []string // what it may reach through the proxy, tier A only
+	Tunnels       []string // "host:port" that it may reach unseen, take-off only
+	Root          string   // a directory that takes the place of the system's, of an image
+}
+
+// Tool is a program that an engine may execute.
+type Tool struct {
+	Name   string `json:"name"`   // as the step declares it
+	Path   string `json:"path"`   // where it was found
+	Digest string `json:"digest"` // of its bytes, or of the directory's files
+}
+
+// Isolation is what held an engine and what it tried, as the flight keeps it.
+// SPEC: docs/protocol.md 2, isolation.
+type Isolation struct {
+	Tier        string            `json:"tier"`
+	LandlockABI int               `json:"landlock_abi,omitempty"`
+	NetNS       bool              `json:"netns,omitempty"`
+	Seccomp     string            `json:"seccomp_sha256,omitempty"`
+	Missing     []string          `json:"missing"`
+	Attempts    []sandbox.Attempt `json:"attempts,omitempty"` // forbidden calls that a layer saw
+	Over        string            `json:"over,omitempty"`     // the limit that ended the engine
+	Requests    []Request         `json:"requests,omitempty"` // what it asked of the network
+	Tools       []Tool            `json:"tools,omitempty"`
+}
+
+// Request is one request of an engine to the network.
+type Request struct {
+	Method   string `json:"method"`
+	URL      string `json:"url"`
+	Allowed  bool   `json:"allowed"`
+	Reason   string `json:"reason,omitempty"` // why it was refused
+	Status   int    `json:"status,omitempty"`
+	Sent     int64  `json:"sent"`     // bytes
+	Received int64  `json:"received"` // bytes
 }
 
 // Limits bound what an engine may produce; a zero field means the default of
@@ -56,7 +109,7 @@ type Result struct {
 	Signal     string
 	TimedOut   bool
 	LogCut     int64 // bytes of log beyond the limit
-	Isolation  sandbox.Isolation
+	Isolation  Isolation
 	Survivors  int
 	StdoutOver bool // the receipt was larger than its limit
 }
@@ -73,4 +126,6 @@ type Builtin struct {
 	Version    string
 	Summary    string
 	Idempotent bool // a take-off that was interrupted may be run again
+	Copy       bool // it wants the workspace as a writable copy while it plans
+	Git        bool // it reads the repository's objects
 }

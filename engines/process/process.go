@@ -12,11 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/sandbox"
@@ -28,50 +26,80 @@ import (
 // has the place where Go installs itself, since its tools are common in steps.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin"
 
-// outputFile is CABINCREW_OUTPUT_FILE's name in the temp dir.
-const outputFile = "output.json"
+// Names in the temp dir.
+const (
+	inputFile  = "input.json"
+	outputFile = "output.json"
+	caFile     = "ca.pem"
+)
+
+// Proxy is the way of one run to the network.
+type Proxy interface {
+	// CA gives the certificate, as PEM, that what the engine asks is answered with.
+	CA() []byte
+	// Serve answers until ctx ends or the listener is closed.
+	Serve(ctx context.Context, l net.Listener) error
+	// Requests lists what was asked.
+	Requests() []engines.Request
+}
 
 // Runner starts engines as child processes. It implements engines.Runner.
-type Runner struct{}
+type Runner struct {
+	// Proxy makes the proxy of a run whose step lists hosts. nil: such a run is refused.
+	Proxy func(mode protocol.Mode, hosts, tunnels []string) (Proxy, error)
+}
 
 // Run starts the engine and waits for it. The error tells of a run that could
 // not be made or was stopped; how the engine itself ended is in the Result.
-func (Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
+func (r Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
 	s.Limits = s.Limits.WithDefaults()
 	input, err := json.Marshal(s.Input)
 	if err != nil {
 		return engines.Result{}, fmt.Errorf("writing the engine's input: %w", err)
 	}
-	inFile, outFile := filepath.Join(s.TempDir, "input.json"), filepath.Join(s.TempDir, outputFile)
 	home := filepath.Join(s.TempDir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return engines.Result{}, fmt.Errorf("preparing the engine's home: %w", err)
 	}
-	if err := os.WriteFile(inFile, input, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.TempDir, inputFile), input, 0o600); err != nil {
 		return engines.Result{}, fmt.Errorf("writing the engine's input: %w", err)
 	}
-	mark := "CABINCREW_TEMP_DIR=" + s.TempDir
-	env := append(environment(s, home), mark, "CABINCREW_INPUT_FILE="+inFile, "CABINCREW_OUTPUT_FILE="+outFile)
-	slices.Sort(env)
+	c, err := r.confine(&s)
+	if err != nil {
+		return engines.Result{}, err
+	}
 	timeout := s.Timeout
 	if timeout == 0 {
 		timeout = limits.EngineTimeout
 	}
 	stdout := &capped{max: s.Limits.Receipt}
 	log := &capped{max: s.Limits.Log, to: s.Log}
+	proxying, stop := context.WithCancel(ctx)
+	defer stop()
 	exit, err := sandbox.Run(ctx, sandbox.Command{
-		Argv: append(slices.Clone(s.Argv), "--mode", string(s.Input.Mode)), Dir: s.Workspace, Env: env, Mark: mark,
+		Argv: append(c.argv, "--mode", string(s.Input.Mode)), Dir: c.workspace, Env: c.env, Mark: c.mark,
 		Stdin: bytes.NewReader(input), Stdout: stdout, Stderr: log, Timeout: timeout, Grace: limits.EngineGrace,
+		Confine: c.confine, Accept: c.accept(proxying),
 	})
+	stop()
 	result := engines.Result{
-		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut, Isolation: exit.Isolation,
+		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut, Isolation: isolation(s, exit),
 		Survivors: exit.Survivors, LogCut: log.cut, StdoutOver: stdout.cut > 0, Receipt: stdout.buf.Bytes(),
 	}
-	if errors.Is(err, sandbox.ErrStart) {
-		return result, protocol.Errorf(protocol.ExitFailure, "engine_start", "%s: %w", s.Argv[0], err).
-			WithHint("is the file there, executable, and its interpreter installed?")
+	if err := errors.Join(c.served()); err != nil {
+		return result, fmt.Errorf("the engine's proxy: %w", err)
 	}
-	if err != nil {
+	if c.proxy != nil {
+		result.Isolation.Requests = c.proxy.Requests()
+	}
+	switch {
+	case errors.Is(err, sandbox.ErrIsolation):
+		return result, protocol.Errorf(protocol.ExitUnreachable, "isolation_failed", "the engine was not started: %w", err).
+			WithHint("cabincrew doctor tells what this machine can do")
+	case errors.Is(err, sandbox.ErrStart):
+		return result, protocol.Errorf(protocol.ExitFailure, "engine_start", "%s: %w", s.Argv[0], err).
+			WithHint("is the file there, executable, and its interpreter installed? in the sandbox an engine sees the system's program directories and what its step lists under tools")
+	case err != nil:
 		return result, err
 	}
 	if err := errors.Join(stdout.err, log.err); err != nil {
@@ -79,6 +107,15 @@ func (Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error) {
 	}
 	err = receiptFile(s.TempDir, s.Limits.Receipt, &result)
 	return result, err
+}
+
+// isolation is what the flight keeps of a run.
+func isolation(s engines.Spec, exit sandbox.Exit) engines.Isolation {
+	i := exit.Isolation
+	return engines.Isolation{
+		Tier: i.Tier, LandlockABI: i.LandlockABI, NetNS: i.NetNS, Seccomp: i.Seccomp, Missing: i.Missing,
+		Attempts: exit.Attempts, Over: exit.Over, Tools: s.Hold.Tools,
+	}
 }
 
 // receiptFile takes the receipt from CABINCREW_OUTPUT_FILE if the engine wrote it
@@ -111,26 +148,6 @@ func receiptFile(dir string, most int64, r *engines.Result) error {
 	}
 	r.Receipt = data
 	return nil
-}
-
-// environment gives the engine's whole environment but for the three file names.
-func environment(s engines.Spec, home string) []string {
-	env := map[string]string{
-		"PATH": Path, "HOME": home, "TMPDIR": s.TempDir, "LANG": "C.UTF-8", "TZ": "UTC",
-	}
-	maps.Copy(env, s.Env)
-	maps.DeleteFunc(env, func(name, _ string) bool { return strings.HasPrefix(name, "CABINCREW_") }) // ours, also the mark
-	env["CABINCREW_WORKSPACE"] = s.Workspace
-	env["CABINCREW_ARTIFACTS_DIR"] = s.ArtifactsDir
-	env["CABINCREW_MODE"] = string(s.Input.Mode)
-	out := make([]string, 0, len(env))
-	for name, value := range env {
-		if strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			continue // refused by the configuration; never passed on
-		}
-		out = append(out, name+"="+value)
-	}
-	return out
 }
 
 // capped keeps the first max bytes and counts the rest, so that an engine that

@@ -3,29 +3,16 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"net"
 	"os"
-	"os/exec"
 	"time"
 )
 
-// Isolation says what was enforced around a child.
-type Isolation struct {
-	Tier    string   `json:"tier"`    // "A", "B" or "C"
-	Missing []string `json:"missing"` // layers that were not applied, sorted
-}
-
-// Tier gives the tier of isolation that Run gives a child on this machine.
-func Tier() string { return "C" }
-
-// Missing lists the layers that Run does not apply, sorted.
-func Missing() []string { return missing() }
-
 // Command is one child process.
 type Command struct {
-	Argv    []string // Argv[0] is an absolute path
-	Dir     string
+	Argv    []string // Argv[0] is an absolute path, in tier A one that the child sees
+	Dir     string   // as the child sees it
 	Env     []string // the whole environment; nothing is inherited
 	Mark    string   // an entry of Env that no other process has; survivors are found by it
 	Stdin   io.Reader
@@ -33,6 +20,10 @@ type Command struct {
 	Stderr  io.Writer
 	Timeout time.Duration // 0 means none
 	Grace   time.Duration // from SIGTERM to SIGKILL
+	Confine *Confine      // nil: tier C
+	// Accept gets the listener of Confine.Listen. It must return at once; the
+	// listener is closed when the child has ended.
+	Accept func(net.Listener)
 }
 
 // Exit is how a child ended.
@@ -42,64 +33,28 @@ type Exit struct {
 	TimedOut  bool
 	Survivors int // processes of the child that had to be killed after its end
 	Isolation Isolation
+	Attempts  []Attempt // forbidden system calls that the filter stopped, by name
+	Over      string    // "memory" or "processes": the limit that ended it
 }
 
 // ErrStart wraps the reason why a child could not be started at all.
 var ErrStart = errors.New("the program could not be started")
 
+// ErrIsolation wraps the reason why a child could not be isolated as asked. The
+// child did not run.
+var ErrIsolation = errors.New("the isolation cannot be had")
+
 // Run starts the child, waits for it and kills whatever it left. When ctx ends,
 // the child's group gets SIGTERM, after Grace SIGKILL. An exit code is no error.
 func Run(ctx context.Context, c Command) (Exit, error) {
-	exit := Exit{Code: -1, Isolation: Isolation{Tier: Tier(), Missing: Missing()}}
 	if len(c.Argv) == 0 {
-		return exit, fmt.Errorf("%w: no argument vector", ErrStart)
+		return Exit{Code: -1, Isolation: none()}, errors.Join(ErrStart, errors.New("no argument vector"))
 	}
-	runCtx := ctx
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		runCtx, cancel = context.WithTimeout(ctx, c.Timeout)
-		defer cancel()
-	}
-	cmd := exec.CommandContext(runCtx, c.Argv[0]) //nolint:gosec // starting the engine is this package's task
-	cmd.Args = c.Argv
-	cmd.Dir = c.Dir
-	cmd.Env = c.Env
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
-	prepare(cmd)
-	cmd.Cancel = func() error { return terminate(cmd.Process) }
-	cmd.WaitDelay = c.Grace
-
-	err := start(cmd)
-	if err != nil {
-		return exit, fmt.Errorf("%w: %w", ErrStart, err)
-	}
-	settled(cmd.Process.Pid)
-	timedOut := runCtx.Err() != nil // from here on the time is ours, not the engine's
-	// Before Wait: what the child left may keep its output open, and as long as the
-	// child is not reaped no other process can get its number.
-	exit.Survivors = reap(cmd.Process.Pid, c.Mark)
-	waitErr := cmd.Wait()
-	if state := cmd.ProcessState; state != nil {
-		exit.Code, exit.Signal = state.ExitCode(), signalName(state)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return exit, fmt.Errorf("the engine was stopped: %w", context.Cause(ctx))
-	case timedOut:
-		exit.TimedOut = true
-		return exit, nil
-	}
-	var failed *exec.ExitError
-	if waitErr == nil || errors.As(waitErr, &failed) || errors.Is(waitErr, context.DeadlineExceeded) {
-		return exit, nil
-	}
-	if errors.Is(waitErr, exec.ErrWaitDelay) {
-		// The child ended, but something that reap could not find keeps its output
-		// open; what was written until now has been read.
-		return exit, nil
-	}
-	return exit, fmt.Errorf("waiting for the engine: %w", waitErr)
+	return run(ctx, c)
 }
+
+// none is the isolation of tier C.
+func none() Isolation { return Isolation{Tier: TierC, Missing: missing()} }
 
 // Environ gives an environment as "NAME=value" entries from pairs.
 func Environ(pairs ...[2]string) []string {

@@ -2,67 +2,11 @@ package sandbox
 
 import (
 	"bytes"
-	"errors"
 	"os"
-	"os/exec"
-	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-func missing() []string {
-	return []string{"capabilities", "cgroup", "landlock", "namespaces", "no_new_privs", "rlimits", "seccomp"}
-}
-
-// prepare gives the child a process group of its own and makes the kernel kill
-// it when the thread that started it dies, so that a killed orchestrator leaves
-// no engine behind.
-func prepare(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
-// starter is a goroutine on a thread that never ends: the death signal is tied
-// to the thread that forked, and Go ends threads as it likes.
-var starter = sync.OnceValue(func() chan<- func() {
-	jobs := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		// Orphans of engines become our children, so that they can be reaped.
-		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // without it, init reaps them
-		for job := range jobs {
-			job()
-		}
-	}()
-	return jobs
-})
-
-func start(cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	starter() <- func() { done <- cmd.Start() }
-	return <-done
-}
-
-func terminate(p *os.Process) error {
-	// The whole group; the leader may be gone already.
-	if err := syscall.Kill(-p.Pid, syscall.SIGTERM); err != nil {
-		return os.ErrProcessDone
-	}
-	return nil
-}
-
-// settled waits until a child has ended, and leaves it to be waited for.
-func settled(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
-}
 
 // reap kills what is left of an ended child: its group, and every process whose
 // environment carries the mark, until none is found. It gives their number.
@@ -80,7 +24,7 @@ func reap(pid int, mark string) int {
 		switch {
 		case bury(survivors) > 0 || len(found) > 0:
 			clean = 0
-		case clean >= reapClean || len(survivors) == 0:
+		case clean >= reapClean:
 			return len(survivors)
 		default:
 			clean++
@@ -145,11 +89,4 @@ func marked(mark string) []int {
 		found = append(found, pid)
 	}
 	return found
-}
-
-func signalName(state *os.ProcessState) string {
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return unix.SignalName(ws.Signal())
-	}
-	return ""
 }

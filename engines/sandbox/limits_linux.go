@@ -1,0 +1,82 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The defaults of Limits.
+const (
+	DefaultMemory    = 4 << 30
+	DefaultProcesses = 512
+	DefaultFileSize  = 16 << 30
+	DefaultOpenFiles = 4096
+	DefaultTempBytes = 1 << 30
+)
+
+func (l Limits) withDefaults() Limits {
+	for _, v := range []struct {
+		at  *int64
+		def int64
+	}{{&l.Memory, DefaultMemory}, {&l.Processes, DefaultProcesses}, {&l.FileSize, DefaultFileSize}, {&l.OpenFiles, DefaultOpenFiles}, {&l.TempBytes, DefaultTempBytes}} {
+		if *v.at <= 0 {
+			*v.at = v.def
+		}
+	}
+	return l
+}
+
+// setLimits sets the resource limits of this process, and with it the child's.
+func setLimits(l Limits) error {
+	unix.Umask(0o022) // the same everywhere, or modes of files differ between machines
+	for _, r := range []struct {
+		name     string
+		resource int
+		most     int64
+	}{
+		{"core", unix.RLIMIT_CORE, 0}, {"fsize", unix.RLIMIT_FSIZE, l.FileSize}, {"nofile", unix.RLIMIT_NOFILE, l.OpenFiles},
+		{"data", unix.RLIMIT_DATA, l.Memory}, {"nproc", unix.RLIMIT_NPROC, l.Processes}, {"memlock", unix.RLIMIT_MEMLOCK, 8 << 20},
+	} {
+		var have unix.Rlimit
+		if err := unix.Getrlimit(r.resource, &have); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		most := min(uint64(r.most), have.Max) //nolint:gosec // limits are positive
+		if err := unix.Setrlimit(r.resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// dropCapabilities empties every set of this thread and makes sure of it.
+func dropCapabilities() error {
+	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) // looked at below
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // needs CAP_SETPCAP; without it nothing is there to drop, and no_new_privs keeps it so
+	}
+	_ = unix.Prctl(unix.PR_SET_SECUREBITS, 0x2f, 0, 0, 0) // uid 0 shall mean nothing; as above
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return err
+	}
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "CapInh", "CapPrm", "CapEff", "CapAmb":
+			if strings.Trim(value, " \t\n0") != "" {
+				return errors.New(name + " is not empty:" + value)
+			}
+		}
+	}
+	return nil
+}

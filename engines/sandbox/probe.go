@@ -1,0 +1,18 @@
+package sandbox
+
+// Act is a forbidden act that a probe tried.
+type Act struct {
+	Name   string `json:"name"`
+	Layer  string `json:"layer"`  // that should stop it
+	Passed bool   `json:"passed"` // it was not stopped
+	Result string `json:"result"` // the error, or "succeeded"
+}
+
+// Found is what a probe found out.
+type Found struct {
+	Isolation Isolation `json:"isolation"` // of the best tier that can be had
+	Sudo      bool      `json:"sudo"`      // that tier needs sudo
+	Acts      []Act     `json:"acts,omitempty"`
+	// Refused says for each better tier why it cannot be had.
+	Refused map[string]string `json:"refused,omitempty"`
+}

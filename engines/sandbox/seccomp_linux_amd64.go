@@ -1,0 +1,14 @@
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+// auditArch is AUDIT_ARCH_X86_64.
+const auditArch = 0xc000003e
+
+// forbiddenHere are calls that only this architecture has.
+func forbiddenHere() []call {
+	return []call{
+		{unix.SYS_IOPL, "iopl", unix.EPERM}, {unix.SYS_IOPERM, "ioperm", unix.EPERM}, {unix.SYS_MODIFY_LDT, "modify_ldt", unix.EPERM},
+		{unix.SYS_KEXEC_FILE_LOAD, "kexec_file_load", unix.EPERM}, {unix.SYS_USELIB, "uselib", unix.EPERM},
+	}
+}
