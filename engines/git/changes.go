@@ -220,4 +220,3 @@ func notPlanned(path, why string) *protocol.Error {
 	return protocol.Errorf(protocol.ExitStale, "git_workspace_differs", "%s", why).At(path).
 		WithHint("the step's inputs must select every file that the earlier steps change; plan again")
 }
-

@@ -147,10 +147,13 @@ func TestPlanRefusals(t *testing.T) {
 			f.step("more", files{"a": "3\n"})
 			f.context["steps"].(map[string]any)["again"] = first
 		}, "do not follow each other"},
-		"malformed context":       {func(f *flight) { f.context["steps"] = []any{1} }, "malformed"},
-		"signed without a key":    {func(f *flight) { edit(f); f.config["sign"] = true }, "there is no secret GIT_SIGNING_KEY"},
-		"key that is no key":      {func(f *flight) { edit(f); f.secrets = map[string]any{"GIT_SIGNING_KEY": "secret-text"} }, "no private key"},
-		"OpenPGP key":             {func(f *flight) { edit(f); f.secrets = map[string]any{"GIT_SIGNING_KEY": "-----BEGIN PGP PRIVATE KEY BLOCK-----"} }, "OpenPGP"},
+		"malformed context":    {func(f *flight) { f.context["steps"] = []any{1} }, "malformed"},
+		"signed without a key": {func(f *flight) { edit(f); f.config["sign"] = true }, "there is no secret GIT_SIGNING_KEY"},
+		"key that is no key":   {func(f *flight) { edit(f); f.secrets = map[string]any{"GIT_SIGNING_KEY": "secret-text"} }, "no private key"},
+		"OpenPGP key": {func(f *flight) {
+			edit(f)
+			f.secrets = map[string]any{"GIT_SIGNING_KEY": "-----BEGIN PGP PRIVATE KEY BLOCK-----"}
+		}, "OpenPGP"},
 		"bad config":              {func(f *flight) { f.config["what"] = 1 }, "there is no such setting"},
 		"metadata without files":  {func(f *flight) { edit(f); setFiles(f, nil) }, "cannot be read"},
 		"metadata with .git":      {func(f *flight) { edit(f); setFiles(f, add(".git/hooks/x")) }, "git's own directory"},

@@ -26,6 +26,9 @@ func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
 	err := adv.Decode(io.LimitReader(r, limits.GitAdvertisementBytes))
 	if err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
+		if strings.Contains(err.Error(), "object-format=sha256") { // its ids are longer than the reader takes
+			return nil, unsupported("stores objects by SHA-256, not SHA-1")
+		}
 		return nil, unreachable("the remote's list of references cannot be read: %w", err)
 	}
 	caps := adv.Capabilities
@@ -80,6 +83,7 @@ func readReport(r io.Reader, req *packp.ReferenceUpdateRequest, c command, log i
 	if err := report.Decode(r); err != nil {
 		return unreachable("the remote's answer cannot be read: %w", err)
 	}
+	_, _ = io.Copy(io.Discard, r) // what hooks say after the report goes into the log; it changes nothing
 	if report.UnpackStatus != "ok" {
 		return refused("the remote did not take the objects: %s", printable(report.UnpackStatus))
 	}
