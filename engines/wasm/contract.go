@@ -76,7 +76,10 @@ func newContract(environ []string, mode protocol.Mode) (*contract, error) {
 			}
 		}
 	}
-	return c, c.environment(vars, mode)
+	if err := c.environment(vars, mode); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // environment makes the module's variables.
@@ -119,13 +122,13 @@ func (c *contract) guest(host string) (string, error) {
 	if !filepath.IsAbs(host) {
 		return "", fmt.Errorf("%q is not an absolute path", host)
 	}
-	real := filepath.Clean(host)
+	named := filepath.Clean(host)
 	// The file may not be there yet; its directory is.
-	if parent, err := filepath.EvalSymlinks(filepath.Dir(real)); err == nil {
-		real = filepath.Join(parent, filepath.Base(real))
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(named)); err == nil {
+		named = filepath.Join(parent, filepath.Base(named))
 	}
 	for _, d := range c.dirs {
-		if rel, ok := within(d.host, real); ok {
+		if rel, ok := within(d.host, named); ok {
 			return path.Join(d.guest, filepath.ToSlash(rel)), nil
 		}
 	}

@@ -24,6 +24,15 @@
 // point inside its directory. A directory that holds links can be renamed, after
 // which they can point elsewhere; nothing here follows them out even then.
 //
+// A module that can be stopped from inside looks at a flag in every loop, and runs
+// 2.5 to 3 times as long for it: on one machine SHA-256 over 64 MiB by a Go module
+// took 7.8 s against 2.8 s (0.05 s natively), JSON of 20,000 objects 4.0 s against
+// 1.5 s (0.13 s). It is the default all the same: engines are small, and a module
+// that is killed from outside leaves no reason. With --timeout 0 the module runs at
+// full speed and whoever started this program stops it, by killing it: Go's own
+// timers need not run while native code does. Compiling 3.4 MB took 2.4 s; loading
+// the same from the cache and running it, 0.1 s.
+//
 // The compile cache (--cache) holds native code which is run as it is found, so
 // whoever can write to that directory decides what every later reader runs. A
 // module cannot: the directory is none of its three. But give a sandbox that runs

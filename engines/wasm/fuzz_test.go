@@ -1,8 +1,11 @@
+//go:build unix
+
 package wasm
 
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
@@ -32,45 +35,68 @@ func FuzzPaths(f *testing.F) {
 				if n, _ := o.Read(buf); string(buf[:n]) == secret {
 					t.Errorf("%q leads out", p)
 				}
-				o.Readdir(0)
-				o.Close()
+				drop(o.Readdir(0))
+				drop(o.Close())
 			}
 		case 1:
 			if o, errno := m.OpenFile(p, sys.O_RDWR|sys.O_CREAT|sys.O_TRUNC, 0); errno == 0 {
-				o.Write([]byte("x"))
-				o.Utimens(1, sys.UTIME_OMIT)
-				o.Close()
+				drop(o.Write([]byte("x")))
+				drop(o.Utimens(1, sys.UTIME_OMIT))
+				drop(o.Close())
 			}
 		case 2:
-			m.Mkdir(p, 0)
+			drop(m.Mkdir(p, 0))
 		case 3:
-			m.Unlink(p)
+			drop(m.Unlink(p))
 		case 4:
-			m.Rmdir(p)
+			drop(m.Rmdir(p))
 		case 5:
-			m.Symlink(q, p)
+			drop(m.Symlink(q, p))
 			if o, errno := m.OpenFile(p, sys.O_RDWR|sys.O_CREAT|sys.O_TRUNC, 0); errno == 0 {
-				o.Close()
+				drop(o.Close())
 			}
 			// What was made does not lead the system out either.
 			if made, err := os.Readlink(filepath.Join(in, p)); err == nil && made == q && m.inside(q, filepath.Clean(p)) != 0 && p != "up" && p != "link" && p != "d/o" {
 				t.Errorf("%q to %q was made", p, q)
 			}
 		case 6:
-			m.Rename(p, q)
+			drop(m.Rename(p, q))
 		case 7:
-			m.Utimens(p, 1, 2)
-			m.Chmod(p, 0o600)
+			drop(m.Utimens(p, 1, 2))
+			drop(m.Chmod(p, 0o600))
 		case 8:
-			m.Readlink(p)
-			m.Lstat(p)
-			m.Stat(p)
+			drop(m.Readlink(p))
+			drop(m.Lstat(p))
+			drop(m.Stat(p))
 		}
 		names, err := os.ReadDir(base)
 		text, _ := os.ReadFile(outside + "/secret")
 		left, _ := os.ReadDir(outside)
 		if err != nil || len(names) != 2 || len(left) != 1 || string(text) != secret {
 			t.Errorf("%d on %q, %q: outside became %v %v %q", act%9, p, q, names, left, text)
+		}
+	})
+}
+
+func FuzzModule(f *testing.F) {
+	f.Add([]byte(program(0x00)))
+	f.Add([]byte(program(0x03, 0x40, 0x0c, 0, 0x0b)))
+	f.Add([]byte(exits("poll_oneoff", 2, 0x41, 0, 0x41, 0, 0x41, 1, 0x41, 0x10, 0x10, 0)))
+	f.Add([]byte(exits("random_get", 3, 0x41, 0x7f, 0x41, 0x10, 0x10, 0)))
+	f.Add([]byte(core(types, oneFunc, sect(sectionTable, vec([]byte{0x70, 0, 0})), onePage, exportZero, sect(sectionCode, vec(function(0xd0, 0x70, 0x41, 1, 0xfc, 0x0f, 0, 0x1a))))))
+	f.Add([]byte(component))
+	f.Fuzz(func(t *testing.T, module []byte) {
+		if len(module) > 1<<14 {
+			return
+		}
+		fl := newFlight(t)
+		fl.cache, fl.flags = "", []string{"--memory", "1048576", "--timeout", "200ms"}
+		r := fl.run(bin(module).file(t))
+		if r.exit < 0 || r.exit > greatestExit || strings.Contains(r.err, "the runtime failed") {
+			t.Errorf("exit %d: %s", r.exit, r.err)
+		}
+		if names := listing(t, fl.work); strings.Count(names, "\n") != 1 {
+			t.Errorf("the workspace became %s", names)
 		}
 	})
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package wasm
 
 import (
@@ -240,7 +242,7 @@ func openMount(tb testing.TB, dir string, writable bool) *mount {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { root.Close() })
+	tb.Cleanup(func() { drop(root.Close()) })
 	return &mount{root: root, writable: writable, files: newFiles(tb.Context())}
 }
 
@@ -317,18 +319,18 @@ func TestRenameRace(t *testing.T) {
 		if f, errno := m.OpenFile("d/f", sys.O_RDONLY, 0); errno == 0 {
 			buf := make([]byte, 64)
 			n, _ := f.Read(buf)
-			f.Close()
+			drop(f.Close())
 			if reads++; string(buf[:n]) != "inside" {
 				t.Errorf("read %q", buf[:n])
 			}
 		}
 		if f, errno := m.OpenFile("d/new", sys.O_RDWR|sys.O_CREAT, 0); errno == 0 {
-			f.Close()
+			drop(f.Close())
 		}
-		m.Unlink("d/new")
-		m.Symlink("f", "d/s")
-		m.Unlink("d/s")
-		m.Rename("d/f", "d/f")
+		drop(m.Unlink("d/new"))
+		drop(m.Symlink("f", "d/s"))
+		drop(m.Unlink("d/s"))
+		drop(m.Rename("d/f", "d/f"))
 	}
 	cancel()
 	wg.Wait()

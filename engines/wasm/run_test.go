@@ -1,3 +1,5 @@
+//go:build unix
+
 package wasm
 
 import (
@@ -243,13 +245,24 @@ func TestStoppedWhileStdinBlocks(t *testing.T) {
 	t.Parallel()
 	f := newFlight(t)
 	r, w := io.Pipe()
-	defer w.Close()
+	defer func() { drop(w.Close()) }()
 	f.stdin, f.flags = r, []string{"--timeout", "500ms"}
 	start := time.Now()
 	f.run(guest(t), "cat").is(t, 1, "wasm: the module ran longer than 500ms")
 	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("it took %s", took)
 	}
+}
+
+func TestWithoutTimeLimit(t *testing.T) {
+	t.Parallel()
+	f := newFlight(t)
+	f.flags = []string{"--timeout", "0"}
+	module := program().file(t)
+	f.run(module).is(t, 0, "")
+	// Nobody watches such a module from inside, but the bounds on what it asks for hold.
+	table := core(types, oneFunc, sect(5, vec(slices.Concat([]byte{0}, uleb(60_000)))), exportZero, sect(sectionCode, vec(function())))
+	f.run(table.file(t)).is(t, 1, "wasm: the module used more than 512 MiB of memory")
 }
 
 func TestStoppedByTheCaller(t *testing.T) {
@@ -341,7 +354,7 @@ func TestReadOnlyCache(t *testing.T) {
 	if err := os.Chmod(dirs[0], 0o500); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Chmod(dirs[0], 0o700)
+	defer func() { drop(os.Chmod(dirs[0], 0o700)) }()
 	f.run(first).is(t, 0, "")
 	f.run(second).is(t, 0, "")
 	if names, _ := os.ReadDir(dirs[0]); len(names) != 1 {

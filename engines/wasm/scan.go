@@ -101,7 +101,7 @@ func section(id byte, body []byte) ([]byte, error) {
 		return body, nil
 	}
 	if r.err == nil && r.more() {
-		r.fail("section %d has bytes after its end", id)
+		r.failf("section %d has bytes after its end", id)
 	}
 	return body, r.problem()
 }
@@ -113,7 +113,7 @@ type reader struct {
 	err error
 }
 
-func (r *reader) fail(format string, args ...any) {
+func (r *reader) failf(format string, args ...any) {
 	if r.err == nil {
 		r.err = malformed(format, args...)
 	}
@@ -125,7 +125,7 @@ func (r *reader) more() bool { return r.err == nil && r.off < len(r.b) }
 
 func (r *reader) byte() byte {
 	if r.err != nil || r.off >= len(r.b) {
-		r.fail("unexpected end")
+		r.failf("unexpected end")
 		return 0
 	}
 	r.off++
@@ -133,8 +133,8 @@ func (r *reader) byte() byte {
 }
 
 func (r *reader) bytes(n uint32) []byte {
-	if r.err != nil || uint64(n) > uint64(len(r.b)-r.off) {
-		r.fail("unexpected end")
+	if r.err != nil || int64(n) > int64(len(r.b)-r.off) {
+		r.failf("unexpected end")
 		return nil
 	}
 	r.off += int(n)
@@ -154,18 +154,18 @@ func (r *reader) u32() uint32 {
 			return v
 		}
 	}
-	r.fail("a number is too long")
+	r.failf("a number is too long")
 	return 0
 }
 
-// leb skips a LEB128 number of at most most bytes.
-func (r *reader) leb(most int) {
-	for range most {
+// leb skips a LEB128 number of a limited length.
+func (r *reader) leb(length int) {
+	for range length {
 		if r.byte() < 0x80 {
 			return
 		}
 	}
-	r.fail("a number is too long")
+	r.failf("a number is too long")
 }
 
 // count reads the length of a vector, whose entries are a byte each or more.
@@ -173,9 +173,9 @@ func (r *reader) count(what string, most int) int {
 	n := r.u32()
 	switch {
 	case int64(n) > int64(most):
-		r.fail("the module has %d %s; %d are allowed", n, what, most)
+		r.failf("the module has %d %s; %d are allowed", n, what, most)
 	case int64(n) > int64(len(r.b)-r.off):
-		r.fail("the module claims %d %s in %d bytes", n, what, len(r.b)-r.off)
+		r.failf("the module claims %d %s in %d bytes", n, what, len(r.b)-r.off)
 	}
 	if r.err != nil {
 		return 0

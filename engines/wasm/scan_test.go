@@ -79,26 +79,3 @@ func TestScanKeepsWhatCounts(t *testing.T) {
 	// And the compiler reads it as this package does.
 	newFlight(t).run(core(custom, rest, table(0, 8), tail).file(t)).is(t, 0, "")
 }
-
-func FuzzModule(f *testing.F) {
-	f.Add([]byte(program(0x00)))
-	f.Add([]byte(program(0x03, 0x40, 0x0c, 0, 0x0b)))
-	f.Add([]byte(exits("poll_oneoff", 2, 0x41, 0, 0x41, 0, 0x41, 1, 0x41, 0x10, 0x10, 0)))
-	f.Add([]byte(exits("random_get", 3, 0x41, 0x7f, 0x41, 0x10, 0x10, 0)))
-	f.Add([]byte(core(types, oneFunc, sect(sectionTable, vec([]byte{0x70, 0, 0})), onePage, exportZero, sect(sectionCode, vec(function(0xd0, 0x70, 0x41, 1, 0xfc, 0x0f, 0, 0x1a))))))
-	f.Add([]byte(component))
-	f.Fuzz(func(t *testing.T, module []byte) {
-		if len(module) > 1<<14 {
-			return
-		}
-		fl := newFlight(t)
-		fl.cache, fl.flags = "", []string{"--memory", "1048576", "--timeout", "200ms"}
-		r := fl.run(bin(module).file(t))
-		if r.exit < 0 || r.exit > greatestExit || strings.Contains(r.err, "the runtime failed") {
-			t.Errorf("exit %d: %s", r.exit, r.err)
-		}
-		if names := listing(t, fl.work); strings.Count(names, "\n") != 1 {
-			t.Errorf("the workspace became %s", names)
-		}
-	})
-}

@@ -9,13 +9,13 @@ import (
 func (r *reader) types() {
 	for range r.count("types", limits.WasmTypes) {
 		if form := r.byte(); form != 0x60 {
-			r.fail("a type of form %#x is not supported", form)
+			r.failf("a type of form %#x is not supported", form)
 			return
 		}
 		for range 2 { // parameters, results
 			for _, kind := range r.bytes(uint32(r.count("parameters or results of one type", limits.WasmParams))) { //nolint:gosec // count is bounded
 				if kind == 0x63 || kind == 0x64 {
-					r.fail("typed references are not supported")
+					r.failf("typed references are not supported")
 				}
 			}
 		}
@@ -30,10 +30,10 @@ func (r *reader) imports() {
 		case 0:
 			r.u32()
 		case 1, 2, 3:
-			r.fail("the module imports a %s (%q from %q); only functions of WASI preview 1 are there",
+			r.failf("the module imports a %s (%q from %q); only functions of WASI preview 1 are there",
 				[]string{"table", "memory", "global"}[kind-1], name, module)
 		default:
-			r.fail("the module imports %q from %q, of unknown kind %d", name, module, kind)
+			r.failf("the module imports %q from %q, of unknown kind %d", name, module, kind)
 		}
 		if r.err != nil {
 			return
@@ -53,14 +53,14 @@ func (r *reader) tables() ([]byte, error) {
 	for range n {
 		kind, flags := r.byte(), r.byte()
 		if flags > 1 {
-			r.fail("a table with limits of form %#x is not supported", flags)
+			r.failf("a table with limits of form %#x is not supported", flags)
 		}
 		least, most := r.u32(), uint32(limits.WasmTableEntries)
 		if flags == 1 {
 			most = min(most, r.u32())
 		}
 		if least > limits.WasmTableEntries {
-			r.fail("a table has %d entries; %d are allowed", least, limits.WasmTableEntries)
+			r.failf("a table has %d entries; %d are allowed", least, limits.WasmTableEntries)
 		}
 		if r.err != nil {
 			return nil, r.err
@@ -70,7 +70,7 @@ func (r *reader) tables() ([]byte, error) {
 		out = binary.AppendUvarint(out, uint64(most))
 	}
 	if r.err == nil && r.more() {
-		r.fail("the table section has bytes after its end")
+		r.failf("the table section has bytes after its end")
 	}
 	return out, r.err
 }
@@ -93,7 +93,7 @@ func (r *reader) elements() {
 	for range r.count("element segments", limits.WasmSegments) {
 		form := r.u32()
 		if form > 7 {
-			r.fail("an element segment of form %d is not supported", form)
+			r.failf("an element segment of form %d is not supported", form)
 		}
 		if form&1 == 0 {
 			if form&2 != 0 {
@@ -103,12 +103,12 @@ func (r *reader) elements() {
 		}
 		if form&3 != 0 {
 			if kind := r.byte(); kind == 0x63 || kind == 0x64 {
-				r.fail("typed references are not supported")
+				r.failf("typed references are not supported")
 			}
 		}
 		n := r.count("elements", limits.WasmElements)
 		if total += n; total > limits.WasmElements {
-			r.fail("the module has more than %d elements", limits.WasmElements)
+			r.failf("the module has more than %d elements", limits.WasmElements)
 		}
 		for range n {
 			if form&4 != 0 {
@@ -144,16 +144,16 @@ func (r *reader) constant() {
 			r.u32()
 		case 0xd0: // ref.null
 			if kind := r.byte(); kind != 0x70 && kind != 0x6f {
-				r.fail("ref.null of type %#x is not supported", kind)
+				r.failf("ref.null of type %#x is not supported", kind)
 			}
 		case 0xfd: // v128.const
 			if r.byte() != 0x0c {
-				r.fail("a constant expression has an unknown vector instruction")
+				r.failf("a constant expression has an unknown vector instruction")
 			}
 			r.bytes(16)
 		case 0x6a, 0x6b, 0x6c, 0x7c, 0x7d, 0x7e: // add, sub, mul of i32 and i64
 		default:
-			r.fail("a constant expression has instruction %#x", op)
+			r.failf("a constant expression has instruction %#x", op)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (r *reader) code() {
 	for range r.count("functions", limits.WasmFunctions) {
 		size := r.u32()
 		if size > limits.WasmBody {
-			r.fail("a function has %d bytes; %d are allowed", size, limits.WasmBody)
+			r.failf("a function has %d bytes; %d are allowed", size, limits.WasmBody)
 		}
 		f := &reader{b: r.bytes(size)}
 		if r.err != nil {
@@ -175,7 +175,7 @@ func (r *reader) code() {
 		for range f.count("groups of local variables", limits.WasmLocals) {
 			locals += uint64(f.u32())
 			if kind := f.byte(); kind == 0x63 || kind == 0x64 {
-				f.fail("typed references are not supported")
+				f.failf("typed references are not supported")
 			}
 			if f.err != nil {
 				break
@@ -183,7 +183,7 @@ func (r *reader) code() {
 		}
 		all += locals
 		if locals > limits.WasmLocals || all > limits.WasmAllLocals {
-			f.fail("a function has %d local variables, the module %d or more; %d and %d are allowed",
+			f.failf("a function has %d local variables, the module %d or more; %d and %d are allowed",
 				locals, all, limits.WasmLocals, limits.WasmAllLocals)
 		}
 		if f.err != nil {
@@ -203,7 +203,7 @@ func (r *reader) data() {
 			r.u32()
 			r.constant()
 		default:
-			r.fail("a data segment of form %d is not supported", form)
+			r.failf("a data segment of form %d is not supported", form)
 		}
 		r.bytes(r.u32())
 		if r.err != nil {

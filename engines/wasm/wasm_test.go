@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	exit := m.Run()
-	os.RemoveAll(dir)
+	drop(os.RemoveAll(dir))
 	os.Exit(exit)
 }
 
@@ -157,3 +157,6 @@ func (f *flight) answers(ops [][2]string) {
 		}
 	}
 }
+
+// drop takes results that do not matter: what counts is what is left on the disk.
+func drop(...any) {}
