@@ -66,10 +66,11 @@ func (c *client) writeHead(a *http.Response, method string, bare bool) (chunked 
 		fields.Set("Content-Length", strconv.FormatInt(a.ContentLength, 10))
 	case !bare:
 		chunked = true
-		fields.Set("Transfer-Encoding", "chunked")
+		fields.Set("Transfer-Encoding", "chunked") //nolint:gosec // G113: Content-Length is among what was dropped above
 	}
-	fmt.Fprintf(c.bw, "HTTP/1.1 %03d %s\r\n", a.StatusCode, http.StatusText(a.StatusCode))
-	_ = fields.Write(c.bw) // it keeps its error for Flush
+	// The writer keeps its errors for Flush.
+	_, _ = fmt.Fprintf(c.bw, "HTTP/1.1 %03d %s\r\n", a.StatusCode, http.StatusText(a.StatusCode))
+	_ = fields.Write(c.bw)
 	_, _ = c.bw.WriteString("\r\n")
 	return chunked
 }

@@ -36,25 +36,25 @@ var hopFields = []string{
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// readHead reads up to the empty line, at most max bytes. io.EOF means that
-// nothing came; a head that cannot become a good one is refused at its first line.
-func readHead(br *bufio.Reader, max, urlMax int) ([]byte, error) {
+// readHead reads up to the empty line, byte by byte, so that what is too long or
+// cannot become a good head is refused when it is seen, and not when more comes.
+func readHead(br *bufio.Reader, urlMax, fieldsMax int) ([]byte, error) {
 	var raw []byte
+	firstMax := urlMax + limits.EgressMethodBytes + len("  HTTP/1.1\r\n")
 	first, start := true, 0 // start of the line that is being read
 	for {
-		part, err := br.ReadSlice('\n')
-		raw = append(raw, part...)
-		switch {
-		case len(raw) > max && first:
-			return nil, refuse(urlTooLong, "the URL has more than %d bytes", urlMax)
-		case len(raw) > max:
-			return nil, refuse(headerTooLarge, "the header fields have more bytes than are allowed")
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && len(raw) == 0:
-			return nil, err
-		case err != nil:
+		b, err := br.ReadByte()
+		if err != nil {
 			return nil, errors.Join(io.ErrUnexpectedEOF, err)
+		}
+		raw = append(raw, b)
+		switch {
+		case first && len(raw) > firstMax:
+			return nil, refuse(urlTooLong, "the URL has more than %d bytes", urlMax)
+		case len(raw) > firstMax+fieldsMax:
+			return nil, refuse(headerTooLarge, "the header fields have more than %d bytes", fieldsMax)
+		case b != '\n':
+			continue
 		}
 		line := raw[start:]
 		start = len(raw)
@@ -63,13 +63,11 @@ func readHead(br *bufio.Reader, max, urlMax int) ([]byte, error) {
 			return nil, refuse(malformed, "a line of the head does not end in CR LF")
 		case !first && len(line) == 2:
 			return raw, nil
-		case !first:
-		case !bytes.HasSuffix(line, []byte(" HTTP/1.1\r\n")) && !bytes.HasSuffix(line, []byte(" HTTP/1.0\r\n")):
+		case first && !bytes.HasSuffix(line, []byte(" HTTP/1.1\r\n")) && !bytes.HasSuffix(line, []byte(" HTTP/1.0\r\n")):
 			return nil, refuse(malformed, "the first line is not that of HTTP/1.1")
-		case len(line) > urlMax+limits.EgressMethodBytes+len("  HTTP/1.1\r\n"):
-			return nil, refuse(urlTooLong, "the URL has more than %d bytes", urlMax)
+		case first:
+			first, fieldsMax, firstMax = false, fieldsMax+len("\r\n"), len(raw)
 		}
-		first = false
 	}
 }
 

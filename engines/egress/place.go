@@ -62,7 +62,8 @@ func parsePlace(s string) (place, error) {
 }
 
 func splitPort(s string) (host string, port uint16, err error) {
-	host, text, given := s, "", false
+	var text string
+	var given bool
 	if end := strings.IndexByte(s, ']'); strings.HasPrefix(s, "[") {
 		if end < 0 {
 			return "", 0, errors.New("the bracket is not closed")
@@ -74,8 +75,8 @@ func splitPort(s string) (host string, port uint16, err error) {
 			}
 			text, given = rest[1:], true
 		}
-	} else if i := strings.IndexByte(s, ':'); i >= 0 {
-		host, text, given = s[:i], s[i+1:], true
+	} else {
+		host, text, given = strings.Cut(s, ":")
 	}
 	if !given {
 		return host, 0, nil

@@ -3,15 +3,20 @@ package egress
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -46,11 +51,15 @@ func (c *client) request(h *head, note *Request) bool {
 	}
 	ctx, cancel := context.WithTimeout(c.p.life, c.p.opt.Limits.RequestTime)
 	defer cancel()
+	var handshake atomic.Bool // the trace is called by the goroutine that dials
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+		handshake.Store(err != nil)
+	}})
 	out := c.outgoing(ctx, h, u, content)
 	note.Allowed, note.Sent = true, size(out, content)
 	answer, err := c.p.transport.RoundTrip(out)
 	if err != nil {
-		ref := upstreamRefusal(err, at)
+		ref := upstreamRefusal(err, at, handshake.Load())
 		if !ref.reason.reached() {
 			note.Sent = 0
 		}
@@ -218,10 +227,12 @@ func (c *client) refuse(note *Request, ref *refusal) {
 	status := ref.reason.status()
 	c.p.record(ref.note(*note, status))
 	page := ref.page()
-	fmt.Fprintf(c.bw, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	fmt.Fprintf(c.bw, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nX-Cabincrew-Reason: %s\r\nContent-Length: %d\r\n\r\n", ref.reason, len(page))
+	_ = c.raw.SetWriteDeadline(time.Now().Add(limits.EgressLingerTime)) // the old one may be the reason
+	// The writer keeps its errors for Flush.
+	_, _ = fmt.Fprintf(c.bw, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	_, _ = fmt.Fprintf(c.bw, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nX-Cabincrew-Reason: %s\r\nContent-Length: %d\r\n\r\n", ref.reason, len(page))
 	if note.Method != http.MethodHead {
-		_, _ = c.bw.WriteString(page) // Flush says whether it arrived
+		_, _ = c.bw.WriteString(page)
 	}
 	_ = c.bw.Flush() // a client that left is seen by the next read
 }

@@ -142,11 +142,16 @@ func (r *rig) startHosts(o *Options, handler http.HandlerFunc) {
 	for _, s := range []*httptest.Server{r.plain, r.tls} {
 		s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	}
-	r.tls.TLS = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if h.ServerName == "" {
-			return a.leaf(must(parsePlace("192.0.2.7")))
+	r.tls.TLS = &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		name := h.ServerName
+		if name == "" {
+			name = "192.0.2.7"
 		}
-		return a.leaf(must(parsePlace(h.ServerName)))
+		leaf, err := a.leaf(must(parsePlace(name)))
+		if err != nil {
+			return nil, err
+		}
+		return &tls.Config{Certificates: []tls.Certificate{*leaf}, NextProtos: []string{"h2", "http/1.1"}}, nil
 	}}
 	r.tls.EnableHTTP2 = true
 	r.plain.Start()
@@ -205,7 +210,7 @@ func (r *rig) ask(method, u string, body io.Reader, fields ...string) (*http.Res
 	if err != nil {
 		return nil, "", err
 	}
-	defer a.Body.Close()
+	defer func() { _ = a.Body.Close() }()
 	text, err := io.ReadAll(a.Body)
 	return a, string(text), err
 }
@@ -223,8 +228,8 @@ func (r *rig) raw() *raw {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(15 * time.Second))
+	r.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
 	return &raw{Conn: c, t: r.t, br: bufio.NewReader(c)}
 }
 
@@ -244,7 +249,7 @@ func (c *raw) read(method string) (*http.Response, string) {
 	if err != nil {
 		return nil, err.Error()
 	}
-	if method == "CONNECT" && a.StatusCode == 200 {
+	if method == "CONNECT" && a.StatusCode == http.StatusOK {
 		return a, ""
 	}
 	text, _ := io.ReadAll(a.Body)
@@ -255,7 +260,7 @@ func (c *raw) read(method string) (*http.Response, string) {
 func (r *rig) connect(at string) *raw {
 	r.t.Helper()
 	c := r.raw()
-	if a, _ := c.send("CONNECT " + at + " HTTP/1.1\r\nHost: " + at + "\r\n\r\n"); a == nil || a.StatusCode != 200 {
+	if a, _ := c.send("CONNECT " + at + " HTTP/1.1\r\nHost: " + at + "\r\n\r\n"); a == nil || a.StatusCode != http.StatusOK {
 		r.t.Fatalf("CONNECT %s: %v", at, a)
 	}
 	return c

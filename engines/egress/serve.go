@@ -123,7 +123,7 @@ func (c *client) next() bool {
 	}
 	c.deadline(c.p.opt.Limits.HeadTime)
 	lim := c.p.opt.Limits
-	raw, err := readHead(c.br, lim.URLBytes+lim.HeaderBytes, lim.URLBytes)
+	raw, err := readHead(c.br, lim.URLBytes, lim.HeaderBytes)
 	var h *head
 	if err == nil {
 		var ref *refusal

@@ -3,7 +3,6 @@ package egress
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -126,21 +125,19 @@ func (u *upstream) CloseWrite() error {
 	return u.Close()
 }
 
-// upstreamRefusal sorts the errors of the transport.
-func upstreamRefusal(err error, at place) *refusal {
+// upstreamRefusal sorts the errors of the transport; handshake says that it was
+// TLS that failed.
+func upstreamRefusal(err error, at place, handshake bool) *refusal {
 	var ref *refusal
-	var cert *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
 	var slow net.Error
 	switch {
 	case errors.As(err, &ref):
 		return ref
-	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &alert), errors.As(err, &record):
-		return refuse(tlsUpstream, "TLS with %s failed: %v", at, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		return refuse(upstreamTimeout, "%s did not answer in time", at)
+	case handshake:
+		return refuse(tlsUpstream, "TLS with %s failed: %v", at, err).
+			withHint("the host must show a certificate for its name from an authority that this machine trusts, and speak TLS 1.2 or newer")
 	default:
 		return refuse(upstreamFailed, "the request to %s failed: %v", at, err)
 	}
@@ -152,7 +149,7 @@ func (c *client) tunnel(at place, note *Request) {
 	defer cancel()
 	up, err := c.p.dial(ctx, at)
 	if err != nil {
-		c.refuse(note, upstreamRefusal(err, at))
+		c.refuse(note, upstreamRefusal(err, at, false))
 		return
 	}
 	defer up.Close() //nolint:errcheck // both sides are done with it
