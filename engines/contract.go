@@ -34,8 +34,9 @@ type Hold struct {
 	Tools []Tool
 	// View composes the workspace without a copy, tier A only. Workspace is then not used.
 	View *sandbox.View
-	// ReadOnly are directories that the engine sees, each as its variable names it.
-	ReadOnly map[string]string
+	// ReadOnly and Writable are further directories that the engine sees, each as its
+	// variable names it.
+	ReadOnly, Writable map[string]string
 	// Covered are paths below the workspace that the engine must not see, and Kept
 	// those that it must not write, in a take-off; relative slash paths. Tier A only.
 	Covered, Kept []string

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/redact"
 	"github.com/cabincrew/action/policies"
@@ -44,9 +45,23 @@ type Journal interface {
 // Programs finds what engines are started with.
 type Programs interface {
 	// Builtin gives the command line and the digest of a built-in engine.
-	Builtin(name string) (argv []string, digest string, ok bool)
+	Builtin(name string) (b engines.Builtin, argv []string, digest string, ok bool)
+	// Module gives the command line that runs a WebAssembly module, and the directory
+	// for what is compiled of the module with a digest.
+	Module(path, digest string) (argv []string, cache string, err error)
+	// Image gives the engine of an image or artifact: its root file system, command
+	// line, environment and digest. pinned is the digest of an earlier answer, or "".
+	Image(ctx context.Context, e config.Engine, pinned string) (Image, error)
 	// Look gives the absolute path of a program by its bare name.
 	Look(name string) (string, error)
+}
+
+// Image is an engine that was shipped as an image.
+type Image struct {
+	Root   string // directory
+	Argv   []string
+	Env    map[string]string
+	Digest string
 }
 
 // ApprovalStatement is what a signed approval says, its signature verified.
@@ -166,6 +181,8 @@ type Orchestrator struct {
 	Programs   Programs
 	Fence      Fence // nil: none
 	Signatures Signatures
+	// Isolation tells the best isolation that this machine offers. It is asked often.
+	Isolation func(ctx context.Context) sandbox.Found
 	// Temp makes a private directory on the flight's file system.
 	Temp   func(pattern string) (dir string, remove func() error, err error)
 	Notify func(Progress)

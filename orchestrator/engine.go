@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
@@ -22,19 +24,32 @@ type engine struct {
 	argv   []string // argv[0] is absolute
 	digest string
 	files  []string // slash paths of workspace files that the command line names
+
+	builtin engines.Builtin   // if it is one
+	cache   string            // directory for what is compiled of a module
+	root    string            // root file system of an image
+	env     map[string]string // of an image
 }
 
 // findEngine finds a step's engine. Files of the workspace that its command line
 // names are looked up in dirs, the first that has one wins, and are run from at.
 // SPEC: docs/protocol.md 3, engine_digest.
-func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) (engine, error) {
+// pinned is the digest that the plan has for an image, "" while planning.
+func (o *Orchestrator) findEngine(ctx context.Context, step *config.Step, pinned, at string, dirs ...string) (engine, error) {
+	switch {
+	case step.Engine.Wasm != "":
+		return o.findModule(step, at, dirs)
+	case step.Engine.OCI != "":
+		image, err := o.Programs.Image(ctx, step.Engine, pinned)
+		return engine{argv: image.Argv, digest: image.Digest, root: image.Root, env: image.Env}, err
+	}
 	if use := step.Engine.Use; use != "" {
-		argv, digest, ok := o.Programs.Builtin(use)
+		b, argv, digest, ok := o.Programs.Builtin(use)
 		if !ok {
 			return engine{}, protocol.Errorf(protocol.ExitUsage, "engine_unknown", "there is no built-in engine %q", use).
 				At(step.Where).WithHint("see cabincrew engine list")
 		}
-		return engine{argv: argv, digest: digest}, nil
+		return engine{argv: argv, digest: digest, builtin: b}, nil
 	}
 	e := engine{argv: append([]string(nil), step.Engine.Run...)}
 	var digests []string
@@ -55,6 +70,7 @@ func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) 
 				continue
 			}
 			arg = filepath.ToSlash(rel)
+			e.argv[i] = filepath.Join(at, rel) // what the engine sees is not the workspace itself
 		}
 		if filepath.IsAbs(arg) {
 			digest, err := digestOf(os.Open(arg)) //nolint:gosec // the configuration names the program
@@ -81,6 +97,30 @@ func (o *Orchestrator) findEngine(step *config.Step, at string, dirs ...string) 
 	}
 	var err error
 	e.digest, err = plantoken.EngineDigest(digests...)
+	return e, err
+}
+
+// findModule finds a WebAssembly module in the workspace, or by an absolute path.
+func (o *Orchestrator) findModule(step *config.Step, at string, dirs []string) (engine, error) {
+	e := engine{}
+	path := step.Engine.Wasm
+	var digest string
+	var err error
+	if filepath.IsAbs(path) {
+		digest, err = digestOf(os.Open(path)) //nolint:gosec // the configuration names the module
+	} else if digest, err = inWorkspace(path, dirs); err == nil && digest != "" {
+		e.files = []string{filepath.ToSlash(filepath.Clean(path))}
+		path = filepath.Join(at, filepath.Clean(filepath.FromSlash(path)))
+	}
+	if err == nil && digest == "" {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return e, notRunnable(step, step.Engine.Wasm, err)
+	}
+	e.digest = digest
+	argv, cache, err := o.Programs.Module(path, digest)
+	e.argv, e.cache = append(argv, step.Engine.Args...), cache
 	return e, err
 }
 

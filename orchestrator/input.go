@@ -20,7 +20,7 @@ func (f *Flight) input(s *Setup, p *stepPlan, token protocol.PlanToken) (policie
 	step, _ := s.Config.Step(p.id)
 	in := policies.Input{
 		Receipt: &p.receipt, PlanToken: &token, Config: s.Config.Resolved(step), Mode: protocol.FlightPlan,
-		Isolation: policies.Isolation{Tier: p.isolation.Tier, Missing: p.isolation.Missing},
+		Isolation: isolationInput(p.isolation),
 		Opaque:    p.opaque, Workspace: &policies.Workspace{Files: int64(p.files)},
 		Governance: policies.Governance{Paths: s.Governance.Paths},
 	}
@@ -42,6 +42,24 @@ func (f *Flight) input(s *Setup, p *stepPlan, token protocol.PlanToken) (policie
 		in.Artifacts = append(in.Artifacts, item)
 	}
 	return in, nil
+}
+
+// isolationInput is what the judges see of an engine's isolation and of what it tried.
+func isolationInput(i engines.Isolation) policies.Isolation {
+	out := policies.Isolation{
+		Tier: i.Tier, LandlockABI: i.LandlockABI, NetNS: i.NetNS, Seccomp: i.Seccomp, Missing: i.Missing, Over: i.Over,
+		Attempts: []policies.Attempt{}, Requests: []policies.Request{}, Tools: []policies.Tool{},
+	}
+	for _, a := range i.Attempts {
+		out.Attempts = append(out.Attempts, policies.Attempt(a))
+	}
+	for _, r := range i.Requests {
+		out.Requests = append(out.Requests, policies.Request(r))
+	}
+	for _, t := range i.Tools {
+		out.Tools = append(out.Tools, policies.Tool(t))
+	}
+	return out
 }
 
 func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (policies.Artifact, error) {

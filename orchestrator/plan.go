@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/cabincrew/action/engines"
-	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
@@ -152,10 +151,8 @@ func (p *planner) record(f func() Record) error {
 // copy, take its artifacts into the flight.
 func (p *planner) step(ctx context.Context, id string) (err error) {
 	step, _ := p.s.Config.Step(id)
-	if step.Isolation == config.IsolationRequired && sandbox.Tier() != "A" {
-		return protocol.Errorf(protocol.ExitUnreachable, "isolation_unavailable",
-			"step %s requires isolation, and this version has tier %s only (missing: %s)", id, sandbox.Tier(), strings.Join(sandbox.Missing(), ", ")).
-			At(step.Where).WithHint("leave isolation: required out, or wait for a version that isolates")
+	if _, err := p.o.tier(ctx, p.s, step); err != nil {
+		return err
 	}
 	p.o.progress(Progress{Step: id, Stage: "plan", Message: "planning"})
 	defer func() { p.o.progress(Progress{Step: id, Stage: "plan", Message: "planned", Done: true, Err: err}) }()
@@ -169,7 +166,7 @@ func (p *planner) step(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
-	spec, err := p.spec(step, room, tmp)
+	spec, err := p.spec(ctx, step, room, tmp)
 	if err != nil {
 		return err
 	}
@@ -218,7 +215,7 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	if err := p.furnish(ctx, c, touched(earlier), shadowDir, dir); err != nil {
 		return nil, err
 	}
-	e, err := p.o.findEngine(step, dir, shadowDir, p.s.Workspace)
+	e, err := p.o.findEngine(ctx, step, "", dir, shadowDir, p.s.Workspace)
 	if err != nil {
 		return nil, err
 	}
@@ -277,14 +274,14 @@ func (p *planner) patches(id string) ([]patched, error) {
 	return list, nil
 }
 
-func (p *planner) spec(step *config.Step, r *room, tmp string) (engines.Spec, error) {
+func (p *planner) spec(ctx context.Context, step *config.Step, r *room, tmp string) (engines.Spec, error) {
 	run, artifacts := filepath.Join(tmp, "run"), filepath.Join(tmp, "artifacts")
 	for _, d := range []string{run, artifacts} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return engines.Spec{}, fmt.Errorf("preparing the engine's directories: %w", err)
 		}
 	}
-	spec, err := specOf(p.s, step, protocol.FlightPlan, r.engine)
+	spec, err := p.o.specOf(ctx, p.s, step, protocol.FlightPlan, r.engine)
 	if err != nil {
 		return spec, err
 	}
@@ -296,7 +293,7 @@ func (p *planner) spec(step *config.Step, r *room, tmp string) (engines.Spec, er
 }
 
 // specOf fills what a run has in both modes.
-func specOf(s *Setup, step *config.Step, mode protocol.Mode, e engine) (engines.Spec, error) {
+func (o *Orchestrator) specOf(ctx context.Context, s *Setup, step *config.Step, mode protocol.Mode, e engine) (engines.Spec, error) {
 	secrets, err := s.Secrets(step, mode)
 	if err != nil {
 		return engines.Spec{}, err
@@ -305,13 +302,22 @@ func specOf(s *Setup, step *config.Step, mode protocol.Mode, e engine) (engines.
 	if err != nil {
 		return engines.Spec{}, err
 	}
+	hold, err := o.hold(ctx, s, step, mode, e)
+	if err != nil {
+		return engines.Spec{}, err
+	}
+	for name, value := range e.env {
+		if _, mapped := env[name]; !mapped {
+			env[name] = value
+		}
+	}
 	given := map[string]any{}
 	for name, value := range secrets {
 		given[name] = value
 	}
 	return engines.Spec{
 		Argv: e.argv, Env: env, Timeout: step.Timeout.Duration,
-		Limits: limitsOf(step),
+		Limits: limitsOf(step), Hold: hold,
 		Input: protocol.EngineInput{
 			ProtocolVersion: protocol.ProtocolVersion, Mode: mode, Config: step.EngineConfig(),
 			Secrets: given, AllowedSecrets: sortedKeys(secrets),
@@ -412,7 +418,7 @@ func openArtifacts(id, dir string) (*os.Root, error) {
 	return root, nil
 }
 
-func isolationOf(i sandbox.Isolation) sandbox.Isolation {
+func isolationOf(i engines.Isolation) engines.Isolation {
 	if i.Missing == nil {
 		i.Missing = []string{}
 	}

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
@@ -32,7 +32,7 @@ type Report struct {
 	Violations  []string                     `json:"violations"`
 	Warnings    []string                     `json:"warnings"`
 	Requires    []protocol.PreflightRequires `json:"requires"`
-	Isolation   sandbox.Isolation            `json:"isolation"`
+	Isolation   engines.Isolation            `json:"isolation"`
 	Opaque      bool                         `json:"opaque"`
 	Derived     Derived                      `json:"derived"`
 }
@@ -350,7 +350,7 @@ func (o *Orchestrator) sign(ctx context.Context, f *Flight, s *Setup, plans []*s
 		}
 		step := PlanFactStep{
 			StepID: p.id, Token: p.token, Preimage: pre, Decision: reports[i].Decision,
-			Isolation: map[string]any{"tier": p.isolation.Tier, "missing": p.isolation.Missing}, Roles: []string{},
+			Isolation: map[string]any{"tier": p.isolation.Tier, "missing": p.isolation.Missing, "landlock_abi": p.isolation.LandlockABI, "netns": p.isolation.NetNS, "seccomp_sha256": p.isolation.Seccomp}, Roles: []string{},
 		}
 		for _, q := range reports[i].Requires {
 			step.Roles = append(step.Roles, q.Role)

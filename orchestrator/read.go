@@ -13,7 +13,6 @@ import (
 	"slices"
 
 	"github.com/cabincrew/action/engines"
-	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
@@ -34,7 +33,7 @@ type stepPlan struct {
 	artifacts []engines.Artifact
 	hashes    []protocol.PlanArtifactHash
 	patches   []patched
-	isolation sandbox.Isolation
+	isolation engines.Isolation
 	opaque    bool
 
 	// Filled by derive:

@@ -138,7 +138,7 @@ func (o *Orchestrator) deriveOn(ctx context.Context, f *Flight, s *Setup, plans 
 			// A step may run a file that an earlier step's patch made or changed.
 			dirs = []string{tmp, s.Workspace}
 		}
-		e, err := o.findEngine(step, s.Workspace, dirs...)
+		e, err := o.findEngine(ctx, step, p.pinned(step), s.Workspace, dirs...)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,8 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-func (f *Flight) takeOffSpec(s *Setup, step *config.Step, p *stepPlan, e engine, tmp string) (engines.Spec, error) {
-	spec, err := specOf(s, step, protocol.TakeOff, e)
+func (o *Orchestrator) takeOffSpec(ctx context.Context, f *Flight, s *Setup, step *config.Step, p *stepPlan, e engine, tmp string) (engines.Spec, error) {
+	spec, err := o.specOf(ctx, s, step, protocol.TakeOff, e)
 	if err != nil {
 		return spec, err
 	}

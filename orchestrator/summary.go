@@ -3,7 +3,7 @@ package orchestrator
 import (
 	"errors"
 
-	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
@@ -29,7 +29,7 @@ type SummaryStep struct {
 	EngineID    string                      `json:"engine_id,omitempty"`
 	Token       string                      `json:"token,omitempty"`
 	Decision    protocol.Decision           `json:"decision,omitempty"`
-	Isolation   *sandbox.Isolation          `json:"isolation,omitempty"`
+	Isolation   *engines.Isolation          `json:"isolation,omitempty"`
 	Artifacts   []SummaryArtifact           `json:"artifacts,omitempty"`
 	Evaluations []protocol.PolicyEvaluation `json:"evaluations,omitempty"`
 }
@@ -102,7 +102,7 @@ func (f *Flight) summaryStep(id string, hashes map[string]string) (SummaryStep, 
 			step.Artifacts = append(step.Artifacts, item)
 		}
 	}
-	var iso sandbox.Isolation
+	var iso engines.Isolation
 	if raw, err := f.ReadFile(stepPath(id, isolationFile), limits.SmallFile); err == nil && readOwn(raw, &iso) == nil {
 		step.Isolation = &iso
 	}

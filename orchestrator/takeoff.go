@@ -290,7 +290,7 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err := o.rightBefore(ctx, f, s, v, p, step, retry); err != nil {
 		return err
 	}
-	e, err := o.findEngine(step, s.Workspace, s.Workspace)
+	e, err := o.findEngine(ctx, step, p.preimage.Context.EngineDigest, s.Workspace, s.Workspace)
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 		return err
 	}
 	defer func() { err = errors.Join(err, writable(tmp), remove()) }()
-	spec, err := f.takeOffSpec(s, step, p, e, tmp)
+	spec, err := o.takeOffSpec(ctx, f, s, step, p, e, tmp)
 	if err != nil {
 		return err
 	}

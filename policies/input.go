@@ -31,8 +31,41 @@ type Input struct {
 
 // Isolation says what held the engine while it planned.
 type Isolation struct {
-	Tier    string   `json:"tier"`
-	Missing []string `json:"missing"`
+	Tier        string   `json:"tier"`           // "A", "B" or "C"
+	LandlockABI int      `json:"landlock_abi"`   // 0: no Landlock
+	NetNS       bool     `json:"netns"`          // own network namespace
+	Seccomp     string   `json:"seccomp_sha256"` // of the system call filter, "" without one
+	Missing     []string `json:"missing"`
+	// Attempts are forbidden calls that the engine tried; Over is the limit that
+	// ended it; Requests are what it asked of the network; Tools what it could run.
+	Attempts []Attempt `json:"attempts"`
+	Over     string    `json:"over"`
+	Requests []Request `json:"requests"`
+	Tools    []Tool    `json:"tools"`
+}
+
+// Attempt is a forbidden system call with how often it was tried.
+type Attempt struct {
+	Call  string `json:"call"`
+	Count int    `json:"count"`
+}
+
+// Request is one request of the engine to the network.
+type Request struct {
+	Method   string `json:"method"`
+	URL      string `json:"url"`
+	Allowed  bool   `json:"allowed"`
+	Reason   string `json:"reason"`
+	Status   int    `json:"status"`
+	Sent     int64  `json:"sent"`
+	Received int64  `json:"received"`
+}
+
+// Tool is a program that the engine could execute.
+type Tool struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	Digest string `json:"digest"`
 }
 
 // Workspace describes the workspace that the step saw.

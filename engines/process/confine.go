@@ -82,21 +82,30 @@ func (r Runner) confine(s *engines.Spec) (*held, error) {
 		h.tierB(s)
 	}
 	for name, dir := range s.Hold.ReadOnly {
-		dirs[name] = h.readOnly(name, dir)
+		dirs[name] = h.further(name, dir, false)
+	}
+	for name, dir := range s.Hold.Writable {
+		dirs[name] = h.further(name, dir, true)
 	}
 	dirs["CABINCREW_WORKSPACE"] = h.workspace
 	h.env = environment(s, dirs, h.proxy != nil)
 	return h, nil
 }
 
-// readOnly gives where the engine sees a further directory.
-func (h *held) readOnly(name, dir string) string {
+// further gives where the engine sees a further directory. Arguments that name it
+// are changed to that.
+func (h *held) further(name, dir string, write bool) string {
 	if h.confine == nil {
 		return dir
 	}
-	b := sandbox.Bind{Source: dir, Target: dir}
+	b := sandbox.Bind{Source: dir, Target: dir, Write: write}
 	if h.confine.Tier == sandbox.TierA {
-		b.Target = "/ro/" + strings.ToLower(name)
+		b.Target = "/further/" + strings.ToLower(name)
+		for i, arg := range h.argv {
+			if rest, ok := strings.CutPrefix(arg, dir); ok && (rest == "" || rest[0] == '/') {
+				h.argv[i] = b.Target + rest
+			}
+		}
 	}
 	h.confine.Binds = append(h.confine.Binds, b)
 	return b.Target
@@ -165,7 +174,7 @@ func (h *held) tierA(s *engines.Spec) {
 			h.argv[i] = innerWorkspace + rest
 		}
 	}
-	if at := h.argv[0]; !strings.HasPrefix(at, innerWorkspace+"/") && !seen(c.Binds, at) {
+	if at := h.argv[0]; s.Hold.Root == "" && !strings.HasPrefix(at, innerWorkspace+"/") && !seen(c.Binds, at) {
 		h.argv[0] = innerEngine + "/" + filepath.Base(at)
 		c.Binds = append(c.Binds, sandbox.Bind{Source: resolved(at), Target: h.argv[0]})
 	}

@@ -78,7 +78,7 @@ func (m *monitor) fail(layer string, err error) {
 }
 
 func (m *monitor) fly() {
-	m.isolation = none()
+	m.isolation = None()
 	var err error
 	switch c := m.spec.Confine; {
 	case c == nil || c.Tier == TierC:

@@ -20,7 +20,7 @@ const probeTime = 10 * time.Second
 // Probe finds the best tier by trying forbidden acts in throw-away sandboxes.
 // sudo says whether sudo may be asked, without a password.
 func Probe(ctx context.Context, sudo bool) Found {
-	found := Found{Isolation: none(), Refused: map[string]string{}}
+	found := Found{Isolation: None(), Refused: map[string]string{}}
 	for _, try := range []struct {
 		tier, name string
 		sudo       bool

@@ -144,7 +144,7 @@ const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | un
 const innerID = 1000
 
 func run(ctx context.Context, c Command) (Exit, error) {
-	exit := Exit{Code: -1, Isolation: none()}
+	exit := Exit{Code: -1, Isolation: None()}
 	runCtx := ctx
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc

@@ -48,13 +48,13 @@ var ErrIsolation = errors.New("the isolation cannot be had")
 // the child's group gets SIGTERM, after Grace SIGKILL. An exit code is no error.
 func Run(ctx context.Context, c Command) (Exit, error) {
 	if len(c.Argv) == 0 {
-		return Exit{Code: -1, Isolation: none()}, errors.Join(ErrStart, errors.New("no argument vector"))
+		return Exit{Code: -1, Isolation: None()}, errors.Join(ErrStart, errors.New("no argument vector"))
 	}
 	return run(ctx, c)
 }
 
-// none is the isolation of tier C.
-func none() Isolation { return Isolation{Tier: TierC, Missing: missing()} }
+// None is the isolation of tier C.
+func None() Isolation { return Isolation{Tier: TierC, Missing: missing()} }
 
 // Environ gives an environment as "NAME=value" entries from pairs.
 func Environ(pairs ...[2]string) []string {

@@ -6,6 +6,11 @@ import (
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/command"
+	"github.com/cabincrew/action/engines/files"
+	"github.com/cabincrew/action/engines/git"
+	httpengine "github.com/cabincrew/action/engines/http"
+	"github.com/cabincrew/action/engines/terraform"
+	"github.com/cabincrew/action/engines/wasm"
 	"github.com/cabincrew/action/internal/config"
 )
 
@@ -20,9 +25,33 @@ type builtin struct {
 func builtins() []builtin {
 	return []builtin{
 		{engines.Builtin{
-			Name: command.ID, Version: command.Version, Idempotent: true,
+			Name: command.ID, Version: command.Version, Idempotent: true, Copy: true,
 			Summary: "runs any program over a private copy of the workspace; what it changes becomes one patch",
 		}, command.Check, command.Run},
+		{engines.Builtin{
+			Name: files.ID, Version: files.Version, Idempotent: true,
+			Summary: "writes, deletes and chmods a declared set of files from templates, as one patch",
+		}, files.Check, files.Run},
+		{engines.Builtin{
+			Name: git.ID, Version: git.Version, Idempotent: true, Git: true,
+			Summary: "makes one commit of the patches of earlier steps; take-off pushes exactly that commit to one branch",
+		}, git.Check, git.Run},
+		{engines.Builtin{
+			Name: httpengine.ID, Version: httpengine.Version,
+			Summary: "declares HTTP requests; take-off sends exactly those, each once",
+		}, httpengine.Check, httpengine.Run},
+		{engines.Builtin{
+			Name: terraform.ID, Version: terraform.Version,
+			Summary: "saves a plan of Terraform or OpenTofu; take-off applies exactly that plan",
+		}, terraform.Check, terraform.Run},
+	}
+}
+
+// internalPrograms are programs that the sandbox starts like engines, but that no step uses
+// by name.
+func internalPrograms() map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	return map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int{
+		wasmEngine: wasm.Run,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -300,31 +301,43 @@ func (d *doctor) privateKey(ctx context.Context, name, at string, info fs.FileIn
 	return true
 }
 
-// isolation says what holds engines on this machine.
+// isolation says what holds engines on this machine, and why not more.
 func (d *doctor) isolation() {
-	// Nothing is started without an argument vector, and that is an error; what
-	// would have been applied is told all the same.
-	exit, err := sandbox.Run(context.Background(), sandbox.Command{})
-	if err == nil {
-		d.fail(protocol.ExitUnreachable, "isolation", "the sandbox started nothing without an error", "please report it")
-		return
-	}
-	have := exit.Isolation
+	found := d.app.isolation(d.config)(context.Background())
+	have := found.Isolation
 	detail := "tier " + have.Tier
+	if have.LandlockABI > 0 {
+		detail += fmt.Sprintf(", Landlock ABI %d", have.LandlockABI)
+	}
+	if found.Sudo {
+		detail += ", by sudo"
+	}
 	if len(have.Missing) > 0 {
 		detail += ", without " + strings.Join(have.Missing, ", ")
 	}
-	if d.config != nil && len(have.Missing) > 0 {
+	stopped := 0
+	for _, a := range found.Acts {
+		if !a.Passed {
+			stopped++
+		}
+	}
+	if len(found.Acts) > 0 {
+		detail += fmt.Sprintf("; %d of %d forbidden acts were stopped", stopped, len(found.Acts))
+	}
+	hint := ""
+	for _, tier := range slices.Sorted(maps.Keys(found.Refused)) {
+		hint += "tier " + tier + " cannot be had: " + found.Refused[tier] + ". "
+	}
+	if d.config != nil {
 		for _, step := range d.config.Steps {
-			if step.Isolation == config.IsolationRequired {
-				d.fail(protocol.ExitUnreachable, "isolation", detail+"; step "+step.ID+" requires full isolation",
-					"run it on a machine that offers it, or set isolation: none")
+			if step.Isolation == config.IsolationRequired && have.Tier != sandbox.TierA || step.Isolation == config.IsolationAuto && have.Tier == sandbox.TierC {
+				d.fail(protocol.ExitUnreachable, "isolation", detail+"; step "+step.ID+" is refused", hint+"See docs/isolation.md")
 				return
 			}
 		}
 	}
-	if len(have.Missing) > 0 {
-		d.add("isolation", doctorWarn, detail, "run only engines that you trust with this machine")
+	if have.Tier != sandbox.TierA {
+		d.add("isolation", doctorWarn, detail, hint+"See docs/isolation.md")
 		return
 	}
 	d.add("isolation", doctorPass, detail, "")

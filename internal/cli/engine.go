@@ -35,17 +35,19 @@ starts them; people have no need to.`,
 			if args[0] == "--help" || args[0] == "-h" {
 				return cmd.Help()
 			}
+			runs := internalPrograms()
 			for _, b := range builtins() {
-				if b.Name == args[0] {
-					env := make([]string, 0, len(a.env))
-					for name, value := range a.env {
-						env = append(env, name+"="+value)
-					}
-					if code := b.run(cmd.Context(), args[1:], a.in, a.out, a.err, env); code != 0 {
-						return reportedError{exit(code)}
-					}
-					return nil
+				runs[b.Name] = b.run
+			}
+			if run, ok := runs[args[0]]; ok {
+				env := make([]string, 0, len(a.env))
+				for name, value := range a.env {
+					env = append(env, name+"="+value)
 				}
+				if code := run(cmd.Context(), args[1:], a.in, a.out, a.err, env); code != 0 {
+					return reportedError{exit(code)}
+				}
+				return nil
 			}
 			return usageError("engine_unknown", "there is no built-in engine %q", args[0]).WithHint("see cabincrew engine list")
 		},

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/process"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
@@ -224,9 +224,9 @@ func (s *session) govern(ctx context.Context, c *config.Config, dir string) erro
 	}
 	s.setup.Governance = g
 	s.crew = &orchestrator.Orchestrator{
-		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{}, Programs: programs{env: a.env}, Fence: s.home,
+		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}}}, Fence: s.home,
 		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
-		Temp:       s.store.Temp,
+		Temp:       s.store.Temp, Isolation: a.isolation(c),
 	}
 	return nil
 }
@@ -271,6 +271,15 @@ func (s *session) done() error {
 	}
 	s.close = nil
 	return err
+}
+
+// temp makes a directory that lasts until the session is done.
+func (s *session) temp(pattern string) (string, error) {
+	dir, remove, err := s.store.Temp(pattern)
+	if err == nil {
+		s.close = append(s.close, remove)
+	}
+	return dir, err
 }
 
 // lock takes a lock until the session is done.
@@ -389,33 +398,27 @@ func (a *app) mapped(step *config.Step) (map[string]string, error) {
 }
 
 // programs finds built-in engines in this program and others in PATH.
-type programs struct{ env map[string]string }
+type programs struct {
+	env       map[string]string
+	cache     string // directory for what is fetched and compiled
+	workspace string
+	// temp makes a directory that is removed when the command ends.
+	temp   func(pattern string) (string, error)
+	images *images
+}
 
 var _ orchestrator.Programs = programs{}
 
 // Builtin gives the command line of a built-in engine: this program again.
-func (programs) Builtin(name string) ([]string, string, bool) {
+func (programs) Builtin(name string) (engines.Builtin, []string, string, bool) {
 	for _, b := range builtins() {
 		if b.Name == name {
 			self, err := os.Executable()
 			if err != nil {
-				return nil, "", false
+				return b.Builtin, nil, "", false
 			}
-			return []string{self, "engine", "run", name}, plantoken.BuiltinDigest(b.Name, b.Version), true
+			return b.Builtin, []string{self, "engine", "run", name}, plantoken.BuiltinDigest(b.Name, b.Version), true
 		}
 	}
-	return nil, "", false
-}
-
-// Look finds a program in the PATH that the program itself was given.
-func (p programs) Look(name string) (string, error) {
-	for _, dir := range filepath.SplitList(p.env["PATH"]) {
-		if dir == "" || !filepath.IsAbs(dir) {
-			continue // never the current directory: it is the workspace
-		}
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path, nil
-		}
-	}
-	return "", exec.ErrNotFound
+	return engines.Builtin{}, nil, "", false
 }

@@ -190,6 +190,36 @@ func host(s string) (string, string) {
 	return matching(hostName, "a host or host:port")(s)
 }
 
+// tunnel accepts host:port, which is reached without anybody looking in.
+func tunnel(s string) (string, string) {
+	if wrong, hint := host(s); wrong != "" {
+		return wrong, hint
+	}
+	if strings.HasPrefix(s, "*") || !strings.Contains(s, ":") {
+		return fmt.Sprintf("is not one host with a port: %q", short(s)), "write it as git.example.com:22"
+	}
+	return "", ""
+}
+
+// tool accepts a program's bare name or absolute path, or a directory's.
+func tool(s string) (string, string) {
+	if wrong, hint := program(s); wrong != "" {
+		return wrong, hint
+	}
+	if strings.Contains(s, "/") && !path.IsAbs(s) {
+		return fmt.Sprintf("is a relative path: %q", short(s)), "write the name of a program in PATH, or an absolute path"
+	}
+	return "", ""
+}
+
+// program accepts the name or path of a file.
+func program(s string) (string, string) {
+	if s == "" {
+		return "is empty", "name a file"
+	}
+	return argument(s)
+}
+
 // signingKey accepts a file or the URI of a key service.
 func signingKey(s string) (string, string) {
 	if strings.Contains(s, "://") {

@@ -22,7 +22,20 @@ type Config struct {
 	Approvals Approvals
 	Signing   Signing
 	Retention Retention
+	Sandbox   Sandbox
 }
+
+// Sandbox says how engines must be held.
+type Sandbox struct {
+	Require []string // layers without which nothing runs
+	Sudo    string   // "auto" or "never"
+}
+
+// Whether sudo may be asked to start the sandbox's helper.
+const (
+	SudoAuto  = "auto"  // on a hosted CI runner, where it needs no password
+	SudoNever = "never" // not at all
+)
 
 // Step is one step of the workflow.
 type Step struct {
@@ -39,18 +52,26 @@ type Step struct {
 	Idempotent bool // the explicit setting, or after Resolve the built-in engine's
 	Isolation  string
 	Limits     Limits
-	Hosts      []string
+	Hosts      []string // that the engine may reach through the proxy
+	Tunnels    []string // host:port that it may reach unseen in take-off
+	Tools      []string // programs that it may execute; none means the system's
 	Model      string
 
 	engineAt      string // place of the engine's name
 	idempotentSet bool
 }
 
-// Engine says what a step runs: exactly one of Use and Run is set.
+// Engine says what a step runs: exactly one of Use, Run, Wasm and OCI is set.
 type Engine struct {
 	Use  string         // the name of a built-in engine
 	With map[string]any // its configuration
 	Run  []string       // the command line of an engine of one's own
+
+	Wasm    string   // the file of a WebAssembly module
+	OCI     string   // the reference of an image or artifact
+	Args    []string // of a module; of an image instead of its own
+	Layout  string   // a directory to take the image from, instead of a registry
+	Resolve bool     // whether a tag may be followed while planning
 }
 
 // EnvValue is one environment variable of a step: a literal, or the name of a
@@ -91,8 +112,9 @@ const (
 
 // The isolation settings of a step.
 const (
-	IsolationNone     = "none"     // run whatever the isolation that this machine offers
-	IsolationRequired = "required" // refuse to run without the full isolation tier
+	IsolationAuto     = "auto"     // the best tier that this machine offers, A or B
+	IsolationRequired = "required" // tier A or nothing
+	IsolationNone     = "none"     // not isolated at all, tier C; policies judge that
 )
 
 // ModelNone is the model of a step that names none.

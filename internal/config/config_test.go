@@ -65,8 +65,8 @@ func TestParseFull(t *testing.T) {
 				"deep": map[string]any{"list": []any{int64(1), true, nil}},
 			}},
 			Config: map[string]any{}, Inputs: []string{"**/*.go"}, Env: map[string]EnvValue{}, Secrets: map[string]Secret{},
-			Timeout: Duration{10 * time.Minute, "10m"}, Isolation: IsolationNone,
-			Limits: Limits{4 << 20, 64 << 20, 10_000, 10 << 30}, Hosts: []string{}, Model: "none",
+			Timeout: Duration{10 * time.Minute, "10m"}, Isolation: IsolationAuto,
+			Limits: Limits{4 << 20, 64 << 20, 10_000, 10 << 30}, Hosts: []string{}, Tunnels: []string{}, Tools: []string{}, Model: "none",
 		}, {
 			Where: "c.yaml:8:5", ID: "docs", Needs: []string{"format"},
 			Engine: Engine{Run: []string{"./tools/docs-engine", "--quick"}},
@@ -74,7 +74,7 @@ func TestParseFull(t *testing.T) {
 			Env:     map[string]EnvValue{"DEBUG": {Literal: "1"}, "REGION": {From: "AWS_REGION"}},
 			Secrets: map[string]Secret{"DOCS_TOKEN": {Env: "DOCS_TOKEN"}, "CERT": {File: "certs/x.pem"}, "READ": {Env: "READ_TOKEN", Plan: true}},
 			Timeout: Duration{5 * time.Minute, "5m"}, Target: "staging", Idempotent: true, Isolation: IsolationRequired,
-			Limits: Limits{1 << 20, 2 << 20, 7, 1 << 30}, Hosts: []string{"api.example.com", "*.example.org:8443"}, Model: "small-1",
+			Limits: Limits{1 << 20, 2 << 20, 7, 1 << 30}, Hosts: []string{"api.example.com", "*.example.org:8443"}, Tunnels: []string{}, Tools: []string{}, Model: "small-1",
 		}},
 		Policies: Policies{
 			Aggregation: protocol.CustomRule, CustomRule: "data.cabincrew.join.decision",
@@ -89,7 +89,7 @@ func TestParseFull(t *testing.T) {
 			}},
 		},
 		Signing:   Signing{Key: "plan.key"},
-		Retention: Retention{30, 10},
+		Retention: Retention{30, 10}, Sandbox: Sandbox{Require: []string{}, Sudo: SudoAuto},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Step{})); diff != "" {
 		t.Error(diff)
@@ -158,7 +158,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 c.yaml:2:1: unknown key "workflw"
 c.yaml:4:9: steps[0].id is not a step id: "A"
 c.yaml:6:14: steps[0].timeout is not a length of time: "soon"
-c.yaml:8:13: steps[1].engine says neither use nor run
+c.yaml:8:13: steps[1].engine says neither use, run, wasm nor oci
 c.yaml:9:1: the key "version" is already at line 1`
 	if err == nil || err.Error() != want {
 		t.Errorf("have\n%v\nwant\n%s", err, want)

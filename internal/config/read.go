@@ -12,7 +12,7 @@ import (
 )
 
 func (r *reader) config(n *yaml.Node) *Config {
-	o := r.object(n, "", "version", "workflow", "steps", "policies", "approvals", "signing", "retention")
+	o := r.object(n, "", "version", "workflow", "steps", "policies", "approvals", "signing", "retention", "sandbox")
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
@@ -36,6 +36,12 @@ func (r *reader) config(n *yaml.Node) *Config {
 	c.Retention = Retention{
 		Days:    k.int("days", limits.RetentionDays, 0, limits.RetentionDaysMax),
 		Flights: k.int("flights", limits.RetentionFlights, 0, limits.RetentionFlightMax),
+	}
+	box, p := o.at("sandbox")
+	b := r.object(box, p, "require", "sudo")
+	c.Sandbox = Sandbox{
+		Require: b.texts("require", 0, true, oneOf("cgroup", "landlock", "namespaces")),
+		Sudo:    b.text("sudo", SudoAuto, oneOf(SudoAuto, SudoNever)),
 	}
 	return c
 }

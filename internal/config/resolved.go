@@ -51,8 +51,13 @@ func (c *Config) Resolve(known Builtins) error {
 // and secrets by name, lengths of time as the file writes them. SPEC: docs/protocol.md 3
 func (c *Config) Resolved(s *Step) map[string]any {
 	engine := map[string]any{"run": texts(s.Engine.Run)}
-	if s.Engine.Use != "" {
-		engine = map[string]any{"use": s.Engine.Use, "with": s.Engine.With}
+	switch e := s.Engine; {
+	case e.Use != "":
+		engine = map[string]any{"use": e.Use, "with": e.With}
+	case e.Wasm != "":
+		engine = map[string]any{"wasm": e.Wasm, "args": texts(e.Args)}
+	case e.OCI != "":
+		engine = map[string]any{"oci": e.OCI, "args": texts(e.Args), "oci_layout": e.Layout, "resolve": e.Resolve}
 	}
 	env := make(map[string]any, len(s.Env))
 	for name, v := range s.Env {
@@ -78,8 +83,10 @@ func (c *Config) Resolved(s *Step) map[string]any {
 			"receipt": s.Limits.Receipt, "log": s.Limits.Log,
 			"artifacts": s.Limits.Artifacts, "artifact_bytes": s.Limits.ArtifactBytes,
 		},
-		"hosts": texts(s.Hosts),
-		"model": s.Model,
+		"hosts":   texts(s.Hosts),
+		"tunnels": texts(s.Tunnels),
+		"tools":   texts(s.Tools),
+		"model":   s.Model,
 	}
 }
 
@@ -118,6 +125,7 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 		},
 		"signing":   map[string]any{"key": c.Signing.Key, "keyless": c.Signing.Keyless},
 		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
+		"sandbox":   map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
 	}, nil
 }
 

@@ -19,7 +19,7 @@ var (
 
 func (r *reader) step(n *yaml.Node, p string) Step {
 	o := r.object(n, p, "id", "needs", "engine", "config", "inputs", "env", "secrets", "timeout", "target",
-		"idempotent", "isolation", "limits", "hosts", "model")
+		"idempotent", "isolation", "limits", "hosts", "tunnels", "tools", "model")
 	o.require("id", "engine")
 	s := Step{
 		Where:     r.where(n),
@@ -31,9 +31,11 @@ func (r *reader) step(n *yaml.Node, p string) Step {
 		Secrets:   r.secrets(o),
 		Timeout:   o.duration("timeout", limits.StepTimeoutText, limits.StepTimeoutMax),
 		Target:    o.text("target", "", plain),
-		Isolation: o.text("isolation", IsolationNone, oneOf(IsolationNone, IsolationRequired)),
+		Isolation: o.text("isolation", IsolationAuto, oneOf(IsolationAuto, IsolationRequired, IsolationNone)),
 		Limits:    r.limits(o),
 		Hosts:     o.texts("hosts", 0, true, host),
+		Tunnels:   o.texts("tunnels", 0, true, tunnel),
+		Tools:     o.texts("tools", 0, true, tool),
 		Model:     o.text("model", ModelNone, plain),
 	}
 	s.Idempotent, s.idempotentSet = o.bool("idempotent")
@@ -46,27 +48,54 @@ func (r *reader) step(n *yaml.Node, p string) Step {
 
 func (r *reader) engine(step *object, s *Step) {
 	n, p := step.at("engine")
-	o := r.object(n, p, "use", "with", "run")
+	o := r.object(n, p, "use", "with", "run", "wasm", "oci", "args", "oci_layout", "resolve")
 	if o == nil {
 		return
 	}
-	use, usePath := o.at("use")
-	run, runPath := o.at("run")
-	with, withPath := o.at("with")
+	var kinds []string
+	for _, kind := range []string{"use", "run", "wasm", "oci"} {
+		if at, _ := o.at(kind); at != nil {
+			kinds = append(kinds, kind)
+		}
+	}
 	switch {
-	case use == nil && run == nil:
-		r.failf(n, "config_missing", "add use: NAME for a built-in engine, or run: [COMMAND, ARGUMENT…] for one of your own", "%s says neither use nor run", p)
-	case use != nil && run != nil:
-		r.failf(run, "config_value", "remove one of them", "%s cannot stand beside %s", runPath, usePath)
-	case with != nil && use == nil:
-		r.failf(with, "config_value", "configure an engine with run by the step's config", "%s is for an engine with use", withPath)
-	case use != nil:
+	case len(kinds) == 0:
+		r.failf(n, "config_missing", "add use: NAME for a built-in engine, run: [COMMAND, ARGUMENT…] for one of your own, wasm: FILE or oci: IMAGE", "%s says neither use, run, wasm nor oci", p)
+		return
+	case len(kinds) > 1:
+		at, where := o.at(kinds[1])
+		r.failf(at, "config_value", "remove one of them", "%s cannot stand beside %s.%s", where, p, kinds[0])
+		return
+	}
+	for key, of := range map[string]string{"with": "use", "oci_layout": "oci", "resolve": "oci"} {
+		if at, where := o.at(key); at != nil && kinds[0] != of {
+			hint := "remove it"
+			if key == "with" {
+				hint = "configure an engine of your own by the step's config"
+			}
+			r.failf(at, "config_value", hint, "%s is for an engine with %s", where, of)
+			return
+		}
+	}
+	if at, where := o.at("args"); at != nil && kinds[0] != "wasm" && kinds[0] != "oci" {
+		r.failf(at, "config_value", "put the arguments into run", "%s is for an engine with wasm or oci", where)
+		return
+	}
+	switch kinds[0] {
+	case "use":
+		use, _ := o.at("use")
 		s.Engine = Engine{Use: o.text("use", "", matching(engineName, "an engine's name")), With: o.free("with")}
 		s.engineAt = r.where(use)
+	case "wasm":
+		s.Engine = Engine{Wasm: o.text("wasm", "", program), Args: o.texts("args", 0, false, argument)}
+	case "oci":
+		s.Engine = Engine{OCI: o.text("oci", "", plain), Args: o.texts("args", 0, false, argument), Layout: o.text("oci_layout", "", program)}
+		s.Engine.Resolve, _ = o.bool("resolve")
 	default:
+		run, _ := o.at("run")
 		s.Engine = Engine{Run: o.texts("run", 1, false, argument)}
 		if len(s.Engine.Run) > 0 && s.Engine.Run[0] == "" {
-			r.failf(run, "config_value", "name the program first", "%s begins with an empty text", runPath)
+			r.failf(run, "config_value", "name the program first", "%s begins with an empty text", p+".run")
 		}
 	}
 }

@@ -1,0 +1,151 @@
+package orchestrator
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/protocol"
+)
+
+// tier decides how a step's engine is held. Less than the step asks for is a
+// refusal: nothing runs.
+func (o *Orchestrator) tier(ctx context.Context, s *Setup, step *config.Step) (sandbox.Found, error) {
+	if step.Isolation == config.IsolationNone {
+		return sandbox.Found{Isolation: sandbox.None()}, nil
+	}
+	found := o.Isolation(ctx)
+	have := found.Isolation
+	unavailable := func(format string, args ...any) error {
+		return protocol.Errorf(protocol.ExitUnreachable, "isolation_unavailable", format, args...).At(step.Where).
+			WithHint("cabincrew doctor tells what this machine can do and why not more; isolation: none runs the engine without any, where a policy allows that")
+	}
+	switch {
+	case have.Tier == sandbox.TierC:
+		return found, unavailable("step %s cannot be isolated on this machine (%s)", step.ID, reasons(found))
+	case step.Isolation == config.IsolationRequired && have.Tier != sandbox.TierA:
+		return found, unavailable("step %s requires isolation, and this machine has tier %s only (%s)", step.ID, have.Tier, reasons(found))
+	case step.Engine.OCI != "" && have.Tier != sandbox.TierA:
+		return found, unavailable("step %s is an image, which needs tier A, and this machine has tier %s only (%s)", step.ID, have.Tier, reasons(found))
+	}
+	for _, layer := range s.Config.Sandbox.Require {
+		if have.Lacks(layer) {
+			return found, unavailable("sandbox.require names %s, and this machine does not have it", layer)
+		}
+	}
+	return found, nil
+}
+
+// reasons tells why better tiers cannot be had.
+func reasons(f sandbox.Found) string {
+	var list []string
+	for _, tier := range sortedKeys(f.Refused) {
+		list = append(list, "tier "+tier+": "+f.Refused[tier])
+	}
+	if len(list) == 0 {
+		return "missing: " + strings.Join(f.Isolation.Missing, ", ")
+	}
+	return strings.Join(list, "; ")
+}
+
+// hold says how a run of a step's engine is held.
+func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mode protocol.Mode, e engine) (engines.Hold, error) {
+	found, err := o.tier(ctx, s, step)
+	if err != nil {
+		return engines.Hold{}, err
+	}
+	h := engines.Hold{
+		Tier: found.Isolation.Tier, Sudo: found.Sudo, Hosts: step.Hosts, Root: e.root,
+		ReadOnly: map[string]string{}, Writable: map[string]string{},
+	}
+	if h.Tier != sandbox.TierC {
+		h.Require = s.Config.Sandbox.Require
+	}
+	if h.Tools, err = o.tools(ctx, step); err != nil {
+		return h, err
+	}
+	if step.Engine.OCI != "" {
+		h.Tools = append(h.Tools, engines.Tool{Name: step.Engine.OCI, Digest: e.digest})
+	}
+	if e.cache != "" {
+		h.Writable["CABINCREW_CACHE_DIR"] = e.cache
+	}
+	if e.builtin.Git {
+		h.ReadOnly["CABINCREW_GIT_DIR"] = filepath.Join(s.Workspace, ".git")
+	}
+	if mode != protocol.TakeOff {
+		return h, nil
+	}
+	h.Tunnels = step.Tunnels
+	h.Covered = s.Exclude
+	h.Kept = slices.DeleteFunc(append([]string{".git"}, s.governanceFiles()...), func(name string) bool {
+		_, err := os.Lstat(filepath.Join(s.Workspace, filepath.FromSlash(name)))
+		return err != nil // what is not there cannot be kept
+	})
+	return h, nil
+}
+
+// governanceFiles are the files and directories that decide over flights.
+func (s *Setup) governanceFiles() []string {
+	out := make([]string, 0, len(s.Governance.Paths))
+	for _, p := range s.Governance.Paths {
+		out = append(out, strings.TrimSuffix(p, "/"))
+	}
+	return out
+}
+
+// pinned is the digest that a step's image had while it was planned.
+func (p *stepPlan) pinned(step *config.Step) string {
+	for _, t := range p.isolation.Tools {
+		if step.Engine.OCI != "" && t.Name == step.Engine.OCI {
+			return t.Digest
+		}
+	}
+	return ""
+}
+
+// tools finds the programs that a step declares, with their digests.
+func (o *Orchestrator) tools(ctx context.Context, step *config.Step) ([]engines.Tool, error) {
+	out := make([]engines.Tool, 0, len(step.Tools))
+	for _, name := range step.Tools {
+		refuse := func(err error) error {
+			return protocol.Errorf(protocol.ExitUsage, "tool_not_found", "the tool %q of step %s cannot be had: %w", name, step.ID, err).
+				At(step.Where).WithHint("install it, or name it by an absolute path")
+		}
+		at := name
+		if !filepath.IsAbs(name) {
+			var err error
+			if at, err = o.Programs.Look(name); err != nil {
+				return nil, refuse(err)
+			}
+		}
+		digest, err := toolDigest(ctx, at)
+		if err != nil {
+			return nil, refuse(err)
+		}
+		out = append(out, engines.Tool{Name: name, Path: at, Digest: digest})
+	}
+	return out, nil
+}
+
+// toolDigest is the digest of a program, or of all files of a directory.
+func toolDigest(ctx context.Context, at string) (string, error) {
+	info, err := os.Stat(at)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return digestOf(os.Open(at)) //nolint:gosec // the configuration names the tool
+	}
+	files, err := workspace.Scan(ctx, at, workspace.Options{Inputs: []string{"**"}, NoIgnore: true})
+	if err != nil {
+		return "", err
+	}
+	return hashFiles(files)
+}
