@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -89,12 +90,23 @@ func (f files) write(t testing.TB, dir string) {
 	}
 }
 
+// skeleton is what "git init" makes, without a process.
+func skeleton(t testing.TB, dir string, bare bool) {
+	t.Helper()
+	for _, d := range []string{"objects/info", "objects/pack", "refs/heads", "refs/tags"} {
+		must(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "HEAD"), []byte("ref: refs/heads/main\n"), 0o644))
+	config := fmt.Sprintf("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = %v\n[gc]\n\tauto = 0\n", bare)
+	must(t, os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o644))
+}
+
 // newRepository makes a repository with one commit.
 func newRepository(t testing.TB, content files) string {
 	t.Helper()
 	needs(t, "git")
 	dir := t.TempDir()
-	git(t, dir, "init", "-q", "-b", "main")
+	skeleton(t, filepath.Join(dir, ".git"), false)
 	content.write(t, dir)
 	git(t, dir, "add", "-A")
 	git(t, dir, "commit", "-q", "--allow-empty", "-m", "first")

@@ -200,6 +200,7 @@ func TestHTTPSRefusals(t *testing.T) {
 		want string
 	}{
 		"hook": {func(t *testing.T, remote string) {
+			must(t, os.MkdirAll(filepath.Join(remote, "hooks"), 0o755))
 			must(t, os.WriteFile(filepath.Join(remote, "hooks/pre-receive"), []byte("#!/bin/sh\necho this branch is protected\nexit 1\n"), 0o755))
 		}, "pre-receive hook declined"},
 		"no parent": {func(t *testing.T, remote string) {

@@ -17,7 +17,11 @@ import (
 func bare(t testing.TB, repo string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "remote.git")
-	git(t, repo, "clone", "-q", "--bare", repo, dir)
+	skeleton(t, dir, true)
+	for _, d := range []string{"objects", "refs"} {
+		must(t, os.RemoveAll(filepath.Join(dir, d)))
+		must(t, os.CopyFS(filepath.Join(dir, d), os.DirFS(filepath.Join(repo, ".git", d))))
+	}
 	return dir
 }
 
