@@ -36,6 +36,10 @@
 //   - path.cwd, abspath and plantimestamp make a plan depend on place and time.
 //   - Files that flight-plan makes (archive_file, say) are gone in take-off.
 //   - Modules from elsewhere are fetched anew in take-off and must be the same.
+//     Their path.module lies in the temporary directory.
+//   - Providers that read by other methods than GET (many clouds) cannot refresh
+//     where flight-plan may only read; "refresh: false" plans without asking.
+//   - Names of attributes, keys of maps and addresses are shown as they are.
 //   - Saved plans of HCP Terraform (the cloud block) hold no plan and are refused,
 //     as are plan files that OpenTofu encrypts itself.
 //

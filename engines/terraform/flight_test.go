@@ -25,8 +25,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// real skips a test where there is no terraform.
-func real(t testing.TB) string {
+// realTerraform skips a test where there is no terraform.
+func realTerraform(t testing.TB) string {
 	t.Helper()
 	p, err := exec.LookPath("terraform")
 	if err != nil {
@@ -215,7 +215,7 @@ output "login" {
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	real(t)
+	realTerraform(t)
 	f := newFlight(t)
 	id := newIdentity(t)
 	config, secrets := sealed(id), map[string]string{"TF_AGE_IDENTITY": "# a comment\n" + id.String() + "\n"}
@@ -266,11 +266,15 @@ func TestRoundTrip(t *testing.T) {
 
 func TestDeterministic(t *testing.T) {
 	t.Parallel()
-	real(t)
+	realTerraform(t)
 	f, g := newFlight(t), newFlight(t)
 	for _, x := range []*flight{f, g} {
 		x.write("main.tf", module+"\nresource \"terraform_data\" \"cwd\" {\n  input = basename(path.cwd)\n}\n")
+		x.write(".terraform.lock.hcl", "# needs none\n")
 		x.plan(plain(), nil)
+	}
+	if got := f.artifact("tfplan").Metadata["lock_digest"]; got != protocol.Digest([]byte("# needs none\n")) {
+		t.Error("the lock file is not recorded:", got)
 	}
 	for _, name := range []string{"plan/artifact.json", "summary/artifact.json"} {
 		if d := cmp.Diff(string(f.read(name)), string(g.read(name))); d != "" {
@@ -297,7 +301,7 @@ func TestDeterministic(t *testing.T) {
 
 func TestSecretVariables(t *testing.T) {
 	t.Parallel()
-	real(t)
+	realTerraform(t)
 	f := newFlight(t)
 	f.write("infra/main.tf", `
 variable "token" { type = string }
@@ -324,7 +328,7 @@ resource "terraform_data" "a" {
 
 func TestStateMoved(t *testing.T) {
 	t.Parallel()
-	real(t)
+	realTerraform(t)
 	f := newFlight(t)
 	f.write("main.tf", module)
 	f.plan(plain(), nil)
@@ -360,7 +364,7 @@ func TestStateMoved(t *testing.T) {
 
 func TestFilesMoved(t *testing.T) {
 	t.Parallel()
-	real(t)
+	realTerraform(t)
 	f := newFlight(t)
 	f.write("infra/main.tf", "module \"m\" {\n  source = \"../modules/m\"\n}\n")
 	f.write("modules/m/m.tf", "resource \"terraform_data\" \"a\" {\n  input = 1\n}\n")

@@ -179,16 +179,16 @@ func (t *tool) init(ctx context.Context, s *settings) error {
 		return err
 	}
 	_, lockErr := os.Lstat(filepath.Join(t.dir, lockFile))
-	locked := !errors.Is(lockErr, fs.ErrNotExist)
 	_, providersErr := os.Lstat(filepath.Join(t.data, "providers"))
-	readOnly := said.has("Provider dependency changes detected") || said.has("ead-only")
+	changes := said.has("Provider dependency changes detected")
+	unmet := code != 0 && (changes || said.has("Failed to query available provider packages") || said.has("Failed to install provider"))
 	switch {
-	case !locked && (providersErr == nil || readOnly || code != 0 && said.has("provider packages")):
+	case errors.Is(lockErr, fs.ErrNotExist) && (providersErr == nil || unmet):
 		return protocol.Errorf(protocol.ExitUsage, "terraform_lock_missing", "the module needs providers and has no %s", lockFile).
 			At(path.Join(s.dir, lockFile)).WithHint("run \"%s init\" in %s and commit the file; it must be among the step's inputs", s.binary, s.dir)
-	case code != 0 && readOnly:
-		return protocol.Errorf(protocol.ExitUsage, "terraform_lock_differs", "%s does not have the providers that the module needs", lockFile).
-			At(path.Join(s.dir, lockFile)).WithHint("run \"%s init\" in %s and commit the file", s.binary, s.dir)
+	case code != 0 && (changes || said.has("checksums")):
+		return protocol.Errorf(protocol.ExitUsage, "terraform_lock_differs", "%s does not have the providers that the module needs, or has other checksums", lockFile).
+			At(path.Join(s.dir, lockFile)).WithHint("run \"%s init\" in %s (\"%s providers lock\" for other systems) and commit the file", s.binary, s.dir, s.binary)
 	case code != 0:
 		return t.failed(args, code, said)
 	}

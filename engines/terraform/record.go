@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cabincrew/action/engines/kit"
@@ -283,10 +284,17 @@ func badModules(format string, args ...any) *protocol.Error {
 		WithHint("modules must be fetched by init or lie in the workspace, among the step's inputs")
 }
 
-// some joins the first names of a list.
+// some joins the first names of a list, fit for a terminal.
 func some(names []string) string {
-	if over := len(names) - limits.TerraformNamed; over > 0 {
-		return strings.Join(names[:limits.TerraformNamed], ", ") + fmt.Sprintf(" and %d more", over)
+	shown := make([]string, 0, limits.TerraformNamed)
+	for _, n := range names[:min(len(names), limits.TerraformNamed)] {
+		if strings.ContainsFunc(n, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			n = strconv.Quote(n)
+		}
+		shown = append(shown, n)
 	}
-	return strings.Join(names, ", ")
+	if over := len(names) - len(shown); over > 0 {
+		return strings.Join(shown, ", ") + fmt.Sprintf(" and %d more", over)
+	}
+	return strings.Join(shown, ", ")
 }
