@@ -120,16 +120,16 @@ func (s *sender) once(ctx context.Context, p *planned) (outcome, *protocol.Error
 	answer, err := t.RoundTrip(req)
 	if err != nil {
 		if !connected.Load() {
-			return o, failed(o, "was not sent", reason(ctx, err))
+			return o, failed(o, "was not sent", reason(ctx, err, "no connection to the host can be made"))
 		}
 		o.Outcome = indeterminate
-		return o, failed(o, "may have been sent", reason(ctx, err))
+		return o, failed(o, "may have been sent", reason(ctx, err, "what was answered is not HTTP, or has a header that is too large"))
 	}
 	defer func() { _ = answer.Body.Close() }() // it was only read
 	o.Status = answer.StatusCode
 	if err := o.read(answer.Body); err != nil {
 		o.Outcome = indeterminate
-		return o, failed(o, fmt.Sprintf("was answered with status %d, but not to the end", o.Status), reason(ctx, err))
+		return o, failed(o, fmt.Sprintf("was answered with status %d, but not to the end", o.Status), reason(ctx, err, "what was answered is not HTTP"))
 	}
 	o.Outcome = expected
 	if !p.expects(o.Status) {
@@ -162,8 +162,8 @@ func failed(o outcome, what string, err error) *protocol.Error {
 }
 
 // reason says why there is no answer, in words of ours: an answer that cannot be
-// read may hold anything, also what was sent.
-func reason(ctx context.Context, err error) error {
+// read may hold anything, also what was sent. otherwise is for all other causes.
+func reason(ctx context.Context, err error, otherwise string) error {
 	var (
 		errno       syscall.Errno
 		certificate *tls.CertificateVerificationError
@@ -185,7 +185,7 @@ func reason(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed"):
 		return errors.New("the connection was closed")
 	}
-	return errors.New("what was answered is not HTTP, or has a header that is too large")
+	return errors.New(otherwise)
 }
 
 // printable bounds and neutralises text of a stranger.

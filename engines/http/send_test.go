@@ -48,7 +48,7 @@ func TestSentOnce(t *testing.T) {
 		{path: "/echo", outcomes: "expected expected expected", sent: 3},
 		{path: "/broken", outcomes: "expected unexpected not_tried", sent: 2, want: "request 2 of 3, 002-two, was sent: it was answered with status 500, expected is 2xx (1 before it were answered as expected, 1 after it were not sent)"},
 		{path: "/redirect", outcomes: "expected unexpected not_tried", sent: 2, want: "status 307"},
-		{path: "/hang", timeout: "700ms", outcomes: "expected indeterminate not_tried", sent: 2, want: "002-two, may have been sent: no whole answer within the time-out"},
+		{path: "/hang", timeout: "3s", outcomes: "expected indeterminate not_tried", sent: 2, want: "002-two, may have been sent: no whole answer within the time-out"},
 		{path: "/reset", outcomes: "expected indeterminate not_tried", sent: 2, want: "002-two, may have been sent: "},
 		{path: "/garbage", outcomes: "expected indeterminate not_tried", sent: 2, want: "is not HTTP"},
 		{path: "/header", outcomes: "expected indeterminate not_tried", sent: 2, want: "header that is too large"},
@@ -132,6 +132,9 @@ func TestNotSent(t *testing.T) {
 		"unknown authority": {func(t *testing.T, _ *flight) string {
 			return newUpstream(t, true).URL
 		}, "was not sent: the certificate of the host is not accepted"},
+		"no TLS there": {func(t *testing.T, _ *flight) string {
+			return strings.Replace(newUpstream(t, false).URL, "http:", "https:", 1)
+		}, "was not sent: no connection to the host can be made"},
 		"proxy refuses": {func(t *testing.T, f *flight) string {
 			address, _ := newProxy(t, true)
 			f.env = append(f.env, "https_proxy="+address)
