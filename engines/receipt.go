@@ -14,6 +14,9 @@ import (
 func ReadReceipt(r Result, mode protocol.Mode) (protocol.EngineOutput, error) {
 	var out protocol.EngineOutput
 	switch {
+	case r.Isolation.Over != "":
+		return out, fail("engine_limit", "the engine was ended: it used more %s than it may", r.Isolation.Over).
+			WithHint("make it use less, or split the step")
 	case r.TimedOut:
 		return out, fail("engine_timeout", "the engine ran longer than its time-out and was killed").
 			WithHint("raise the step's timeout, or make the engine faster")
@@ -27,14 +30,14 @@ func ReadReceipt(r Result, mode protocol.Mode) (protocol.EngineOutput, error) {
 		if err == nil && receipt.Error != "" {
 			e.Message += ": " + printable(receipt.Error)
 		}
-		return out, e.WithHint("the engine's own log says more")
+		return out, e.WithHint("the engine's own log says more%s", refusals(r))
 	}
 	if err != nil {
 		return out, err
 	}
 	if receipt.Status != protocol.StatusSuccess {
 		return out, fail("engine_failed", "the engine reports failure: %s", printable(receipt.Error)).
-			WithHint("the engine's own log says more")
+			WithHint("the engine's own log says more%s", refusals(r))
 	}
 	return receipt, nil
 }
@@ -77,8 +80,37 @@ func versionOne(v string) bool {
 	return true
 }
 
+// refusals tells what the sandbox refused, which may be why an engine failed.
+func refusals(r Result) string {
+	const most = 10
+	var list []string
+	for _, a := range r.Isolation.Attempts {
+		list = append(list, fmt.Sprintf("%s (%d times)", a.Call, a.Count))
+	}
+	for _, q := range r.Isolation.Requests {
+		if !q.Allowed {
+			list = append(list, printable(q.Method+" "+q.URL)+" ("+q.Reason+")")
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	more := ""
+	if len(list) > most {
+		more = fmt.Sprintf(" and %d more", len(list)-most)
+		list = list[:most]
+	}
+	return "; the sandbox refused it: " + strings.Join(list, ", ") + more
+}
+
 func ending(r Result) string {
-	if r.Signal != "" {
+	switch r.Signal {
+	case "":
+	case "SIGSYS":
+		return "signal SIGSYS: a system call of another architecture, which the filter kills"
+	case "SIGXFSZ":
+		return "signal SIGXFSZ: a file larger than the sandbox allows"
+	default:
 		return "signal " + r.Signal
 	}
 	meaning := map[int]string{1: " (engine failure)", 2: " (validation failure)"}[r.ExitCode]

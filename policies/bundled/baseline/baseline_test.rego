@@ -16,11 +16,11 @@ patch(files) := {
 		"name": "changes", "role": "evidence", "artifact_type": "patch", "action": "apply", "target": "",
 		"mime": "text/x-diff", "metadata": {}, "hash": "sha256:0", "size": 1, "patch": {"files": files},
 	}],
-	"context": {}, "config": {}, "mode": "flight-plan", "isolation": {"tier": "none", "missing": []},
+	"context": {}, "config": {}, "mode": "flight-plan", "isolation": {"tier": "A", "missing": []},
 	"opaque": false, "governance": {"paths": []},
 }
 
-targeted(action, target) := {"artifacts": [{"name": "plan", "artifact_type": "note", "action": action, "target": target}], "opaque": false}
+targeted(action, target) := {"artifacts": [{"name": "plan", "artifact_type": "note", "action": action, "target": target}], "isolation": {"tier": "A"}, "opaque": false}
 
 ids(set) := {m.id | some m in set}
 
@@ -236,6 +236,12 @@ test_equal_files_count_twice if {
 test_opaque if {
 	asked(object.union(patch([]), {"opaque": true})) == {"opaque-step"}
 	asked(object.remove(patch([]), ["opaque"])) == {"opaque-step"}
+}
+
+test_not_isolated if {
+	asked(object.union(patch([]), {"isolation": {"tier": "B"}})) == set()
+	asked(object.union(patch([]), {"isolation": {"tier": "C"}})) == {"not-isolated"}
+	asked(object.remove(patch([]), ["isolation"])) == {"not-isolated"}
 }
 
 test_binary if {

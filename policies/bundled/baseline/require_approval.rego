@@ -163,3 +163,17 @@ require_approval contains {
 
 # artifact name -> its paths
 by_artifact(pairs) := {name: {p.path | some p in pairs; p.artifact == name} | some q in pairs; name := q.artifact}
+
+# METADATA
+# title: Not isolated
+# description: The engine ran without isolation, so it could read and change whatever its user can.
+# custom:
+#   id: not-isolated
+#   remedy: A maintainer must decide whether to trust the engine, or leave isolation none out of the step and plan on a machine with tier A.
+require_approval contains {
+	"id": "not-isolated",
+	"role": config.role,
+	"msg": sprintf("the engine was not isolated while it planned (tier C): it could read and change whatever its user can. Approve as %s if you trust it; or leave \"isolation: none\" out of the step.", [config.role]),
+} if {
+	not input.isolation.tier in {"A", "B"}
+}
