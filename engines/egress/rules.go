@@ -63,41 +63,38 @@ func CheckTunnel(pattern string) error { _, err := tunnelRule(pattern); return e
 func CheckPrivate(host string) error { _, err := privateRule(host); return err }
 
 func hostRule(s string) (rule, error) {
-	const code = "egress_host"
 	const form = "write example.com, *.example.com, 192.0.2.7 or [2001:db8::7], with :port if it is not 443 or 80"
 	text, below := strings.CutPrefix(s, "*.")
-	p, err := exactPlace(code, s, text, form)
+	p, err := exactPlace("egress_host", s, text, form)
 	if err != nil {
 		return rule{}, err
 	}
 	if below && (p.addr.IsValid() || !strings.Contains(p.host, ".")) {
-		return rule{}, protocol.Errorf(protocol.ExitUsage, code, "%q is not a pattern of hosts: below *. stands a name of two parts or more", clip(s)).WithHint(form)
+		return rule{}, protocol.Errorf(protocol.ExitUsage, "egress_host", "%q is not a pattern of hosts: below *. stands a name of two parts or more", clip(s)).WithHint(form)
 	}
 	return rule{place: p, below: below}, nil
 }
 
 func tunnelRule(s string) (rule, error) {
-	const code = "egress_tunnel"
 	const form = "write host:port, such as git.example.com:22"
-	p, err := exactPlace(code, s, s, form)
+	p, err := exactPlace("egress_tunnel", s, s, form)
 	if err != nil {
 		return rule{}, err
 	}
 	if p.port == 0 {
-		return rule{}, protocol.Errorf(protocol.ExitUsage, code, "the tunnel %q has no port", clip(s)).WithHint(form)
+		return rule{}, protocol.Errorf(protocol.ExitUsage, "egress_tunnel", "the tunnel %q has no port", clip(s)).WithHint(form)
 	}
 	return rule{place: p}, nil
 }
 
 func privateRule(s string) (rule, error) {
-	const code = "egress_private"
 	const form = "write the exact name of the host, or the address, without a port"
-	p, err := exactPlace(code, s, s, form)
+	p, err := exactPlace("egress_private", s, s, form)
 	if err != nil {
 		return rule{}, err
 	}
 	if p.port != 0 {
-		return rule{}, protocol.Errorf(protocol.ExitUsage, code, "%q has a port", clip(s)).WithHint(form)
+		return rule{}, protocol.Errorf(protocol.ExitUsage, "egress_private", "%q has a port", clip(s)).WithHint(form)
 	}
 	return rule{place: p}, nil
 }
