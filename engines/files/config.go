@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
 	"github.com/cabincrew/action/protocol"
@@ -89,7 +90,7 @@ func (s *settings) readValues(value any) error {
 	if !ok {
 		return badConfig("values", "it must be a map")
 	}
-	plain, err := plainValues(m, "values")
+	plain, err := kit.PlainValues(m, "values")
 	if err != nil {
 		return badConfig("values", "%w", err)
 	}
@@ -181,7 +182,7 @@ func (e *entry) readSource(key string, value any) (err error) {
 		if e.text, err = readText(e.key+"."+key, value, limits.TemplateBytes); err != nil {
 			return err
 		}
-		if fault := checkTemplate(e.text); fault != nil {
+		if fault := kit.CheckTemplate(e.text); fault != nil {
 			return badTemplate(e.at(key), fault)
 		}
 		return nil
@@ -268,7 +269,7 @@ func badConfig(key, format string, args ...any) *protocol.Error {
 }
 
 // badTemplate says what is wrong with the template at a place.
-func badTemplate(place string, fault *templateError) *protocol.Error {
-	return protocol.Errorf(protocol.ExitUsage, "files_template", "the template is refused: %w", fault).At(fault.at(place)).
+func badTemplate(place string, fault *kit.TemplateError) *protocol.Error {
+	return protocol.Errorf(protocol.ExitUsage, "files_template", "the template is refused: %w", fault).At(fault.Place(place)).
 		WithHint("see docs/configuration.md, the engine files, for what a template may hold")
 }

@@ -220,7 +220,7 @@ func (p *planner) content(e *entry) ([]byte, error) {
 		}
 		text, place = string(body), e.text
 	}
-	body, fault := render(p.ctx, text, p.s.values, limits.FilesFileBytes)
+	body, fault := kit.Render(p.ctx, text, p.s.values, limits.FilesFileBytes)
 	if fault != nil {
 		return nil, badTemplate(place, fault)
 	}

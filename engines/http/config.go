@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
 	"github.com/cabincrew/action/protocol"
@@ -87,7 +88,7 @@ func (s *settings) readValues(value any) error {
 	if !ok {
 		return badConfig("values", "it must be a map")
 	}
-	plain, err := plainValues(m, "values")
+	plain, err := kit.PlainValues(m, "values")
 	if err != nil {
 		return badConfig("values", "%w", err)
 	}
@@ -214,7 +215,7 @@ func (r *request) readBody(key string, value any) (err error) {
 		if r.text, err = readText(r.key+"."+key, value, limits.TemplateBytes); err != nil {
 			return err
 		}
-		if fault := checkTemplate(r.text); fault != nil {
+		if fault := kit.CheckTemplate(r.text); fault != nil {
 			return badTemplate(r.at(key), fault)
 		}
 		return nil
@@ -297,7 +298,7 @@ func badConfig(key, format string, args ...any) *protocol.Error {
 }
 
 // badTemplate says what is wrong with the template at a place.
-func badTemplate(place string, fault *templateError) *protocol.Error {
-	return protocol.Errorf(protocol.ExitUsage, "http_template", "the template is refused: %w", fault).At(fault.at(place)).
+func badTemplate(place string, fault *kit.TemplateError) *protocol.Error {
+	return protocol.Errorf(protocol.ExitUsage, "http_template", "the template is refused: %w", fault).At(fault.Place(place)).
 		WithHint("see docs/configuration.md, the engine http, for what a template may hold")
 }

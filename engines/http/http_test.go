@@ -199,20 +199,3 @@ func TestPlanRefusals(t *testing.T) {
 		})
 	}
 }
-
-// TestTemplatesAreThoseOfFiles keeps the two engines' templates one language, for
-// as long as each has its own copy of it.
-func TestTemplatesAreThoseOfFiles(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"template.go", "funcs.go"} {
-		ours, err := os.ReadFile(name)
-		must(t, err)
-		theirs, err := os.ReadFile(filepath.Join("..", "files", name))
-		must(t, err)
-		_, ours, _ = bytes.Cut(ours, []byte("\n"))
-		_, theirs, _ = bytes.Cut(theirs, []byte("\n"))
-		if !bytes.Equal(ours, theirs) {
-			t.Errorf("%s is not that of engines/files", name)
-		}
-	}
-}

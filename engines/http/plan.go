@@ -131,7 +131,7 @@ func hostPort(u *url.URL) string {
 func (s *settings) body(ctx context.Context, workspace *os.Root, r *request) ([]byte, error) {
 	switch r.source {
 	case keyTemplate:
-		body, fault := render(ctx, r.text, s.values, limits.HTTPBodyBytes)
+		body, fault := kit.Render(ctx, r.text, s.values, limits.HTTPBodyBytes)
 		if fault != nil {
 			return nil, badTemplate(r.at(r.source), fault)
 		}

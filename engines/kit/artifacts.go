@@ -77,6 +77,9 @@ func (r *Run) Planned(name string, most int64) (protocol.Artifact, []byte, error
 
 // ReadArtifact reads one artifact below a directory of artifacts.
 func ReadArtifact(root *os.Root, name string, most int64) (a protocol.Artifact, body []byte, err error) {
+	if info, err := root.Lstat(name); err != nil || !info.IsDir() {
+		return a, nil, InvalidPlan("the plan has no artifact %s", name)
+	}
 	raw, err := readFile(root, name+"/"+descriptionFile, limits.ArtifactJSON)
 	if err != nil {
 		return a, nil, err
@@ -86,6 +89,9 @@ func ReadArtifact(root *os.Root, name string, most int64) (a protocol.Artifact, 
 	}
 	if a.BodyFile == "" {
 		return a, nil, nil
+	}
+	if a.Body != nil {
+		return a, nil, InvalidPlan("artifact %s has a body beside its body file", name)
 	}
 	if a.BodyFile != bodyFile {
 		return a, nil, InvalidPlan("the body file of artifact %s is not %s", name, bodyFile)

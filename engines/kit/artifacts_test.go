@@ -142,20 +142,26 @@ func TestPlannedRefuses(t *testing.T) {
 		change func(t *testing.T, dir string)
 		want   string
 	}{
-		"no artifact":  {func(t *testing.T, dir string) { t.Helper(); must(t, os.RemoveAll(filepath.Join(dir, "x"))) }, "no file x/artifact.json"},
-		"no directory": {put("x", "file"), "no file x/artifact.json"},
+		"no artifact":  {func(t *testing.T, dir string) { t.Helper(); must(t, os.RemoveAll(filepath.Join(dir, "x"))) }, "no artifact x"},
+		"no directory": {put("x", "file"), "no artifact x"},
 		"no body":      {func(t *testing.T, dir string) { t.Helper(); must(t, os.Remove(filepath.Join(dir, "x/body.data"))) }, "no file x/body.data"},
 		"body a directory": {func(t *testing.T, dir string) {
 			t.Helper()
 			must(t, os.Remove(filepath.Join(dir, "x/body.data")))
 			must(t, os.Mkdir(filepath.Join(dir, "x/body.data"), 0o700))
 		}, "no file x/body.data"},
-		"body too large":        {put("x/body.data", "12345"), "larger than 4 bytes"},
-		"body a link":           {link("x/body.data", "artifact.json"), "no file x/body.data"},
-		"body a link outside":   {link("x/body.data", outside), "no file x/body.data"},
-		"description a link":    {link("x/artifact.json", "body.data"), "no file x/artifact.json"},
-		"description outside":   {link("x/artifact.json", outside), "no file x/artifact.json"},
-		"directory outside":     {link("x", filepath.Dir(outside)), "x/artifact.json"},
+		"body too large":      {put("x/body.data", "12345"), "larger than 4 bytes"},
+		"body a link":         {link("x/body.data", "artifact.json"), "no file x/body.data"},
+		"body a link outside": {link("x/body.data", outside), "no file x/body.data"},
+		"description a link":  {link("x/artifact.json", "body.data"), "no file x/artifact.json"},
+		"description outside": {link("x/artifact.json", outside), "no file x/artifact.json"},
+		"directory outside":   {link("x", filepath.Dir(outside)), "no artifact x"},
+		"directory a link": {func(t *testing.T, dir string) {
+			t.Helper()
+			must(t, os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, "y")))
+			must(t, os.Symlink("y", filepath.Join(dir, "x")))
+		}, "no artifact x"},
+		"body twice":            {put("x/artifact.json", strings.Replace(good, `"body_file"`, `"body":1,"body_file"`, 1)), "beside its body file"},
 		"description too large": {put("x/artifact.json", good+strings.Repeat(" ", limits.ArtifactJSON)), "larger than 8388608 bytes"},
 		"not JSON":              {put("x/artifact.json", "{"), "artifact x cannot be read"},
 		"unknown member":        {put("x/artifact.json", `{"action":"a","artifact_type":"t","mime":"m","x":1}`), "artifact x cannot be read"},

@@ -58,6 +58,10 @@ func Main(ctx context.Context, e Engine, args []string, stdin io.Reader, stdout,
 	}
 	receipt, err := r.fly(ctx, e, stdin)
 	code := exitOK
+	if err == nil && receipt.Status == protocol.StatusFailure {
+		code = exitFailure
+		r.Logf("%s", receipt.Error)
+	}
 	if err != nil {
 		code = exitCode(err)
 		r.Logf("%v", err)
@@ -101,11 +105,12 @@ func readMode(id string, args []string) (protocol.Mode, error) {
 
 // fly reads the input and does what the mode asks.
 func (r *Run) fly(ctx context.Context, e Engine, stdin io.Reader) (*protocol.EngineOutput, error) {
-	for name, to := range map[string]*string{
-		"CABINCREW_WORKSPACE": &r.Workspace, "CABINCREW_ARTIFACTS_DIR": &r.Artifacts, "CABINCREW_TEMP_DIR": &r.Temp,
-	} {
-		if *to = r.Env[name]; *to == "" {
-			return nil, protocol.Errorf(protocol.ExitUsage, "engine_environment", "%s is not set", name).
+	for _, dir := range []struct {
+		name string
+		to   *string
+	}{{"CABINCREW_WORKSPACE", &r.Workspace}, {"CABINCREW_ARTIFACTS_DIR", &r.Artifacts}, {"CABINCREW_TEMP_DIR", &r.Temp}} {
+		if *dir.to = r.Env[dir.name]; *dir.to == "" {
+			return nil, protocol.Errorf(protocol.ExitUsage, "engine_environment", "%s is not set", dir.name).
 				WithHint("run the engine through \"cabincrew flight-plan\" or \"cabincrew engine check\"")
 		}
 	}

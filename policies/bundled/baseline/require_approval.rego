@@ -175,5 +175,7 @@ require_approval contains {
 	"role": config.role,
 	"msg": sprintf("the engine was not isolated while it planned (tier C): it could read and change whatever its user can. Approve as %s if you trust it; or leave \"isolation: none\" out of the step.", [config.role]),
 } if {
-	not input.isolation.tier in {"A", "B"}
+	not isolated
 }
+
+isolated if input.isolation.tier in {"A", "B"}

@@ -1,4 +1,4 @@
-package files
+package kit
 
 import (
 	"context"
@@ -8,11 +8,12 @@ import (
 	"testing"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
 )
 
 func templateValues(t testing.TB) map[string]any {
 	t.Helper()
-	v, err := plainValues(settingsOf(t, `{"s":"Ab","n":3,"yes":true,"l":["x","y",3],"m":{"k":"v","a-b":[1,2]},"lines":"a\nb"}`), "values")
+	v, err := PlainValues(settingsOf(t, `{"s":"Ab","n":3,"yes":true,"l":["x","y",3],"m":{"k":"v","a-b":[1,2]},"lines":"a\nb"}`), "values")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestTemplates(t *testing.T) {
 		"{{/* a comment */}}{{\"{{\"}} stays {{`}}`}}":                           "{{ stays }}",
 		"{{.m}}": "map[a-b:[1 2] k:v]",
 	} {
-		got, fault := render(context.Background(), text, templateValues(t), 1000)
+		got, fault := Render(context.Background(), text, templateValues(t), 1000)
 		if fault != nil || string(got) != want {
 			t.Errorf("%s gives %q, %v, want %q", text, got, fault, want)
 		}
@@ -85,8 +86,8 @@ func TestTemplateRefusals(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, fault := render(context.Background(), tc.text, templateValues(t), 1000)
-			if fault == nil || !strings.HasPrefix(fault.at("x")+":", tc.at+":") || !strings.Contains(fault.Error(), tc.want) {
+			got, fault := Render(context.Background(), tc.text, templateValues(t), 1000)
+			if fault == nil || !strings.HasPrefix(fault.Place("x")+":", tc.at+":") || !strings.Contains(fault.Error(), tc.want) {
 				t.Errorf("%q, %+v, want %s and %q", got, fault, tc.at, tc.want)
 			}
 		})
@@ -96,7 +97,7 @@ func TestTemplateRefusals(t *testing.T) {
 func TestTemplateNestedDeep(t *testing.T) {
 	t.Parallel()
 	const depth = limits.TemplateBytes/15 - 1
-	got, fault := render(context.Background(), strings.Repeat("{{if 1}}", depth)+"x"+strings.Repeat("{{end}}", depth), nil, 10)
+	got, fault := Render(context.Background(), strings.Repeat("{{if 1}}", depth)+"x"+strings.Repeat("{{end}}", depth), nil, 10)
 	if fault != nil || string(got) != "x" {
 		t.Errorf("%q, %v", got, fault)
 	}
@@ -106,7 +107,7 @@ func TestTemplateIsStopped(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, fault := render(ctx, "{{range 10}}{{end}}", nil, 10); fault == nil || !errors.Is(fault, context.Canceled) {
+	if _, fault := Render(ctx, "{{range 10}}{{end}}", nil, 10); fault == nil || !errors.Is(fault, context.Canceled) {
 		t.Errorf("%v", fault)
 	}
 }
@@ -119,16 +120,25 @@ func FuzzTemplate(f *testing.F) {
 	values := templateValues(f)
 	before := fmt.Sprint(values)
 	f.Fuzz(func(t *testing.T, text string) {
-		a, faultA := render(context.Background(), text, values, 10_000)
-		b, faultB := render(context.Background(), text, values, 10_000)
+		a, faultA := Render(context.Background(), text, values, 10_000)
+		b, faultB := Render(context.Background(), text, values, 10_000)
 		if string(a) != string(b) || fmt.Sprint(faultA) != fmt.Sprint(faultB) {
 			t.Errorf("%q, %v, then %q, %v", a, faultA, b, faultB)
 		}
 		if len(a) > 10_000 || fmt.Sprint(values) != before {
 			t.Errorf("%d bytes, values %v", len(a), values)
 		}
-		if (faultA == nil) && checkTemplate(text) != nil {
+		if (faultA == nil) && CheckTemplate(text) != nil {
 			t.Error("a template that works is refused before")
 		}
 	})
+}
+
+func settingsOf(t testing.TB, text string) map[string]any {
+	t.Helper()
+	v, err := protocol.DecodeAny([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.(map[string]any)
 }

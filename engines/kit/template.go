@@ -1,4 +1,4 @@
-package files
+package kit
 
 import (
 	"bytes"
@@ -22,19 +22,19 @@ const tickName = "tick"
 
 var errOutput = errors.New("what it makes is too large")
 
-// templateError says where in a template something is wrong. A place that is
+// TemplateError says where in a template something is wrong. A place that is
 // not known is empty.
-type templateError struct {
+type TemplateError struct {
 	line, column string
 	reason       string
 	cause        error
 }
 
-func (f *templateError) Error() string { return f.reason }
-func (f *templateError) Unwrap() error { return f.cause }
+func (f *TemplateError) Error() string { return f.reason }
+func (f *TemplateError) Unwrap() error { return f.cause }
 
-// at gives the place in the form place:line:column.
-func (f *templateError) at(place string) string {
+// Place gives the place in the form place:line:column.
+func (f *TemplateError) Place(place string) string {
 	switch {
 	case f.line == "":
 		return place
@@ -44,15 +44,15 @@ func (f *templateError) at(place string) string {
 	return place + ":" + f.line + ":" + f.column
 }
 
-// checkTemplate says what is wrong with a template before it has values.
-func checkTemplate(text string) *templateError {
+// CheckTemplate says what is wrong with a template before it has values.
+func CheckTemplate(text string) *TemplateError {
 	_, fault := parseTemplate(text, (&meter{}).functions())
 	return fault
 }
 
-// render executes a template over values. It gives the same bytes, or the same
+// Render executes a template over values. It gives the same bytes, or the same
 // error, wherever and whenever it runs; only ctx can end it sooner.
-func render(ctx context.Context, text string, values map[string]any, most int) ([]byte, *templateError) {
+func Render(ctx context.Context, text string, values map[string]any, most int) ([]byte, *TemplateError) {
 	m := &meter{ctx: ctx, left: limits.TemplateWork}
 	functions := m.functions()
 	tree, fault := parseTemplate(text, functions)
@@ -74,12 +74,12 @@ func render(ctx context.Context, text string, values map[string]any, most int) (
 
 // parseTemplate takes a template of the restricted language: the functions given
 // and no others, one template, which calls no template. So nothing recurses.
-func parseTemplate(text string, functions template.FuncMap) (*parse.Tree, *templateError) {
+func parseTemplate(text string, functions template.FuncMap) (*parse.Tree, *TemplateError) {
 	switch {
 	case len(text) > limits.TemplateBytes:
-		return nil, &templateError{reason: fmt.Sprintf("it is larger than %d bytes", limits.TemplateBytes)}
+		return nil, &TemplateError{reason: fmt.Sprintf("it is larger than %d bytes", limits.TemplateBytes)}
 	case !utf8.ValidString(text):
-		return nil, &templateError{reason: "it is not UTF-8"}
+		return nil, &TemplateError{reason: "it is not UTF-8"}
 	}
 	trees, err := parse.Parse(templateName, text, "", "", functions, builtins())
 	if err != nil {
@@ -87,10 +87,10 @@ func parseTemplate(text string, functions template.FuncMap) (*parse.Tree, *templ
 	}
 	tree := trees[templateName]
 	if len(trees) != 1 || tree == nil {
-		return nil, &templateError{reason: "it defines a template; only what stands for itself is allowed"}
+		return nil, &TemplateError{reason: "it defines a template; only what stands for itself is allowed"}
 	}
 	if n := findCall(tree.Root); n != nil {
-		return nil, &templateError{line: strconv.Itoa(n.Line), reason: "it calls a template; only what stands for itself is allowed"}
+		return nil, &TemplateError{line: strconv.Itoa(n.Line), reason: "it calls a template; only what stands for itself is allowed"}
 	}
 	return tree, nil
 }
@@ -192,12 +192,12 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 var templateMessage = regexp.MustCompile(`(?s)^template: ` + templateName + `:([0-9]+)(?::([0-9]+))?: (?:executing "` + templateName + `" at )?(.*)$`)
 
 // faultOf takes the place out of an error of package template.
-func faultOf(err error) *templateError {
+func faultOf(err error) *TemplateError {
 	m := templateMessage.FindStringSubmatch(err.Error())
 	if m == nil {
-		return &templateError{reason: err.Error(), cause: err}
+		return &TemplateError{reason: err.Error(), cause: err}
 	}
-	f := &templateError{line: m[1], column: m[2], reason: m[3], cause: err}
+	f := &TemplateError{line: m[1], column: m[2], reason: m[3], cause: err}
 	if errors.Is(err, errWork) { // where it was stopped says nothing but that a list began there
 		f.reason = errWork.Error()
 	}

@@ -1,4 +1,4 @@
-package files
+package kit
 
 import (
 	"context"
@@ -183,9 +183,9 @@ func (m *meter) json(v any) (string, error) {
 	return m.text(string(raw))
 }
 
-// plainValues gives values as a template sees them: text, true and false, whole
+// PlainValues gives values as a template sees them: text, true and false, whole
 // numbers, lists and maps. What has no text, such as nothing, is refused.
-func plainValues(v any, at string) (any, error) {
+func PlainValues(v any, at string) (any, error) {
 	switch v := v.(type) {
 	case string, bool, int64:
 		return v, nil
@@ -201,7 +201,7 @@ func plainValues(v any, at string) (any, error) {
 		list := make([]any, len(v))
 		for i := range v {
 			var err error
-			if list[i], err = plainValues(v[i], fmt.Sprintf("%s[%d]", at, i)); err != nil {
+			if list[i], err = PlainValues(v[i], fmt.Sprintf("%s[%d]", at, i)); err != nil {
 				return nil, err
 			}
 		}
@@ -210,7 +210,7 @@ func plainValues(v any, at string) (any, error) {
 		m := make(map[string]any, len(v))
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			var err error
-			if m[k], err = plainValues(v[k], at+"."+k); err != nil {
+			if m[k], err = PlainValues(v[k], at+"."+k); err != nil {
 				return nil, err
 			}
 		}
