@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -199,7 +200,9 @@ func startSSH(ctx context.Context, conn net.Conn, address string, config *ssh.Cl
 		_ = conn.Close() // the error before counts
 		return nil, err
 	}
+	late := time.AfterFunc(limits.GitConnectTimeout, func() { _ = conn.Close() })
 	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
+	late.Stop()
 	if err != nil {
 		if wrong := (*knownhosts.KeyError)(nil); errors.As(err, &wrong) {
 			return fail(badHostKey("%s shows another host key than known_hosts has", address))

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +48,7 @@ func (s *settings) prove(b *bundle, base *objects) (*proven, error) {
 		return nil, err
 	}
 	p.when = s.dateAfter(parent)
-	if string(s.encodeCommit(p.commit.tree, b.parent, p.when, p.commit.signature)) != string(raw) {
+	if !bytes.Equal(s.encodeCommit(p.commit.tree, b.parent, p.when, p.commit.signature), raw) {
 		return nil, fmt.Errorf("the commit %s has another message, author or date than the configuration asks for", b.commit)
 	}
 	if err := s.checkSignature(p); err != nil {
@@ -128,11 +129,11 @@ func (s *settings) evidence(p *proven) (protocol.Artifact, error) {
 		body["expect"] = s.expect.String()
 	}
 	if p.commit.signature != "" {
-		print, err := signatureFingerprint(p.commit.signature)
+		fingerprint, err := signatureFingerprint(p.commit.signature)
 		if err != nil {
 			return protocol.Artifact{}, err
 		}
-		body["signing_key"] = print
+		body["signing_key"] = fingerprint
 	}
 	files := make([]any, 0, len(p.changes))
 	for i := range p.changes {

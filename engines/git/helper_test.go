@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cabincrew/action/internal/patch"
@@ -101,15 +103,49 @@ func skeleton(t testing.TB, dir string, bare bool) {
 	must(t, os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o644))
 }
 
+// templates are repositories by their content: copying one is cheaper than asking
+// git for another.
+var templates struct {
+	sync.Mutex
+	dir    string
+	byText map[string]string
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "git-templates-")
+	if err != nil {
+		os.Exit(1)
+	}
+	templates.dir, templates.byText = dir, map[string]string{}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // newRepository makes a repository with one commit.
 func newRepository(t testing.TB, content files) string {
 	t.Helper()
 	needs(t, "git")
 	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(template(t, content))))
+	return dir
+}
+
+func template(t testing.TB, content files) string {
+	t.Helper()
+	text, err := json.Marshal(content)
+	must(t, err)
+	templates.Lock()
+	defer templates.Unlock()
+	if dir := templates.byText[string(text)]; dir != "" {
+		return dir
+	}
+	dir := filepath.Join(templates.dir, strconv.Itoa(len(templates.byText)))
 	skeleton(t, filepath.Join(dir, ".git"), false)
 	content.write(t, dir)
 	git(t, dir, "add", "-A")
 	git(t, dir, "commit", "-q", "--allow-empty", "-m", "first")
+	templates.byText[string(text)] = dir
 	return dir
 }
 

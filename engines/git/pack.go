@@ -47,7 +47,7 @@ func encodePack(o *objects) ([]byte, error) {
 }
 
 func writePackHeader(out *bytes.Buffer, kind plumbing.ObjectType, size int) {
-	b, size := byte(kind)<<4|byte(size&15), size>>4
+	b, size := byte(kind)<<4|byte(size&15), size>>4 //nolint:gosec // the kinds of objects are 1 to 4
 	for ; size > 0; size >>= 7 {
 		out.WriteByte(b | 0x80)
 		b = byte(size & 0x7f)
@@ -86,8 +86,8 @@ func decodePack(data []byte) (*objects, error) {
 	return out, nil
 }
 
-// readPacked reads one object of at most most bytes.
-func readPacked(r *bytes.Reader, most int64) (plumbing.ObjectType, []byte, error) {
+// readPacked reads one object that is no larger than limit, in bytes.
+func readPacked(r *bytes.Reader, limit int64) (plumbing.ObjectType, []byte, error) {
 	b, err := r.ReadByte()
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: it ends early", errPack)
@@ -102,7 +102,7 @@ func readPacked(r *bytes.Reader, most int64) (plumbing.ObjectType, []byte, error
 	if kind != plumbing.CommitObject && kind != plumbing.TreeObject && kind != plumbing.BlobObject {
 		return 0, nil, fmt.Errorf("%w: it has a %s", errPack, kind)
 	}
-	if size > min(most, limits.GitObjectBytes) {
+	if size > min(limit, limits.GitObjectBytes) {
 		return 0, nil, fmt.Errorf("%w: its objects are larger than the limit", errPack)
 	}
 	z, err := zlib.NewReader(r)

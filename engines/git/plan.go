@@ -56,10 +56,11 @@ func plan(ctx context.Context, r *kit.Run) (*protocol.EngineOutput, error) {
 	if m.tree == m.parent.tree && !s.allowEmpty {
 		return nil, nothingToCommit()
 	}
-	when, signature := s.dateAfter(m.parent), ""
+	when := s.dateAfter(m.parent)
 	content := s.encodeCommit(m.tree, m.parentID, when, "")
 	if key != nil {
-		if signature, err = signCommit(key, content); err != nil {
+		signature, err := signCommit(key, content)
+		if err != nil {
 			return nil, err
 		}
 		content = s.encodeCommit(m.tree, m.parentID, when, signature)
@@ -181,25 +182,23 @@ func (s state) String() string {
 	return s.mode + " " + s.digest
 }
 
-// write writes the artifacts.
-func (m *maker) write(r *kit.Run, content []byte) (*protocol.EngineOutput, error) {
+// collect gives the bundle of a commit: the commit, then the trees and files in
+// which it differs from its parent, in the order in which they are found. The
+// parent's trees on the way become the base.
+func (m *maker) collect(content []byte) (*bundle, error) {
 	all := newObjects()
-	id := all.add(plumbing.CommitObject, content)
-	b := &bundle{commit: id, parent: m.parentID, ref: m.s.ref(), objects: all}
-	c := comparison{old: m.repo.tree, newer: func(id plumbing.Hash) ([]byte, error) {
-		content, err := m.out.get(plumbing.TreeObject, id)
-		if err == nil {
-			all.add(plumbing.TreeObject, content)
+	keep := func(from trees, to *objects) trees {
+		return func(id plumbing.Hash) ([]byte, error) {
+			content, err := from(id)
+			if err == nil {
+				to.add(plumbing.TreeObject, content)
+			}
+			return content, err
 		}
-		return content, err
-	}}
-	c.old = func(id plumbing.Hash) ([]byte, error) {
-		content, err := m.repo.tree(id)
-		if err == nil {
-			m.base.add(plumbing.TreeObject, content)
-		}
-		return content, err
 	}
+	b := &bundle{commit: all.add(plumbing.CommitObject, content), parent: m.parentID, ref: m.s.ref(), objects: all}
+	made := func(id plumbing.Hash) ([]byte, error) { return m.out.get(plumbing.TreeObject, id) }
+	c := comparison{old: keep(m.repo.tree, m.base), newer: keep(made, all)}
 	if m.tree != m.parent.tree {
 		if err := c.compare(m.parent.tree, m.tree, "", 0); err != nil {
 			return nil, err
@@ -214,6 +213,15 @@ func (m *maker) write(r *kit.Run, content []byte) (*protocol.EngineOutput, error
 			all.add(plumbing.BlobObject, content)
 		}
 	}
+	return b, nil
+}
+
+// write writes the artifacts.
+func (m *maker) write(r *kit.Run, content []byte) (*protocol.EngineOutput, error) {
+	b, err := m.collect(content)
+	if err != nil {
+		return nil, err
+	}
 	// What is written is described by the same way as at seal and in take-off.
 	p, err := m.s.prove(b, m.base)
 	if err != nil {
@@ -226,7 +234,7 @@ func (m *maker) write(r *kit.Run, content []byte) (*protocol.EngineOutput, error
 	if _, err := r.Artifact(commitName, protocol.RoleEvidence, evidence, nil); err != nil {
 		return nil, err
 	}
-	data, err := encodeBundle(b.parent, b.commit, b.ref, all)
+	data, err := encodeBundle(b.parent, b.commit, b.ref, b.objects)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +256,7 @@ func (m *maker) write(r *kit.Run, content []byte) (*protocol.EngineOutput, error
 		}
 	}
 	r.Logf("commit %s on %s, %d files changed", b.commit, b.parent, len(p.changes))
-	return &protocol.EngineOutput{ReceiptID: receiptID(b.commit), Metrics: metrics(len(p.changes), len(all.order))}, nil
+	return &protocol.EngineOutput{ReceiptID: receiptID(b.commit), Metrics: metrics(len(p.changes), len(b.order))}, nil
 }
 
 func receiptID(id plumbing.Hash) string { return ID + "-" + id.String()[:16] }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // hard is a tree and changes with everything that is difficult.
@@ -253,22 +255,26 @@ func TestSubmoduleStays(t *testing.T) {
 func TestHugeTree(t *testing.T) {
 	t.Parallel()
 	repo := newRepository(t, files{"a": "1\n", "wide/f00001": "1\n"})
-	blob := git(t, repo, "rev-parse", "HEAD:a")
-	var b strings.Builder
+	blob := plumbing.NewHash(git(t, repo, "rev-parse", "HEAD:a"))
+	var list []entry
 	for i := range 50_000 {
-		fmt.Fprintf(&b, "100644 blob %s\tf%05d\n", blob, i)
+		list = append(list, entry{fmt.Sprintf("f%05d", i), "100644", blob})
 	}
-	list := filepath.Join(t.TempDir(), "list")
-	must(t, os.WriteFile(list, []byte(b.String()), 0o600))
-	script := "git read-tree --empty && wide=$(git mktree <" + list + ") && git read-tree --prefix=wide/ $wide && git update-index --add --cacheinfo 100644," + blob + ",a && git commit -q -m wide"
-	git(t, repo, "-c", "alias.x=!"+script, "x")
+	name := filepath.Join(t.TempDir(), "tree")
+	hash := func(kind string, content []byte) string {
+		must(t, os.WriteFile(name, content, 0o600))
+		return git(t, repo, "hash-object", "-t", kind, "-w", name)
+	}
+	wide := plumbing.NewHash(hash("tree", encodeTree(list)))
+	root := hash("tree", encodeTree([]entry{{"wide", modeTree, wide}, {"a", "100644", blob}}))
+	git(t, repo, "update-ref", "HEAD", git(t, repo, "commit-tree", "-m", "wide", root))
 	f := newFlight(t, repo)
 	f.step("e", files{"wide/f00001": "2\n", "a": "2\n"})
 	start := time.Now()
 	f.plan()
 	took := time.Since(start)
 	t.Logf("planned over a tree of 50,000 entries in %v", took)
-	if took > 10*time.Second {
+	if took > time.Minute { // quadratic would be far beyond, also on a slow machine
 		t.Errorf("it took %v", took)
 	}
 	git(t, repo, "bundle", "verify", f.bundle())

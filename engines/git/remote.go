@@ -44,7 +44,7 @@ func parseRemote(text string) (remote, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return isControl(r) || r == ' ' || r == '\\' }) {
 		return bad("it has a space, a backslash or a control character")
 	}
-	if m := scpLike.FindStringSubmatch(text); m != nil && !strings.HasPrefix(m[3], "//") {
+	if m := scpLike.FindStringSubmatch(text); len(m) > 0 && !strings.HasPrefix(m[3], "//") {
 		r := remote{scheme: schemeSSH, user: m[1], host: m[2], port: "22", path: m[3], text: text}
 		return r.checked()
 	}

@@ -57,7 +57,10 @@ func openRepository(dir string) (*repository, error) {
 	r.shallow = text != "" || err != nil
 	dot := dotgit.NewRepositoryFilesystem(osfs.New(r.dir), osfs.New(r.common))
 	r.stores = []*filesystem.Storage{filesystem.NewStorage(dot, cache.NewObjectLRU(0))}
-	return r, r.borrow(filepath.Join(r.common, "objects"), map[string]bool{})
+	if err := r.borrow(filepath.Join(r.common, "objects"), map[string]bool{}); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // borrow opens the object directories that another one names, and theirs. go-git
@@ -161,14 +164,14 @@ func (r *repository) get(kind plumbing.ObjectType, id plumbing.Hash) ([]byte, er
 		}
 		return r.content(o, id)
 	}
-	hint := "see whether \"git fsck\" finds the repository whole"
+	why, hint := "", "see whether \"git fsck\" finds the repository whole"
 	switch {
 	case r.partial:
-		hint = "the clone is partial (made with --filter), and this engine fetches nothing: clone whole, with --depth 1 if it should be small"
+		why, hint = " (the clone is partial, and this engine fetches nothing)", "clone without --filter; --depth 1 keeps it small too"
 	case r.shallow:
-		hint = "the clone is shallow: fetch the parent commit too"
+		why, hint = " (the clone is shallow)", "fetch the parent commit too"
 	}
-	return nil, protocol.Errorf(protocol.ExitUsage, "git_object_missing", "the repository has no %s %s", kind, id).WithHint("%s", hint)
+	return nil, protocol.Errorf(protocol.ExitUsage, "git_object_missing", "the repository has no %s %s%s", kind, id, why).WithHint("%s", hint)
 }
 
 func (r *repository) content(o plumbing.EncodedObject, id plumbing.Hash) ([]byte, error) {

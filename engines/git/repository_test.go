@@ -14,12 +14,13 @@ func TestKindsOfRepositories(t *testing.T) {
 	content := files{"a": "1\n", "d/b": "1\n", "d/e/f": "1\n"}
 	change := files{"a": "2\n", "d/e/f": "2\n"}
 	repo := newRepository(t, content)
+	git(t, repo, "commit", "-q", "--allow-empty", "-m", "second")
 	want := func() string {
 		f := newFlight(t, repo)
 		f.step("edit", change)
 		return f.plan().Commit
 	}()
-	for name, make := range map[string]func(t *testing.T) (gitDir string){
+	for name, prepare := range map[string]func(t *testing.T) (gitDir string){
 		"packed": func(t *testing.T) string {
 			dir := t.TempDir()
 			git(t, dir, "clone", "-q", repo, "x")
@@ -51,13 +52,10 @@ func TestKindsOfRepositories(t *testing.T) {
 		},
 		"shallow": func(t *testing.T) string {
 			dir := t.TempDir()
-			long := t.TempDir()
-			git(t, long, "clone", "-q", repo, "x")
-			git(t, long+"/x", "checkout", "-q", "--orphan", "o")
-			git(t, long+"/x", "commit", "-q", "-m", "before")
-			// the commit itself is the first of its history, so nothing lies below the shallow border
 			git(t, dir, "clone", "-q", "--depth", "1", "file://"+repo, "x")
-			must(t, os.WriteFile(dir+"/x/.git/shallow", []byte(git(t, dir+"/x", "rev-parse", "HEAD")+"\n"), 0o600))
+			if _, err := tryGit(t, dir+"/x", nil, "cat-file", "-e", "HEAD^"); err == nil {
+				t.Error("the clone is not shallow")
+			}
 			return dir + "/x/.git"
 		},
 		"detached": func(t *testing.T) string {
@@ -91,7 +89,7 @@ func TestKindsOfRepositories(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFlight(t, repo)
-			f.gitDir = make(t)
+			f.gitDir = prepare(t)
 			f.step("edit", change)
 			if got := f.plan().Commit; got != want {
 				t.Errorf("commit %s, want %s", got, want)
@@ -129,7 +127,7 @@ func TestRepositoriesRefused(t *testing.T) {
 			id := git(t, repo, "rev-parse", "HEAD:d")
 			must(t, os.Remove(repo+"/.git/objects/"+id[:2]+"/"+id[2:]))
 			git(t, repo, "config", "remote.origin.promisor", "true")
-		}, "has no tree"},
+		}, "the clone is partial"},
 		"damaged tree": {func(t *testing.T, repo string) {
 			id, from := git(t, repo, "rev-parse", "HEAD:d"), git(t, repo, "rev-parse", "HEAD^{tree}")
 			data, err := os.ReadFile(repo + "/.git/objects/" + from[:2] + "/" + from[2:])

@@ -75,7 +75,7 @@ func parseKey(name, text string) (ssh.Signer, error) {
 	if err != nil {
 		return nil, bad("is no private key in OpenSSH's or PEM form", "it begins with -----BEGIN OPENSSH PRIVATE KEY-----; keep its line breaks")
 	}
-	if key.PublicKey().Type() == ssh.InsecureKeyAlgoDSA {
+	if key.PublicKey().Type() == "ssh-dss" {
 		return nil, bad("is a DSA key", "use ssh-keygen -t ed25519")
 	}
 	return key, nil

@@ -14,7 +14,7 @@ func TestSigned(t *testing.T) {
 	t.Parallel()
 	needs(t, "ssh-keygen")
 	for kind, args := range map[string][]string{
-		"ed25519": {"-t", "ed25519"}, "ecdsa": {"-t", "ecdsa", "-b", "384"}, "rsa": {"-t", "rsa", "-b", "2048"}, "rsa pem": {"-t", "rsa", "-b", "2048", "-m", "PEM"},
+		"ed25519": {"-t", "ed25519"}, "ecdsa": {"-t", "ecdsa", "-b", "384"}, "rsa": {"-t", "rsa", "-b", "2048"}, "ecdsa pem": {"-t", "ecdsa", "-m", "PEM"},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -49,9 +49,9 @@ func TestSigned(t *testing.T) {
 			if text := git(t, f.repo, verify...); !strings.Contains(text, `Good "git" signature for c@example.org`) {
 				t.Error(text)
 			}
-			print, err := exec.Command("ssh-keygen", "-lf", key+".pub").Output()
+			listed, err := exec.Command("ssh-keygen", "-lf", key+".pub").Output()
 			must(t, err)
-			if fields := strings.Fields(string(print)); !strings.HasSuffix(e.SigningKey, fields[1]) {
+			if fields := strings.Fields(string(listed)); !strings.HasSuffix(e.SigningKey, fields[1]) {
 				t.Errorf("%s, ssh-keygen says %s", e.SigningKey, fields[1])
 			}
 			f.secrets = nil // take-off needs no key

@@ -2,6 +2,8 @@ package git
 
 import (
 	"context"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +50,16 @@ func other(t testing.TB, remote, branch string) string {
 // refs lists everything that a repository has.
 func refs(t testing.TB, remote string) string {
 	t.Helper()
-	return git(t, remote, "for-each-ref", "--format=%(refname) %(objectname)")
+	var out []string
+	must(t, filepath.WalkDir(filepath.Join(remote, "refs"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		id, err := os.ReadFile(p)
+		out = append(out, strings.TrimPrefix(p, remote+"/")+" "+strings.TrimSpace(string(id)))
+		return err
+	}))
+	return strings.Join(out, "\n")
 }
 
 func TestPushToFile(t *testing.T) {
@@ -234,9 +245,7 @@ func TestTampered(t *testing.T) {
 		return func(f *flight) {
 			was := f.artifacts
 			config := map[string]any{}
-			for k, v := range f.config {
-				config[k] = v
-			}
+			maps.Copy(config, f.config)
 			f.artifacts = f.t.TempDir()
 			change(f)
 			f.plan()
@@ -264,9 +273,9 @@ func TestTampered(t *testing.T) {
 		"objects: cut":              {edit("objects/body.data", func(d []byte) []byte { return d[:len(d)-21] }), "checksum"},
 		"objects: more":             {edit("objects/body.data", func(d []byte) []byte { return append(d, 'x') }), "checksum"},
 		"objects: another type":     {replace("objects/artifact.json", typeBundle, "zip"), "is not a bundle"},
-		"objects: missing":          {func(f *flight) { must(f.t, os.RemoveAll(filepath.Join(f.artifacts, "objects"))) }, "no file objects"},
+		"objects: missing":          {func(f *flight) { must(f.t, os.RemoveAll(filepath.Join(f.artifacts, "objects"))) }, "the plan has no"},
 		"base: of another plan":     {again("base", more), "which is no part"},
-		"base: missing":             {func(f *flight) { must(f.t, os.RemoveAll(filepath.Join(f.artifacts, "base"))) }, "no file base"},
+		"base: missing":             {func(f *flight) { must(f.t, os.RemoveAll(filepath.Join(f.artifacts, "base"))) }, "the plan has no"},
 		"base: a byte":              {edit("base/body.data", func(d []byte) []byte { d[20] ^= 1; return d }), "checksum"},
 		"base: another type":        {replace("base/artifact.json", typePack, "zip"), "is not a pack"},
 		"config: another remote":    {func(f *flight) { f.config["remote"] = "file:///elsewhere" }, "evidence says something else"},
