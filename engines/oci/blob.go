@@ -19,10 +19,10 @@ type blob struct {
 	max    int64
 }
 
-// errRead is a failure of reading that another attempt may not have.
-type errRead struct{ error }
+// passingError is a failure that another attempt may not have.
+type passingError struct{ error }
 
-func (e errRead) Unwrap() error { return e.error }
+func (e passingError) Unwrap() error { return e.error }
 
 // copyVerified copies a blob and refuses what does not have its size and digest.
 // At most one byte more than expected is read. w may have got anything then.
@@ -38,13 +38,13 @@ func copyVerified(w io.Writer, r io.Reader, b blob, where string) (int64, error)
 	case writer.err != nil:
 		return n, writer.err
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return n, errRead{err}
+		return n, passingError{err}
 	case n > limit && b.size < 0:
 		return n, tooMuch(where, "%s has more than %d bytes", b.digest, limit)
 	case n > limit:
 		return n, mismatch(where, "%s is longer than the %d bytes that it should have", b.digest, limit)
 	case n < b.size || err != nil:
-		return n, errRead{mismatch(where, "%s ends after %d bytes", b.digest, n)}
+		return n, passingError{mismatch(where, "%s ends after %d bytes", b.digest, n)}
 	}
 	if got := protocol.FormatDigest(h.Sum(nil)); got != b.digest {
 		return n, mismatch(where, "what came for %s hashes to %s", b.digest, got)

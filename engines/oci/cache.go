@@ -127,7 +127,7 @@ func (c *cache) put(b blob, from io.Reader, where string) error {
 	}
 	_ = c.root.Remove(name) // what is left over goes with the next stale one
 	var known *protocol.Error
-	if !errors.As(err, &known) && !errors.As(err, new(errRead)) {
+	if !errors.As(err, &known) && !errors.As(err, new(passingError)) {
 		err = c.fail(err)
 	}
 	return err

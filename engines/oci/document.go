@@ -139,9 +139,9 @@ func readDocument(where string, raw []byte, stated string) (*document, error) {
 	manifest := d.MediaType == typeManifest || d.MediaType == typeDockerManifest
 	switch {
 	case d.SchemaVersion != 2 || !manifest && !d.index():
-		return nil, mediaType(where, "a manifest has schema %d and media type %q", d.SchemaVersion, d.MediaType)
+		return nil, mediaType(where, "a manifest has schema %d and media type %q", d.SchemaVersion, clip(d.MediaType))
 	case stated != "" && stated != d.MediaType:
-		return nil, malformed(where, "a manifest is %s by itself and %s by who gave it", d.MediaType, stated)
+		return nil, malformed(where, "a manifest is %q by itself and %q by who gave it", d.MediaType, clip(stated))
 	case manifest && (d.Manifests != nil || d.Config == nil || d.Layers == nil):
 		return nil, malformed(where, "a manifest lacks config or layers, or is an index too")
 	case !manifest && (d.Config != nil || d.Layers != nil):
@@ -160,7 +160,7 @@ func (d *document) check(where string) error {
 	}
 	for _, one := range all {
 		if _, err := protocol.ParseDigest(one.Digest); err != nil {
-			return malformed(where, "a manifest names %w", err)
+			return malformed(where, "a manifest names %q, which is no SHA-256 digest", clip(one.Digest))
 		}
 		if one.Size < 0 {
 			return malformed(where, "a manifest gives %s a negative size", one.Digest)

@@ -141,9 +141,9 @@ func (u *unpacker) file(dir *node, name string, h *tar.Header, r io.Reader) erro
 	case content.err != nil:
 		err = content.err
 	case err != nil:
-		err = errContent{err}
+		err = contentError{err}
 	case copied != h.Size:
-		err = errContent{io.ErrUnexpectedEOF}
+		err = contentError{io.ErrUnexpectedEOF}
 	default:
 		err = f.Chmod(mode) // also what the umask took
 	}

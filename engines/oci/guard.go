@@ -24,10 +24,10 @@ type guard struct {
 	listed   map[string]bool // host:port that may be private
 }
 
-// errSent says that the registry sent us where it may not.
-type errSent struct{ reason string }
+// sentError says that the registry sent us where it may not.
+type sentError struct{ reason string }
 
-func (e errSent) Error() string { return e.reason }
+func (e sentError) Error() string { return e.reason }
 
 // newGuard guards a transport, or makes one that takes no proxy from the environment.
 func newGuard(host string, o Options) *guard {
@@ -84,21 +84,21 @@ func (g *guard) check(u *url.URL, redirected bool) error {
 	own := at == g.registry
 	switch {
 	case u.User != nil:
-		return errSent{fmt.Sprintf("a URL of the registry %s carries a user", g.registry)}
+		return sentError{fmt.Sprintf("%q with a user", clip(at))}
 	case u.Scheme == "http" && own && !g.plain && !redirected:
 		return errors.New("plain http is not set") // the library tries it with loopback
 	case u.Scheme == "http" && (!own || !g.plain):
-		return errSent{fmt.Sprintf("plain http to %s", at)}
+		return sentError{fmt.Sprintf("plain http to %q", clip(at))}
 	case u.Scheme == "https" && own && g.plain:
 		return errors.New("plain http is set") // the library tries https first
 	case u.Scheme != "http" && u.Scheme != "https":
-		return errSent{fmt.Sprintf("the scheme %q", u.Scheme)}
+		return sentError{fmt.Sprintf("the scheme %q", clip(u.Scheme))}
 	case own || g.listed[at]:
 		return nil
 	}
 	host := u.Hostname()
 	if ip, err := netip.ParseAddr(host); err == nil && private(ip) || loopbackName(host) || numericEnd(host) && err != nil {
-		return errSent{fmt.Sprintf("the private address %s", at)}
+		return sentError{fmt.Sprintf("the private address %q", clip(at))}
 	}
 	return nil
 }
@@ -117,9 +117,9 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 		case err != nil:
 			return err
 		case g.plain && addr == g.registry && !ip.Addr().Unmap().IsLoopback():
-			return errSent{fmt.Sprintf("plain http to %s, which is %s and not loopback", host, ip.Addr())}
+			return sentError{fmt.Sprintf("plain http to %s, which is %s and not loopback", host, ip.Addr())}
 		case !named && private(ip.Addr()):
-			return errSent{fmt.Sprintf("the private address %s of %s", ip.Addr(), host)}
+			return sentError{fmt.Sprintf("the private address %s of %q", ip.Addr(), clip(host))}
 		}
 		return nil
 	}

@@ -235,7 +235,7 @@ func (p *pull) manifest(ctx context.Context, m descriptor) ([]byte, *document, e
 	}
 	d, err := readDocument(p.ref.String(), raw, stated)
 	if err == nil && m.MediaType != "" && d.MediaType != m.MediaType {
-		err = malformed(p.ref.String(), "%s is %s, listed as %s", m.Digest, d.MediaType, m.MediaType)
+		err = malformed(p.ref.String(), "%s is %q, listed as %q", m.Digest, d.MediaType, clip(m.MediaType))
 	}
 	return raw, d, err
 }
@@ -279,7 +279,7 @@ func (p *pull) configure(i *Image, d *document, raw []byte) error {
 		return malformed(where, "the image's configuration does not parse: %w", err)
 	}
 	if c.OS+c.Architecture != "" && c.wanted(p.o.Platform) == 0 {
-		return protocol.Errorf(protocol.ExitUsage, "oci_platform", "the image is made for %s/%s, not for %s", c.OS, c.Architecture, p.o.Platform).
+		return protocol.Errorf(protocol.ExitUsage, "oci_platform", "the image is made for %q, not for %s", clip(c.OS+"/"+c.Architecture), p.o.Platform).
 			At(where).WithHint("build the image for this platform, or run where it fits")
 	}
 	if len(c.RootFS.DiffIDs) != len(d.Layers) {
@@ -287,10 +287,10 @@ func (p *pull) configure(i *Image, d *document, raw []byte) error {
 	}
 	for n, l := range d.Layers {
 		if _, ok := layerTypes[l.MediaType]; !ok {
-			return mediaType(where, "the layer %s has the media type %q", l.Digest, l.MediaType)
+			return mediaType(where, "the layer %s has the media type %q", l.Digest, clip(l.MediaType))
 		}
 		if _, err := protocol.ParseDigest(c.RootFS.DiffIDs[n]); err != nil {
-			return malformed(where, "diff_ids: %w", err)
+			return malformed(where, "a diff_id is %q, which is no SHA-256 digest", clip(c.RootFS.DiffIDs[n]))
 		}
 		i.Layers[n].DiffID = c.RootFS.DiffIDs[n]
 	}
@@ -318,7 +318,7 @@ func titles(where string, to []Layer, layers []descriptor, l Limits) error {
 				WithHint("annotate each file with %s, as oras push does", titleKey)
 		}
 		if one.Annotations[unpackKey] == "true" {
-			return mediaType(where, "the artifact holds the directory %q as an archive", title)
+			return mediaType(where, "the artifact holds the directory %q as an archive", clip(title))
 		}
 		path, err := cleanName(title, l)
 		if err != nil || len(path) == 0 {
@@ -331,7 +331,7 @@ func titles(where string, to []Layer, layers []descriptor, l Limits) error {
 
 // settled takes away the mark that another attempt could help.
 func settled(err error) error {
-	var again errRead
+	var again passingError
 	if errors.As(err, &again) {
 		return again.error
 	}
@@ -340,7 +340,7 @@ func settled(err error) error {
 
 // fetch brings a blob into the cache, and its bytes to w unless that is nil.
 func (p *pull) fetch(ctx context.Context, b blob, w *bytes.Buffer) error {
-	var sink io.Writer = io.Discard
+	sink := io.Discard
 	if w != nil {
 		sink = w
 	}

@@ -21,8 +21,8 @@ type layoutSource struct {
 	reached map[string]descriptor // manifests that index.json names, also through indexes
 }
 
-func openLayout(dir string, max int64) (*layoutSource, error) {
-	l := &layoutSource{dir: dir, max: max}
+func openLayout(dir string, most int64) (*layoutSource, error) {
+	l := &layoutSource{dir: dir, max: most}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, l.fail("cannot be opened: %w", err)

@@ -50,9 +50,6 @@ func badName(where, name string, err error) *protocol.Error {
 	if err == nil {
 		err = errors.New("it is the root")
 	}
-	if len(name) > limits.OCINameBytes {
-		name = name[:limits.OCINameBytes] + "..."
-	}
-	return protocol.Errorf(protocol.ExitIntegrity, "oci_name", "the image holds the name %s, which is refused: %w", strconv.Quote(name), err).
+	return protocol.Errorf(protocol.ExitIntegrity, "oci_name", "the image holds the name %s, which is refused: %w", strconv.Quote(clip(name)), err).
 		At(where).WithHint("build the image without such a name")
 }

@@ -318,7 +318,7 @@ func TestDial(t *testing.T) {
 			if err == nil {
 				_ = conn.Close()
 			}
-			var sent errSent
+			var sent sentError
 			if c.ok != (err == nil) || err != nil && !errors.As(err, &sent) {
 				t.Errorf("error %v, want success %v", err, c.ok)
 			}
@@ -328,13 +328,13 @@ func TestDial(t *testing.T) {
 
 func TestPrivate(t *testing.T) {
 	t.Parallel()
-	for _, a := range strings.Fields(`127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 0.1.2.3 224.0.0.1 255.255.255.255 198.18.0.1
+	for a := range strings.FieldsSeq(`127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 0.1.2.3 224.0.0.1 255.255.255.255 198.18.0.1
 		240.0.0.1 ::1 :: fe80::1 fe80::1%eth0 fd00:ec2::254 fec0::1 ff02::1 ::ffff:127.0.0.1 ::7f00:1 64:ff9b::a00:1 2002:7f00:1:: 2001::1`) {
 		if !private(netip.MustParseAddr(a)) {
 			t.Errorf("%s passes for public", a)
 		}
 	}
-	for _, a := range strings.Fields("1.1.1.1 140.82.121.33 2606:4700:4700::1111 2a00:1450:4001::1") {
+	for a := range strings.FieldsSeq("1.1.1.1 140.82.121.33 2606:4700:4700::1111 2a00:1450:4001::1") {
 		if private(netip.MustParseAddr(a)) {
 			t.Errorf("%s passes for private", a)
 		}
@@ -347,5 +347,27 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 	transport, ok := newGuard("registry.example", Options{}).inner.(*http.Transport)
 	if !ok || transport.Proxy != nil {
 		t.Error("the transport takes a proxy")
+	}
+}
+
+// TestErrorsShowNothingHostile: what a server says is no escape sequence and no
+// workflow command on somebody's terminal.
+func TestErrorsShowNothingHostile(t *testing.T) {
+	t.Parallel()
+	f, o, s := secured(t)
+	d := f.image(t, nil, tarOf(t))
+	f.hook = func(w http.ResponseWriter, r *http.Request, _ string) bool {
+		if r.URL.Path == "/token" {
+			_, _ = io.WriteString(w, "{\"x\": \"\x7f\",\n\"error\": \"\u202e\"}\n::set-output name=a::b"+strings.Repeat("x", 5000))
+			return true
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="x"`, s.URL))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+	_, err := Get(t.Context(), refAt(t, s, d.Digest), o)
+	wantError(t, err, protocol.ExitUnreachable, "oci_unreachable")
+	if text := err.Error(); strings.ContainsAny(text, "\n\x7f\u202e") || len(text) > 1000 {
+		t.Errorf("%q", text)
 	}
 }

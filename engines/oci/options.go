@@ -124,6 +124,15 @@ func mismatch(where, format string, args ...any) *protocol.Error {
 		WithHint("the registry, the layout or what lies between gives other bytes than the digest names; nothing of them is used")
 }
 
+// clip bounds hostile text within an error.
+func clip(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}
+
 func malformed(where, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitIntegrity, "oci_manifest", format, args...).At(where)
 }

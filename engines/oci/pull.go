@@ -69,9 +69,9 @@ func (p *pull) download(ctx context.Context, b blob) error {
 		}
 		defer func() { _ = body.Close() }() // only read
 		err = p.cache.put(b, withContext{ctx, body}, where)
-		var again errRead
+		var again passingError
 		if errors.As(err, &again) && !errors.As(err, new(*protocol.Error)) {
-			return errRead{unreachable(where, "%s did not arrive whole: %w", b.digest, again.error)}
+			return passingError{unreachable(where, "%s did not arrive whole: %w", b.digest, again.error)}
 		}
 		return err
 	})

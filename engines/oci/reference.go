@@ -51,7 +51,7 @@ var (
 // which wins; a tag alone is refused unless the caller means to Resolve it.
 func Parse(ref string, resolve bool) (Reference, error) {
 	if len(ref) > limits.OCIReferenceBytes {
-		return Reference{}, badReference(ref[:40]+"...", "is longer than %d bytes", limits.OCIReferenceBytes)
+		return Reference{}, badReference(clip(ref), "is longer than %d bytes", limits.OCIReferenceBytes)
 	}
 	if strings.Contains(ref, "://") {
 		return Reference{}, badReference(ref, "is a URL; leave out what is before the registry's name")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -79,7 +80,7 @@ func (r *registrySource) connect(ctx context.Context) (*http.Client, error) {
 	}
 	r.client = &http.Client{Transport: t, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 		if len(via) > limits.OCIRedirects {
-			return errSent{fmt.Sprintf("more than %d redirects", limits.OCIRedirects)}
+			return sentError{fmt.Sprintf("more than %d redirects", limits.OCIRedirects)}
 		}
 		return nil
 	}}
@@ -92,15 +93,15 @@ func (r *registrySource) Manifest(ctx context.Context, name string) ([]byte, str
 	var raw []byte
 	var stated string
 	err := r.attempts(ctx, func() error {
-		body, response, err := r.get(ctx, "manifests/"+name, accept)
+		body, err := r.get(ctx, "manifests/"+name, accept)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = body.Close() }() // only read
-		stated = response.Header.Get("Content-Type")
+		stated = body.mediaType
 		raw, err = io.ReadAll(io.LimitReader(body, r.o.Limits.ManifestBytes+1))
 		if err != nil {
-			return errRead{unreachable(r.ref.String(), "the manifest did not arrive whole: %w", err)}
+			return passingError{unreachable(r.ref.String(), "the manifest did not arrive whole: %w", err)}
 		}
 		if int64(len(raw)) > r.o.Limits.ManifestBytes {
 			return tooMuch(r.ref.String(), "the manifest has more than %d bytes", r.o.Limits.ManifestBytes)
@@ -112,11 +113,11 @@ func (r *registrySource) Manifest(ctx context.Context, name string) ([]byte, str
 
 // Blob opens a blob of the repository.
 func (r *registrySource) Blob(ctx context.Context, digest string, size int64) (io.ReadCloser, error) {
-	body, response, err := r.get(ctx, "blobs/"+digest, "*/*")
+	body, err := r.get(ctx, "blobs/"+digest, "*/*")
 	if err != nil {
 		return nil, err
 	}
-	if length := response.ContentLength; length >= 0 && size >= 0 && length != size {
+	if length := body.length; length >= 0 && size >= 0 && length != size {
 		_ = body.Close() // nothing of it is read
 		return nil, mismatch(r.ref.String(), "the registry announces %d bytes for %s, which has %d", length, digest, size)
 	}
@@ -134,7 +135,7 @@ func attempts(ctx context.Context, delay time.Duration, do func() error) error {
 		if stopped := interrupted(ctx); err != nil && stopped != nil {
 			return stopped
 		}
-		var again errRead
+		var again passingError
 		if !errors.As(err, &again) {
 			return err
 		}
@@ -152,8 +153,8 @@ func attempts(ctx context.Context, delay time.Duration, do func() error) error {
 	}
 }
 
-// get asks the registry once. Errors that may pass are errRead.
-func (r *registrySource) get(ctx context.Context, path, accept string) (io.ReadCloser, *http.Response, error) {
+// get asks the registry once. Errors that may pass are passingError.
+func (r *registrySource) get(ctx context.Context, path, accept string) (*answer, error) {
 	own, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(r.o.stall, func() { cancel(errStalled) })
 	response, err := r.send(own, path, accept)
@@ -161,15 +162,18 @@ func (r *registrySource) get(ctx context.Context, path, accept string) (io.ReadC
 		err = cause
 	}
 	if err == nil && response.StatusCode == http.StatusOK {
-		return &stalling{body: response.Body, timer: timer, after: r.o.stall, ctx: own, cancel: cancel}, response, nil
+		return &answer{
+			body: response.Body, mediaType: response.Header.Get("Content-Type"), length: response.ContentLength,
+			timer: timer, after: r.o.stall, ctx: own, cancel: cancel,
+		}, nil
 	}
 	timer.Stop()
 	cancel(nil)
 	if err != nil {
-		return nil, nil, r.failed(ctx, err)
+		return nil, r.failed(ctx, err)
 	}
 	_ = response.Body.Close() // nothing of it is read
-	return nil, nil, r.refused(path, response.StatusCode)
+	return nil, r.refused(path, response.StatusCode)
 }
 
 func (r *registrySource) send(ctx context.Context, path, accept string) (*http.Response, error) {
@@ -196,16 +200,16 @@ func (r *registrySource) failed(ctx context.Context, err error) error {
 	if stopped := interrupted(ctx); stopped != nil {
 		return stopped
 	}
-	var sent errSent
+	var sent sentError
 	if errors.As(err, &sent) {
 		return protocol.Errorf(protocol.ExitIntegrity, "oci_redirect", "the registry leads to %s, which is refused", sent.reason).
 			At(r.ref.String()).WithHint("if that is right, list the host; plain http is only for a registry on loopback that is configured so")
 	}
-	var answer *transport.Error
-	if errors.As(err, &answer) {
-		return r.refused("token", answer.StatusCode)
+	var status *transport.Error
+	if errors.As(err, &status) {
+		return r.refused("the request for a token", status.StatusCode)
 	}
-	return errRead{unreachable(r.ref.String(), "the registry cannot be reached: %w", err)}
+	return passingError{unreachable(r.ref.String(), "the registry cannot be reached: %w", printable{err})}
 }
 
 // refused is the error for a status that is not 200.
@@ -217,23 +221,41 @@ func (r *registrySource) refused(path string, status int) error {
 	case status == http.StatusNotFound:
 		return e.WithHint("look whether the image was pushed to this repository and not deleted")
 	case status == http.StatusTooManyRequests || status >= http.StatusInternalServerError:
-		return errRead{e.WithHint("try again later")}
+		return passingError{e.WithHint("try again later")}
 	}
 	return e
 }
 
-var errStalled = errors.New("no byte came for too long")
+// printable shows what a hostile server may have put into an error.
+type printable struct{ error }
 
-// stalling is a body that ends when nothing comes for a while.
-type stalling struct {
-	body   io.ReadCloser
-	timer  *time.Timer
-	after  time.Duration
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+func (p printable) Unwrap() error { return p.error }
+
+func (p printable) Error() string {
+	text := []rune(p.error.Error())
+	for n, r := range text {
+		if !unicode.IsPrint(r) {
+			text[n] = '?'
+		}
+	}
+	const most = 500
+	return string(text[:min(len(text), most)])
 }
 
-func (s *stalling) Read(p []byte) (int, error) {
+var errStalled = errors.New("no byte came for too long")
+
+// answer is what the registry gives; its body ends when nothing comes for a while.
+type answer struct {
+	body      io.ReadCloser
+	mediaType string
+	length    int64 // -1: not announced
+	timer     *time.Timer
+	after     time.Duration
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+}
+
+func (s *answer) Read(p []byte) (int, error) {
 	n, err := s.body.Read(p)
 	if n > 0 {
 		s.timer.Reset(s.after)
@@ -244,7 +266,7 @@ func (s *stalling) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *stalling) Close() error {
+func (s *answer) Close() error {
 	s.timer.Stop()
 	s.cancel(nil)
 	return s.body.Close()

@@ -245,7 +245,7 @@ func (u *unpacker) entryError(where, name string, err error) error {
 		return err
 	case errors.Is(err, errTooMany):
 		return tooMuch(where, "the layers have more than %d entries", u.o.Limits.Files)
-	case errors.As(err, new(errContent)):
+	case errors.As(err, new(contentError)):
 		return u.readError(where, err)
 	case errors.As(err, &system), errors.As(err, &link):
 		return cannotUnpack(u.tree.disk.Name(), err)
@@ -253,10 +253,10 @@ func (u *unpacker) entryError(where, name string, err error) error {
 	return badName(where, name, err)
 }
 
-// errContent is an error of reading a file's content from an archive.
-type errContent struct{ error }
+// contentError is an error of reading a file's content from an archive.
+type contentError struct{ error }
 
-func (e errContent) Unwrap() error { return e.error }
+func (e contentError) Unwrap() error { return e.error }
 
 // titled writes a file of an artifact.
 func (u *unpacker) titled(l Layer, from io.Reader) error {
