@@ -276,7 +276,7 @@ func (m *monitor) startRestricted() (int, error) {
 // restrictAndExec applies tier B to this process and becomes the child.
 func (m *monitor) restrictAndExec() {
 	m.confineB()
-	if fd := m.filter(false); fd >= 0 {
+	if fd := m.filter(noSockets); fd >= 0 {
 		if err := sendFD(fdPass, fd); err != nil {
 			m.fail(LayerSeccomp, err)
 		}
@@ -321,8 +321,8 @@ func (m *monitor) privileges() {
 
 // filter installs the system call filter and gives the descriptor of its
 // notifications, or -1 where there are none.
-func (m *monitor) filter(network bool) int {
-	fd, digest, err := installFilter(network)
+func (m *monitor) filter(open sockets) int {
+	fd, digest, err := installFilter(open)
 	if err != nil {
 		m.fail(LayerSeccomp, err)
 	}
@@ -365,7 +365,11 @@ func (m *monitor) confineA() {
 		m.isolation.Missing = []string{LayerCgroup, LayerLandlock}
 	}
 	m.require(c)
-	if fd := m.filter(c.Listen); fd >= 0 {
+	open := unixSockets
+	if c.Listen {
+		open = tcpSockets
+	}
+	if fd := m.filter(open); fd >= 0 {
 		go m.judge(fd)
 	}
 }

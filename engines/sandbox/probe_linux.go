@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +58,11 @@ func probe(ctx context.Context, tier string, sudo bool) (Isolation, []Act, error
 			return Isolation{}, nil, err
 		}
 	}
+	for _, name := range []string{filepath.Join(dir, "unseen", socketName), "@" + filepath.Join(dir, "unseen", "file")} {
+		if l, err := net.Listen("unix", name); err == nil { // a long path cannot be one; then nothing is there to be reached
+			defer func() { _ = l.Close() }() // nobody shall have come
+		}
+	}
 	seen := filepath.Join(dir, "seen")
 	c := &Confine{Tier: tier, Sudo: sudo, Binds: []Bind{{Source: seen, Target: seen}}}
 	var log bytes.Buffer
@@ -104,7 +110,7 @@ func (m *monitor) probe() {
 		m.confineA()
 	} else {
 		m.confineB()
-		if fd := m.filter(false); fd >= 0 {
+		if fd := m.filter(noSockets); fd >= 0 {
 			go m.judge(fd)
 		}
 	}
@@ -114,6 +120,19 @@ func (m *monitor) probe() {
 	}
 	m.say(report{Acts: tryActs(m.spec.Argv[0], m.spec.Argv[1], pid), Isolation: &m.isolation})
 }
+
+// reach connects to a unix socket; a name that begins with @ is abstract.
+func reach(name string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }() // only tried
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: name})
+}
+
+// socketName is the name of a socket that a probed child must not reach.
+const socketName = "socket"
 
 // tryActs tries what no child may do: over a file that it sees, one that it must
 // not see, and a process of the same user outside.
@@ -156,7 +175,8 @@ func tryActs(seen, unseen string, outside int) []act {
 	try("trace another process", LayerSeccomp, call(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(outside), 0)) //nolint:gosec // a pid
 	try("open a TCP socket", LayerSeccomp, socket(unix.AF_INET, unix.SOCK_STREAM, 0))
 	try("open a UDP socket", LayerSeccomp, socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
-	try("open a unix socket", LayerSeccomp, socket(unix.AF_UNIX, unix.SOCK_STREAM, 0))
+	try("reach a unix socket outside", LayerSeccomp, reach(filepath.Join(filepath.Dir(unseen), socketName)))
+	try("reach an abstract unix socket outside", LayerSeccomp, reach("@"+unseen))
 	try("open a netlink socket", LayerSeccomp, socket(unix.AF_NETLINK, unix.SOCK_RAW, 0))
 	try("open a packet socket", LayerSeccomp, socket(unix.AF_PACKET, unix.SOCK_RAW, 0))
 	try("set up io_uring", LayerSeccomp, call(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&[256]byte{})), 0))

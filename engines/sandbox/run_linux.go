@@ -66,7 +66,7 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 	h.cmd = exec.CommandContext(ctx, "/proc/self/exe") //nolint:gosec // this program itself
 	h.cmd.Args = []string{helperName}
 	// A heap that is hardly ever collected, and no more threads than needed.
-	h.cmd.Env = []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=32MiB"}
+	h.cmd.Env = []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=32MiB", "GORACE=atexit_sleep_ms=0"}
 	h.cmd.Stdin, h.cmd.Stdout, h.cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 	h.cmd.ExtraFiles = []*os.File{theirControl, theirPass}
 	h.cmd.SysProcAttr = attributes(s)

@@ -72,9 +72,18 @@ type call struct {
 	errno unix.Errno
 }
 
+// sockets says which sockets a child may open.
+type sockets int
+
+const (
+	noSockets   sockets = iota // tier B: none at all
+	unixSockets                // tier A: those that stay inside its namespaces
+	tcpSockets                 // and TCP, to reach the proxy
+)
+
 // program assembles the filter. With notify, refused calls are told to a listener,
 // which gives the same errors.
-func program(network, notify bool) ([]bpf.RawInstruction, error) {
+func program(open sockets, notify bool) ([]bpf.RawInstruction, error) {
 	refuse := func(e unix.Errno) bpf.Instruction {
 		if notify {
 			return bpf.RetConstant{Val: retNotify}
@@ -104,13 +113,17 @@ func program(network, notify bool) ([]bpf.RawInstruction, error) {
 		// A pair of unix sockets leads nowhere but to oneself.
 		unless(bpf.JumpNotEqual, unix.SYS_SOCKETPAIR, 4), arg(0), unless(bpf.JumpEqual, unix.AF_UNIX, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow},
 	)
-	if !network {
+	switch open {
+	case noSockets:
 		p = append(p, unless(bpf.JumpNotEqual, unix.SYS_SOCKET, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow})
-	} else {
+	case unixSockets:
+		p = append(p, unless(bpf.JumpNotEqual, unix.SYS_SOCKET, 3), arg(0), unless(bpf.JumpEqual, unix.AF_UNIX, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow})
+	default:
 		// TCP only, to reach the proxy: no datagrams, no raw sockets, no multipath TCP.
 		p = append(p,
-			unless(bpf.JumpNotEqual, unix.SYS_SOCKET, 11),
-			arg(0), unless(bpf.JumpEqual, unix.AF_INET, 2), unless(bpf.JumpEqual, unix.AF_INET6, 1), refuse(unix.EAFNOSUPPORT),
+			unless(bpf.JumpNotEqual, unix.SYS_SOCKET, 13),
+			arg(0), unless(bpf.JumpNotEqual, unix.AF_UNIX, 1), bpf.RetConstant{Val: retAllow},
+			unless(bpf.JumpEqual, unix.AF_INET, 2), unless(bpf.JumpEqual, unix.AF_INET6, 1), refuse(unix.EAFNOSUPPORT),
 			arg(1), bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf}, unless(bpf.JumpNotEqual, unix.SOCK_STREAM, 3),
 			arg(2), unless(bpf.JumpEqual, 0, 2), unless(bpf.JumpEqual, unix.IPPROTO_TCP, 1), refuse(unix.EAFNOSUPPORT),
 			bpf.RetConstant{Val: retAllow})
@@ -120,19 +133,19 @@ func program(network, notify bool) ([]bpf.RawInstruction, error) {
 
 // installFilter puts the filter on this thread and what it starts. It gives the
 // descriptor of the notifications, -1 where there are none, and the filter's digest.
-func installFilter(network bool) (fd int, digest string, err error) {
+func installFilter(open sockets) (fd int, digest string, err error) {
 	if auditArch == 0 {
 		return -1, "", errors.New("there is no filter for this architecture")
 	}
-	fd, digest, err = tryFilter(network, true)
+	fd, digest, err = tryFilter(open, true)
 	if err != nil { // a filter further out may have the one listener that is possible
-		fd, digest, err = tryFilter(network, false)
+		fd, digest, err = tryFilter(open, false)
 	}
 	return fd, digest, err
 }
 
-func tryFilter(network, notify bool) (int, string, error) {
-	raw, err := program(network, notify)
+func tryFilter(open sockets, notify bool) (int, string, error) {
+	raw, err := program(open, notify)
 	if err != nil {
 		return -1, "", err
 	}
