@@ -37,6 +37,8 @@ type Hold struct {
 	// ReadOnly and Writable are further directories that the engine sees, each as its
 	// variable names it.
 	ReadOnly, Writable map[string]string
+	// Same are directories that the engine sees, read-only, at their own places.
+	Same []string
 	// Covered are paths below the workspace that the engine must not see, and Kept
 	// those that it must not write, in a take-off; relative slash paths. Tier A only.
 	Covered, Kept []string
@@ -118,6 +120,13 @@ type Result struct {
 // Runner starts engines.
 type Runner interface {
 	Run(ctx context.Context, s Spec) (Result, error)
+}
+
+// Diagnostic is what a built-in engine says in its receipt of an error.
+type Diagnostic struct {
+	Code string `json:"code"`
+	Exit int    `json:"exit"` // as the exit codes of the program
+	Hint string `json:"hint,omitempty"`
 }
 
 // Builtin describes an engine that the program holds itself. It is started by

@@ -49,6 +49,9 @@ type Programs interface {
 	// Module gives the command line that runs a WebAssembly module, and the directory
 	// for what is compiled of the module with a digest.
 	Module(path, digest string) (argv []string, cache string, err error)
+	// Derive makes the evidence of a built-in engine again from its state, and
+	// compares. opaque: it cannot, so that the evidence is the engine's word only.
+	Derive(ctx context.Context, step *config.Step, artifacts *os.Root) (opaque bool, err error)
 	// Image gives the engine of an image or artifact: its root file system, command
 	// line, environment and digest. pinned is the digest of an earlier answer, or "".
 	Image(ctx context.Context, e config.Engine, pinned string) (Image, error)

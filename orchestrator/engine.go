@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -98,6 +99,24 @@ func (o *Orchestrator) findEngine(ctx context.Context, step *config.Step, pinned
 	var err error
 	e.digest, err = plantoken.EngineDigest(digests...)
 	return e, err
+}
+
+// failure gives the error of a run that failed. Of a built-in engine the exit code
+// of its own error is known: what it found stale is stale. Another engine's word
+// is not taken for that.
+func (e engine) failure(err error, r engines.Result) error {
+	if e.builtin.Name == "" {
+		return err
+	}
+	var out struct {
+		Error       string             `json:"error"`
+		Diagnostics engines.Diagnostic `json:"diagnostics"`
+	}
+	if json.Unmarshal(r.Receipt, &out) != nil || out.Diagnostics.Exit != protocol.ExitStale {
+		return err //nolint:nilerr // without a diagnosis the failure stands as it is
+	}
+	return protocol.Errorf(protocol.ExitStale, "engine_stale", "%s (%s)", strings.ToValidUTF8(out.Error, "?"), strings.ToValidUTF8(out.Diagnostics.Code, "?")).
+		WithHint("plan again with cabincrew flight-plan")
 }
 
 // findModule finds a WebAssembly module in the workspace, or by an absolute path.

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +78,19 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 		h.Writable["CABINCREW_CACHE_DIR"] = e.cache
 	}
 	if e.builtin.Git {
-		h.ReadOnly["CABINCREW_GIT_DIR"] = filepath.Join(s.Workspace, ".git")
+		gitDir, common, err := workspace.GitDirs(s.Workspace)
+		if err != nil {
+			return h, err
+		}
+		if gitDir == "" {
+			return h, protocol.Errorf(protocol.ExitUsage, "git_repository", "the workspace is not a git repository, and step %s needs one", step.ID).At(step.Where).
+				WithHint("run git init, or check the repository out")
+		}
+		h.ReadOnly["CABINCREW_GIT_DIR"] = gitDir
+		if common != gitDir {
+			// The paths in a linked work tree's files hold only where they were written.
+			h.Same = []string{gitDir, common}
+		}
 	}
 	if mode != protocol.TakeOff {
 		return h, nil
@@ -148,4 +161,30 @@ func toolDigest(ctx context.Context, at string) (string, error) {
 		return "", err
 	}
 	return hashFiles(files)
+}
+
+// tried makes audit events of what the sandbox saw: forbidden calls, the limit
+// that ended the engine, and each request to the network.
+func (f *Flight) tried(id string, mode protocol.Mode, s *Setup, r engines.Result) []Record {
+	var out []Record
+	add := func(kind, severity, format string, args ...any) {
+		e := f.event(kind, id, s.Redactor.String(fmt.Sprintf(format, args...)))
+		e.Severity = severity
+		e.Workflow.Mode = string(mode)
+		out = append(out, Record{Event: e})
+	}
+	for _, a := range r.Isolation.Attempts {
+		add(protocol.EventError, protocol.SeverityWarning, "the sandbox refused the engine %s, %d times", a.Call, a.Count)
+	}
+	if over := r.Isolation.Over; over != "" {
+		add(protocol.EventError, protocol.SeverityWarning, "the engine was ended: it used more %s than it may", over)
+	}
+	for _, q := range r.Isolation.Requests {
+		if q.Allowed {
+			add(protocol.EventEngineComplete, protocol.SeverityInfo, "the engine asked the network: %s %s, status %d, %d bytes sent, %d received", q.Method, q.URL, q.Status, q.Sent, q.Received)
+			continue
+		}
+		add(protocol.EventError, protocol.SeverityWarning, "the proxy refused the engine %s %s (%s)", q.Method, q.URL, q.Reason)
+	}
+	return out
 }

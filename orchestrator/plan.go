@@ -179,10 +179,25 @@ func (p *planner) step(ctx context.Context, id string) (err error) {
 		return err
 	}
 	result, err := p.execute(ctx, id, spec)
+	if triedErr := p.tried(id, result); triedErr != nil {
+		return errors.Join(err, triedErr)
+	}
 	if err != nil {
 		return err
 	}
 	return p.take(ctx, id, spec, result, room)
+}
+
+// tried records what the engine tried of the forbidden, and what it asked of the
+// network, however it ended.
+func (p *planner) tried(id string, result engines.Result) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	records := p.f.tried(id, protocol.FlightPlan, p.s, result)
+	if len(records) == 0 {
+		return nil
+	}
+	return p.o.append(p.f, records...)
 }
 
 // room is the private copy that an engine plans in.
@@ -364,7 +379,7 @@ func runLogged(ctx context.Context, r engines.Runner, f *Flight, s *Setup, log s
 func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result engines.Result, r *room) error {
 	receipt, err := engines.ReadReceipt(result, protocol.FlightPlan)
 	if err != nil {
-		return err
+		return r.engine.failure(err, result)
 	}
 	detector := p.s.Redactor.Detector()
 	_, _ = detector.Write(result.Receipt) // a detector never fails

@@ -57,10 +57,34 @@ func (o *Orchestrator) seal(ctx context.Context, f *Flight, s *Setup) error {
 	if err := f.sawThis(plans); err != nil {
 		return err
 	}
+	if err := o.rederive(ctx, f, s, plans); err != nil {
+		return err
+	}
 	if err := o.tokens(f, plans); err != nil {
 		return err
 	}
 	return o.preflight(ctx, f, s, plans)
+}
+
+// rederive makes evidence that speaks about state again from the state's bytes,
+// where the engine is built in and they can be read. SPEC: docs/protocol.md 2.
+func (o *Orchestrator) rederive(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan) error {
+	for _, p := range plans {
+		step, _ := s.Config.Step(p.id)
+		if !p.opaque || step.Engine.Use == "" {
+			continue
+		}
+		artifacts, err := f.Root().OpenRoot(stepPath(p.id, artifactsDir))
+		if err != nil {
+			return integrity("flight_unreadable", "%w", err).At(stepPath(p.id, artifactsDir))
+		}
+		p.opaque, err = o.Programs.Derive(ctx, step, artifacts)
+		_ = artifacts.Close() // only read
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // validated records the artifacts, or compares them with what was recorded.

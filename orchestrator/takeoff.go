@@ -152,7 +152,7 @@ func (o *Orchestrator) current(ctx context.Context, f *Flight, s *Setup, v *veri
 		}
 		p.files = now[i].files
 	}
-	return nil
+	return o.rederive(ctx, f, s, v.plans)
 }
 
 // moved names what is another now than it was when the plan was made.
@@ -319,12 +319,15 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 		return err
 	}
 	result, err := runLogged(ctx, o.Runner, f, s, stepPath(p.id, takeoffLog), spec)
+	if records := f.tried(p.id, protocol.TakeOff, s, result); len(records) > 0 {
+		err = errors.Join(err, o.append(f, records...))
+	}
 	if err != nil {
 		return err
 	}
 	receipt, err := engines.ReadReceipt(result, protocol.TakeOff)
 	if err != nil {
-		return err
+		return e.failure(err, result)
 	}
 	changed, err := s.rightAfter(ctx, p, before, retry)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -65,7 +66,7 @@ func Main(ctx context.Context, e Engine, args []string, stdin io.Reader, stdout,
 	if err != nil {
 		code = exitCode(err)
 		r.Logf("%v", err)
-		receipt = &protocol.EngineOutput{ReceiptID: e.ID + "-failed", Status: protocol.StatusFailure, Error: strings.ToValidUTF8(err.Error(), "\ufffd")}
+		receipt = &protocol.EngineOutput{ReceiptID: e.ID + "-failed", Status: protocol.StatusFailure, Error: strings.ToValidUTF8(err.Error(), "\ufffd"), Diagnostics: diagnose(err)}
 	}
 	receipt.ProtocolVersion, receipt.EngineID, receipt.Mode = protocol.ProtocolVersion, e.ID, r.Mode
 	if err := r.writeReceipt(stdout, receipt); err != nil {
@@ -73,6 +74,15 @@ func Main(ctx context.Context, e Engine, args []string, stdin io.Reader, stdout,
 		return max(code, exitFailure)
 	}
 	return code
+}
+
+// diagnose tells what kind of error it was, and what to do.
+func diagnose(err error) any {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	return engines.Diagnostic{Code: e.Code, Exit: e.Exit, Hint: strings.ToValidUTF8(e.Hint, "\ufffd")}
 }
 
 // Logf writes a line to the log.

@@ -81,7 +81,16 @@ func (r Runner) confine(s *engines.Spec) (*held, error) {
 	case sandbox.TierB:
 		h.tierB(s)
 	}
+	for _, dir := range s.Hold.Same {
+		if h.confine != nil {
+			h.confine.Binds = append(h.confine.Binds, sandbox.Bind{Source: dir, Target: dir})
+		}
+	}
 	for name, dir := range s.Hold.ReadOnly {
+		if slices.Contains(s.Hold.Same, dir) {
+			dirs[name] = dir
+			continue
+		}
 		dirs[name] = h.further(name, dir, false)
 	}
 	for name, dir := range s.Hold.Writable {

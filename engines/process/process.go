@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/sandbox"
@@ -78,7 +79,7 @@ func (r Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error)
 	defer stop()
 	exit, err := sandbox.Run(ctx, sandbox.Command{
 		Argv: append(c.argv, "--mode", string(s.Input.Mode)), Dir: c.workspace, Env: c.env, Mark: c.mark,
-		Stdin: bytes.NewReader(input), Stdout: stdout, Stderr: log, Timeout: timeout, Grace: limits.EngineGrace,
+		Stdin: bytes.NewReader(input), Stdout: stdout, Stderr: log, Timeout: timeout, Grace: grace(s.Input.Mode),
 		Confine: c.confine, Accept: c.accept(proxying),
 	})
 	stop()
@@ -107,6 +108,14 @@ func (r Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error)
 	}
 	err = receiptFile(s.TempDir, s.Limits.Receipt, &result)
 	return result, err
+}
+
+// grace is how long an engine may take to end when it is told to.
+func grace(mode protocol.Mode) time.Duration {
+	if mode == protocol.TakeOff {
+		return limits.TakeOffGrace
+	}
+	return limits.EngineGrace
 }
 
 // isolation is what the flight keeps of a run.

@@ -50,7 +50,7 @@ func Check(with map[string]any) error {
 }
 
 func readSettings(with map[string]any) (*settings, error) {
-	s := &settings{binary: "terraform", dir: ".", identity: "TF_AGE_IDENTITY", refresh: true}
+	s := &settings{binary: "terraform", dir: ".", identity: DefaultIdentity, refresh: true}
 	for _, key := range slices.Sorted(maps.Keys(with)) {
 		if err := s.read(key, with[key]); err != nil {
 			return nil, err

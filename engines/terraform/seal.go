@@ -61,6 +61,20 @@ func unseal(body []byte, identities []age.Identity) ([]byte, error) {
 	return kit.ReadBounded(in, limits.TerraformPlanFile)
 }
 
+// DefaultIdentity is the secret that holds the age identity where the step names
+// no other.
+const DefaultIdentity = "TF_AGE_IDENTITY"
+
+// Identities reads the age identities of a secret's text; none is found in text
+// that is not of that form.
+func Identities(text string) []age.Identity {
+	found, err := age.ParseIdentities(strings.NewReader(text))
+	if err != nil {
+		return nil
+	}
+	return found
+}
+
 // DeriveKeys is what the sealing side needs to look into a saved plan.
 type DeriveKeys struct {
 	// Age are the identities that may decrypt it.

@@ -14,6 +14,7 @@ import (
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/process"
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/redact"
@@ -223,10 +224,12 @@ func (s *session) govern(ctx context.Context, c *config.Config, dir string) erro
 		return err
 	}
 	s.setup.Governance = g
+	isolation := a.isolation(c)
 	s.crew = &orchestrator.Orchestrator{
-		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}}}, Fence: s.home,
+		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
+			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
 		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
-		Temp:       s.store.Temp, Isolation: a.isolation(c),
+		Temp:       s.store.Temp, Isolation: isolation,
 	}
 	return nil
 }
@@ -405,6 +408,9 @@ type programs struct {
 	// temp makes a directory that is removed when the command ends.
 	temp   func(pattern string) (string, error)
 	images *images
+	// secret gives a secret's value, isolation what this machine offers.
+	secret    func(config.Secret) (string, error)
+	isolation func(context.Context) sandbox.Found
 }
 
 var _ orchestrator.Programs = programs{}

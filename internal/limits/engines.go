@@ -11,4 +11,5 @@ const (
 	ArtifactJSON  = 8 << 20          // bytes of one artifact.json
 	EngineTimeout = 10 * time.Minute // default time-out of one engine run
 	EngineGrace   = 5 * time.Second  // from SIGTERM to SIGKILL
+	TakeOffGrace  = 35 * time.Second // the same in take-off: what applies must be able to write down how far it came
 )

@@ -88,6 +88,17 @@ func findRepository(dir string) (*repository, error) {
 	}
 }
 
+// GitDirs gives the git directory of the workspace at dir and the one that it
+// shares objects with, the same but for a linked work tree. Both are empty where
+// there is no repository.
+func GitDirs(dir string) (gitDir, commonDir string, err error) {
+	repo, err := repositoryAt(dir)
+	if err != nil || repo == nil {
+		return "", "", err
+	}
+	return repo.gitDir, repo.commonDir, nil
+}
+
 // repositoryAt gives the repository whose work tree is at, or nil.
 func repositoryAt(at string) (*repository, error) {
 	p := filepath.Join(at, ".git")
