@@ -156,7 +156,13 @@ func (o *outcome) read(body io.Reader) error {
 
 // failed makes the error for a request that ended in a way.
 func failed(o outcome, what string, err error) *protocol.Error {
-	code := map[string]string{notSent: "http_not_sent", indeterminate: "http_indeterminate", unexpected: "http_status"}[o.Outcome]
+	code := "http_not_sent"
+	switch o.Outcome {
+	case indeterminate:
+		code = "http_indeterminate"
+	case unexpected:
+		code = "http_status"
+	}
 	return protocol.Errorf(protocol.ExitFailure, code, "%s: %w", what, err).
 		WithHint("look at the host for what it did; a request whose fate is unknown is never sent again by itself")
 }
