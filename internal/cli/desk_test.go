@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
@@ -191,6 +192,7 @@ func TestPolicyEval(t *testing.T) {
 	d.must(4, []string{"step edit", "require_approval", "cabincrew.desk", "needs approval of role maintainer"}, "policy", "eval", "--flight", id)
 
 	in := policies.Input{Artifacts: []policies.Artifact{{Name: "a", Role: "evidence", Hash: protocol.Digest(nil)}}, Mode: protocol.FlightPlan}
+	in.Isolation = policies.Isolation{Attempts: []policies.Attempt{}, Requests: []policies.Request{}, Tools: []policies.Tool{}}
 	doc, err := in.Document()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package flight
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,9 @@ func TestAllowedFlight(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	step := s.Steps[0]
-	if step.EngineID != "echo" || step.Isolation == nil || step.Isolation.Tier != "C" || len(step.Isolation.Missing) == 0 {
+	here := machine().Isolation
+	if step.EngineID != "echo" || step.Isolation == nil || step.Isolation.Tier != here.Tier || !slices.Equal(step.Isolation.Missing, here.Missing) ||
+		step.Isolation.Seccomp != here.Seccomp || here.Tier == "A" && (!step.Isolation.NetNS || here.Seccomp == "") {
 		t.Fatalf("%+v", step)
 	}
 	if len(step.Artifacts) != 1 || step.Artifacts[0].Size != 6 || len(step.Evaluations) == 0 {

@@ -2,6 +2,7 @@ package flight
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -39,8 +40,8 @@ func shellEngine(script string) string { return prelude + script + "\n" }
 func engineWS(t *testing.T, script, more string) *ws {
 	t.Helper()
 	return newWS(t, map[string]string{
-		"hello.txt": "hello\n", "sub/keep.txt": "keep\n", "engine.sh": shellEngine(script),
-		".cabincrew.yaml": config(baseline, "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"+more),
+		"hello.txt": "hello\n", "sub/keep.txt": "keep\n", "engine.sh": shellEngine(script), "pol/p.rego": quietPolicy,
+		".cabincrew.yaml": config(quiet, "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"+more),
 	})
 }
 
@@ -80,68 +81,135 @@ func (w *ws) snapshot() string {
 	return b.String()
 }
 
-// TestHostileEngines flies engines that break the contract. Each must fail its
-// flight with exit 1 and the code of what it did, and change nothing.
+// hostile is an engine that breaks the contract. code is what its flight fails with;
+// inside is that in tier A, where the engine cannot do what it tries, "" if it is the same.
+type hostile struct{ code, script, more, inside string }
+
+// mutations write into the workspace.
+func mutations() map[string]string {
+	return map[string]string{
+		"writes its workspace":  `echo x >> hello.txt`,
+		"adds to its workspace": `echo x > .hidden`,
+		"deletes from it":       `rm hello.txt`,
+		"changes a mode in it":  `chmod +x hello.txt`,
+		"ignores what it adds":  `echo '*' > .gitignore; echo x > y`,
+		"raw names in it":       `touch "$(printf 'a\033[31m\nerror: all is well')"`,
+	}
+}
+
+func hostiles() map[string]hostile {
+	const empty = `'{"name":"a","role":"evidence","path":"a","hash":"'$(printf '' | sha256sum | cut -d' ' -f1)'"}'`
+	all := map[string]hostile{
+		"garbage":                   {"receipt_malformed", `head -c 1000 /dev/urandom`, "", ""},
+		"nothing":                   {"receipt_missing", `true`, "", ""},
+		"two receipts":              {"receipt_malformed", `receipt ''; receipt ''`, "", ""},
+		"other mode":                {"receipt_mode", `MODE=take-off receipt ''`, "", ""},
+		"endless stdout":            {"receipt_too_large", `yes | head -c 100000000`, "", ""},
+		"fails after success":       {"engine_failed", `receipt ''; exit 1`, "", ""},
+		"dies":                      {"engine_failed", `receipt ''; kill -SEGV $$`, "", ""},
+		"never ends":                {"engine_timeout", `receipt ''; while :; do sleep 1; done`, "    timeout: 1s\n", ""},
+		"undeclared":                {"artifact_undeclared", `art a x; receipt ''`, "", ""},
+		"missing":                   {"artifact_missing", `receipt ` + empty, "", ""},
+		"another hash":              {"artifact_hash", `art a x; R=$(receipt "$(decl a)"); printf y > "$A/a/body.data"; printf '%s' "$R"`, "", ""},
+		"link as artifact":          {"artifact_kind", `art b x; mv "$A/b" "$CABINCREW_TEMP_DIR/b"; ln -s "$CABINCREW_TEMP_DIR/b" "$A/a"; receipt "$(decl a)"`, "", ""},
+		"link as body":              {"artifact_unreadable", `art a x; R=$(receipt "$(decl a)"); ln -sf /etc/hostname "$A/a/body.data"; printf '%s' "$R"`, "", ""},
+		"hard link as body":         {"artifact_unreadable", `art a x; art b x; ln -f "$A/a/body.data" "$A/b/body.data"; receipt "$(decl a),$(decl b)"`, "", ""},
+		"hard link from elsewhere":  {"artifact_unreadable", `art a x; rm "$A/a/body.data"; echo z > "$CABINCREW_TEMP_DIR/z"; ln "$CABINCREW_TEMP_DIR/z" "$A/a/body.data"; receipt "$(decl a)"`, "", "engine_failed"},
+		"pipe as body":              {"artifact_unreadable", `art a x; R=$(receipt "$(decl a)"); rm "$A/a/body.data"; mkfifo "$A/a/body.data"; printf '%s' "$R"`, "", ""},
+		"names equal but for case":  {"artifact_duplicate", `art a x; art A x; receipt "$(decl a),$(decl A)"`, "", ""},
+		"body outside":              {"artifact_body_file", `art a x; R=$(receipt "$(decl a)"); sed -i 's/body.data/..\/..\/x/' "$A/a/artifact.json"; printf '%s' "$R"`, "", ""},
+		"too many artifacts":        {"artifact_count", `art a x; art b x; receipt "$(decl a),$(decl b)"`, "    limits: {artifacts: 1}\n", ""},
+		"sparse giant":              {"artifact_too_large", `art a x; truncate -s 12G "$A/a/body.data"; receipt ` + empty, "", ""},
+		"larger than any file":      {"artifact_too_large", `art a x; truncate -s 20G "$A/a/body.data"; receipt ` + empty, "", "engine_failed"},
+		"its directory is gone":     {"artifact_unreadable", `rmdir "$A"; receipt ''`, "", "engine_failed"},
+		"its directory is a link":   {"artifact_unreadable", `rmdir "$A"; ln -s / "$A"; receipt ''`, "", "engine_failed"},
+		"an escape in its error":    {"engine_failed", `printf '{"protocol_version":"draft","engine_id":"e","mode":"flight-plan","receipt_id":"r","status":"failure","error":"\\u001b[2J\\u0007\\nflight allowed"}'`, "", ""},
+		"an escape in a field name": {"receipt_malformed", `printf '{"protocol_version":"draft","\\u001b[2J\\u0007":1}'`, "", ""},
+		"a patch of nonsense":       {"patch_invalid", patchArtifact("nonsense", `{"files":[]}`), "", ""},
+		"a patch that leaves":       {"patch_path_refused", patchArtifact("diff --git a/../x b/../x\nnew file mode 100644\n--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n", `{"files":[{"op":"add","new_path":"../x","new_mode":"100644","after":"sha256:73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac","added":1,"deleted":0,"binary":false}]}`), "", ""},
+	}
+	for name, script := range mutations() {
+		all[name] = hostile{"workspace_mutated", script + `; receipt ''`, "", "engine_failed"}
+	}
+	return all
+}
+
+// TestHostileEngines flies engines that break the contract, isolated and not. Each
+// must fail its flight with exit 1 and the code of what it did, and change nothing.
 func TestHostileEngines(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ code, script, more string }{
-		"writes its workspace":      {"workspace_mutated", `echo x >> hello.txt; receipt ''`, ""},
-		"adds to its workspace":     {"workspace_mutated", `echo x > .hidden; receipt ''`, ""},
-		"deletes from it":           {"workspace_mutated", `rm hello.txt; receipt ''`, ""},
-		"changes a mode in it":      {"workspace_mutated", `chmod +x hello.txt; receipt ''`, ""},
-		"ignores what it adds":      {"workspace_mutated", `echo '*' > .gitignore; echo x > y; receipt ''`, ""},
-		"raw names in it":           {"workspace_mutated", `touch "$(printf 'a\033[31m\nerror: all is well')"; receipt ''`, ""},
-		"garbage":                   {"receipt_malformed", `head -c 1000 /dev/urandom`, ""},
-		"nothing":                   {"receipt_missing", `true`, ""},
-		"two receipts":              {"receipt_malformed", `receipt ''; receipt ''`, ""},
-		"other mode":                {"receipt_mode", `MODE=take-off receipt ''`, ""},
-		"endless stdout":            {"receipt_too_large", `yes | head -c 100000000`, ""},
-		"fails after success":       {"engine_failed", `receipt ''; exit 1`, ""},
-		"dies":                      {"engine_failed", `receipt ''; kill -SEGV $$`, ""},
-		"never ends":                {"engine_timeout", `receipt ''; while :; do sleep 1; done`, "    timeout: 1s\n"},
-		"undeclared":                {"artifact_undeclared", `art a x; receipt ''`, ""},
-		"missing":                   {"artifact_missing", `receipt '{"name":"a","role":"evidence","path":"a","hash":"'$(printf '' | sha256sum | cut -d' ' -f1)'"}'`, ""},
-		"another hash":              {"artifact_hash", `art a x; R=$(receipt "$(decl a)"); printf y > "$A/a/body.data"; printf '%s' "$R"`, ""},
-		"link as artifact":          {"artifact_kind", `art b x; mv "$A/b" "$CABINCREW_TEMP_DIR/b"; ln -s "$CABINCREW_TEMP_DIR/b" "$A/a"; receipt "$(decl a)"`, ""},
-		"link as body":              {"artifact_unreadable", `art a x; ln -sf /etc/hostname "$A/a/body.data"; receipt "$(decl a)"`, ""},
-		"hard link as body":         {"artifact_unreadable", `art a x; rm "$A/a/body.data"; echo z > "$CABINCREW_TEMP_DIR/z"; ln "$CABINCREW_TEMP_DIR/z" "$A/a/body.data"; receipt "$(decl a)"`, ""},
-		"pipe as body":              {"artifact_unreadable", `art a x; R=$(receipt "$(decl a)"); rm "$A/a/body.data"; mkfifo "$A/a/body.data"; printf '%s' "$R"`, ""},
-		"names equal but for case":  {"artifact_duplicate", `art a x; art A x; receipt "$(decl a),$(decl A)"`, ""},
-		"body outside":              {"artifact_body_file", `art a x; R=$(receipt "$(decl a)"); sed -i 's/body.data/..\/..\/x/' "$A/a/artifact.json"; printf '%s' "$R"`, ""},
-		"too many artifacts":        {"artifact_count", `art a x; art b x; receipt "$(decl a),$(decl b)"`, "    limits: {artifacts: 1}\n"},
-		"sparse giant":              {"artifact_too_large", `art a x; truncate -s 20G "$A/a/body.data"; receipt '{"name":"a","role":"evidence","path":"a","hash":"'$(printf '' | sha256sum | cut -d' ' -f1)'"}'`, ""},
-		"its directory is gone":     {"artifact_unreadable", `rmdir "$A"; receipt ''`, ""},
-		"its directory is a link":   {"artifact_unreadable", `rmdir "$A"; ln -s / "$A"; receipt ''`, ""},
-		"an escape in its error":    {"engine_failed", `printf '{"protocol_version":"draft","engine_id":"e","mode":"flight-plan","receipt_id":"r","status":"failure","error":"\\u001b[2J\\u0007\\nflight allowed"}'`, ""},
-		"an escape in a field name": {"receipt_malformed", `printf '{"protocol_version":"draft","\\u001b[2J\\u0007":1}'`, ""},
-		"a patch of nonsense":       {"patch_invalid", patchArtifact("nonsense", `{"files":[]}`), ""},
-		"a patch that leaves":       {"patch_path_refused", patchArtifact("diff --git a/../x b/../x\nnew file mode 100644\n--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n", `{"files":[{"op":"add","new_path":"../x","new_mode":"100644","after":"sha256:73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac","added":1,"deleted":0,"binary":false}]}`), ""},
-	} {
+	for name, c := range hostiles() {
+		t.Run("tier C/"+name, func(t *testing.T) {
+			t.Parallel()
+			loose := c
+			loose.more += bare
+			loose.fails(t)
+		})
+		t.Run("tier A/"+name, func(t *testing.T) {
+			t.Parallel()
+			isolates(t)
+			held := c
+			held.code = cmp.Or(c.inside, c.code)
+			held.fails(t)
+		})
+	}
+}
+
+// fails plans with the engine and looks at what is left.
+func (c hostile) fails(t *testing.T) {
+	t.Helper()
+	w := engineWS(t, c.script, c.more)
+	before := w.snapshot()
+	r := w.run("flight-plan", "--output", "json")
+	s := r.summary(t)
+	if s.Error == nil || s.Error.Code != c.code && !(c.code == "receipt_malformed" && s.Error.Code == "receipt_invalid") {
+		t.Fatalf("exit %d: %+v, want %s\n%s", r.code, s.Error, c.code, r.stderr)
+	}
+	// A flight whose stored bytes are wrong is an integrity error; all others are the engine's failure.
+	want := protocol.ExitFailure
+	if strings.HasPrefix(c.code, "patch_") {
+		want = protocol.ExitIntegrity
+	}
+	if r.code != want || s.State != protocol.StateFailed {
+		t.Fatalf("exit %d, state %s", r.code, s.State)
+	}
+	harmless(t, r)
+	if after := w.snapshot(); after != before {
+		t.Fatalf("the workspace changed:\n%s\n%s", before, after)
+	}
+	harmless(t, w.run("show", s.WorkflowID))
+	if again := w.run("take-off", s.WorkflowID); again.code == 0 {
+		t.Fatal("a failed flight took off")
+	}
+}
+
+// TestIgnoredRefusals lets engines try in tier A to write into the workspace and go
+// on as if it had worked: what they planned holds, and nothing was written.
+func TestIgnoredRefusals(t *testing.T) {
+	t.Parallel()
+	isolates(t)
+	for name, script := range mutations() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := engineWS(t, c.script, c.more)
+			w := engineWS(t, `[ "$CABINCREW_MODE" = flight-plan ] || { receipt ''; exit 0; }
+set +e
+`+script+`
+set -e
+[ ! -w hello.txt ]
+art a "$(ls -lA; cat hello.txt)"; receipt "$(decl a)"`, "")
 			before := w.snapshot()
-			r := w.run("flight-plan", "--output", "json")
-			s := r.summary(t)
-			if s.Error == nil || s.Error.Code != c.code && !(c.code == "receipt_malformed" && s.Error.Code == "receipt_invalid") {
-				t.Fatalf("exit %d: %+v, want %s\n%s", r.code, s.Error, c.code, r.stderr)
+			s := w.json(0, "flight-plan")
+			if saw := holds(t, s, "work", "a"); strings.Count(saw, "\n") != 3 || !strings.HasSuffix(saw, "\nhello") || !strings.Contains(saw, "-rw-r--r--") {
+				t.Errorf("after its writes the engine saw %q", saw)
 			}
-			// A flight whose stored bytes are wrong is an integrity error; all others are the engine's failure.
-			want := protocol.ExitFailure
-			if strings.HasPrefix(c.code, "patch_") {
-				want = protocol.ExitIntegrity
+			log, err := os.ReadFile(flightDir(s, "steps", "work", "engine.log"))
+			if err != nil || !strings.Contains(string(log), "Read-only file system") {
+				t.Errorf("the log says %q, %v", log, err)
 			}
-			if r.code != want || s.State != protocol.StateFailed {
-				t.Fatalf("exit %d, state %s", r.code, s.State)
-			}
-			harmless(t, r)
 			if after := w.snapshot(); after != before {
-				t.Fatalf("the workspace changed:\n%s\n%s", before, after)
+				t.Errorf("the workspace changed:\n%s\n%s", before, after)
 			}
-			harmless(t, w.run("show", s.WorkflowID))
-			if again := w.run("take-off", s.WorkflowID); again.code == 0 {
-				t.Fatal("a failed flight took off")
-			}
+			w.want(0, "take-off", s.WorkflowID)
 		})
 	}
 }
@@ -226,25 +294,36 @@ func TestSurvivors(t *testing.T) {
 		"unmarked": `(env -i PATH="$PATH" setsid sh -c 'for i in $(seq 300); do [ -e "$0/a/body.data" ] || exit 0; echo evil > "$0/a/body.data"; sleep 0.01; done' "$A" >/dev/null 2>&1 &)`,
 		"stdout":   `(setsid sh -c 'sleep 600' &)`,
 	} {
-		t.Run(name, func(t *testing.T) {
+		engine := `export A; [ "$CABINCREW_MODE" = flight-plan ] || { receipt ''; exit 0; }; art a planned; R=$(receipt "$(decl a)"); ` + fork + `; printf '%s' "$R"`
+		t.Run("tier C/"+name, func(t *testing.T) {
 			t.Parallel()
-			w := engineWS(t, `export A; [ "$CABINCREW_MODE" = flight-plan ] || { receipt ''; exit 0; }; art a planned; R=$(receipt "$(decl a)"); `+fork+`; printf '%s' "$R"`, "")
-			r := w.run("flight-plan", "--output", "json")
-			s := r.summary(t)
-			if r.code != 0 {
-				if name != "unmarked" && name != "marked" || s.State != protocol.StateFailed || s.Error == nil {
-					t.Fatalf("exit %d: %+v\n%s", r.code, s.Error, r.stderr)
-				}
-				return
-			}
-			body := holds(t, s, "work", "a")
-			if body != "planned" {
-				t.Fatalf("the flight holds %q", body)
-			}
-			w.want(0, "verify", s.WorkflowID)
-			w.want(0, "take-off", s.WorkflowID)
+			survivors(t, engineWS(t, engine, bare), name != "stdout")
+		})
+		t.Run("tier A/"+name, func(t *testing.T) {
+			t.Parallel()
+			isolates(t)
+			survivors(t, engineWS(t, engine, ""), name != "stdout")
 		})
 	}
+}
+
+// survivors flies an engine with survivors. mayFail says that they may have been
+// fast enough to write before the engine ended.
+func survivors(t *testing.T, w *ws, mayFail bool) {
+	t.Helper()
+	r := w.run("flight-plan", "--output", "json")
+	s := r.summary(t)
+	if r.code != 0 {
+		if !mayFail || s.State != protocol.StateFailed || s.Error == nil {
+			t.Fatalf("exit %d: %+v\n%s", r.code, s.Error, r.stderr)
+		}
+		return
+	}
+	if body := holds(t, s, "work", "a"); body != "planned" {
+		t.Fatalf("the flight holds %q", body)
+	}
+	w.want(0, "verify", s.WorkflowID)
+	w.want(0, "take-off", s.WorkflowID)
 }
 
 // holds gives an artifact's body as the flight has it.
@@ -272,24 +351,34 @@ func TestHostileTakeOff(t *testing.T) {
 		"fails":             {"engine_failed", `exit 2`},
 		"changes artifacts": {"engine_failed", `[ "$(id -u)" = 0 ] && exit 1; echo evil > "$A/a/body.data"; receipt ''`},
 	} {
-		t.Run(name, func(t *testing.T) {
+		engine := `[ "$CABINCREW_MODE" = take-off ] || { art a x; receipt "$(decl a)"; exit 0; }
+echo once >> ran; ` + c.script
+		t.Run("tier C/"+name, func(t *testing.T) {
 			t.Parallel()
-			w := engineWS(t, `[ "$CABINCREW_MODE" = take-off ] || { art a x; receipt "$(decl a)"; exit 0; }
-echo once >> ran; `+c.script, "")
-			id := w.json(0, "flight-plan").WorkflowID
-			s := w.json(1, "take-off", id)
-			if s.State != protocol.StateFailed || s.Error == nil || s.Error.Code != c.code {
-				t.Fatalf("%+v", s)
-			}
-			for _, args := range [][]string{{"take-off", id}, {"resume", id}, {"resume", id, "--retry-take-off"}} {
-				if r := w.run(args...); r.code == 0 {
-					t.Errorf("%v: exit 0", args)
-				}
-			}
-			if w.read("ran") != "once\n" {
-				t.Fatalf("it ran again: %q", w.read("ran"))
-			}
-			w.want(0, "verify", id)
+			failedOnce(t, engineWS(t, engine, bare), c.code)
+		})
+		t.Run("tier A/"+name, func(t *testing.T) {
+			t.Parallel()
+			isolates(t)
+			failedOnce(t, engineWS(t, engine, ""), c.code)
 		})
 	}
+}
+
+func failedOnce(t *testing.T, w *ws, code string) {
+	t.Helper()
+	id := w.json(0, "flight-plan").WorkflowID
+	s := w.json(1, "take-off", id)
+	if s.State != protocol.StateFailed || s.Error == nil || s.Error.Code != code {
+		t.Fatalf("%+v", s)
+	}
+	for _, args := range [][]string{{"take-off", id}, {"resume", id}, {"resume", id, "--retry-take-off"}} {
+		if r := w.run(args...); r.code == 0 {
+			t.Errorf("%v: exit 0", args)
+		}
+	}
+	if w.read("ran") != "once\n" {
+		t.Fatalf("it ran again: %q", w.read("ran"))
+	}
+	w.want(0, "verify", id)
 }

@@ -54,6 +54,7 @@ func newWS(t *testing.T, files map[string]string) *ws {
 	w := &ws{t: t, dir: t.TempDir(), env: []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8", "GIT_CONFIG_NOSYSTEM=1",
 	}}
+	runnable(t, files[".cabincrew.yaml"])
 	for name, content := range files {
 		w.write(name, content)
 	}

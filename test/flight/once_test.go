@@ -21,7 +21,7 @@ func countWS(t *testing.T, more string) (w *ws, count func() int) {
 		"hello.txt": "hello\n", "engine.sh": echoEngine,
 		"pol/p.rego": "package cabincrew.mine\n\nrequire_approval contains {\"msg\": \"look\", \"role\": \"maintainer\"} if true\n",
 		".cabincrew.yaml": config("policies: {rego: [pol/]}\napprovals:\n"+more+"  approvers: [{name: boss, roles: [maintainer], key: keys/boss.pub}]\n",
-			"  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    env: {TAKEOFFS: \""+counter+"\"}\n"),
+			"  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    env: {TAKEOFFS: \""+counter+"\"}\n"+bare),
 	})
 	w.keys("boss")
 	return w, func() int {
@@ -149,20 +149,43 @@ func TestExpiredApproval(t *testing.T) {
 	}
 }
 
-// TestTakeOffBeyondThePlan fails a step with a patch that changes anything else,
-// and any step that changes what decides over flights.
+// TestTakeOffBeyondThePlan fails a step that changes what decides over flights. In
+// tier A it cannot, and the configuration stays as it is.
 func TestTakeOffBeyondThePlan(t *testing.T) {
 	t.Parallel()
-	greedy := strings.Replace(echoEngine, "cat \"$CABINCREW_ARTIFACTS_DIR/note/body.data\" > out.txt", "echo '# more' >> .cabincrew.yaml", 1)
-	w := newWS(t, map[string]string{
-		"hello.txt": "hello\n", "engine.sh": greedy,
-		".cabincrew.yaml": config(lenient, "  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"),
-	})
-	id := w.json(0, "flight-plan").WorkflowID
-	if s := w.json(1, "take-off", id); s.Error.Code != "takeoff_misapplied" || s.State != protocol.StateFailed {
-		t.Fatalf("%+v", s)
+	const apply = "cat \"$CABINCREW_ARTIFACTS_DIR/note/body.data\" > out.txt"
+	for name, c := range map[string]struct {
+		tier, code, engine string
+		changed            bool
+	}{
+		"tier C":              {bare, "takeoff_misapplied", strings.Replace(echoEngine, apply, "echo '# more' >> .cabincrew.yaml", 1), true},
+		"tier A":              {"", "engine_failed", strings.Replace(echoEngine, apply, "echo '# more' >> .cabincrew.yaml", 1), false},
+		"tier A, and goes on": {"", "", strings.NewReplacer(apply, apply+"; echo '# more' >> .cabincrew.yaml", "set -eu", "").Replace(echoEngine), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.tier == "" {
+				isolates(t)
+			}
+			w := newWS(t, map[string]string{
+				"hello.txt": "hello\n", "engine.sh": c.engine,
+				".cabincrew.yaml": config(lenient, "  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"+c.tier),
+			})
+			before := w.read(".cabincrew.yaml")
+			id := w.json(0, "flight-plan").WorkflowID
+			if c.code == "" {
+				w.json(0, "take-off", id)
+			} else {
+				if s := w.json(1, "take-off", id); s.Error.Code != c.code || s.State != protocol.StateFailed {
+					t.Fatalf("%+v", s)
+				}
+				w.want(1, "status", id)
+			}
+			if changed := w.read(".cabincrew.yaml") != before; changed != c.changed {
+				t.Errorf("the configuration changed: %v, want %v", changed, c.changed)
+			}
+		})
 	}
-	w.want(1, "status", id)
 }
 
 // TestAbsolutePathOfAScript binds a script of the workspace that is named by its

@@ -17,11 +17,11 @@ import (
 const secretValue = "tr0ub4dor&3-correct/horse"
 
 // secretWS is a workspace with one step that has a secret T.
-func secretWS(t *testing.T, secret, script string) *ws {
+func secretWS(t *testing.T, secret, script string, more ...string) *ws {
 	t.Helper()
 	w := newWS(t, map[string]string{
-		"hello.txt": "hello\n", "engine.sh": shellEngine(secretWords + script),
-		".cabincrew.yaml": config(baseline, "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    secrets: {T: "+secret+"}\n"),
+		"hello.txt": "hello\n", "engine.sh": shellEngine(secretWords + script), "pol/p.rego": quietPolicy,
+		".cabincrew.yaml": config(quiet, "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    secrets: {T: "+secret+"}\n"+strings.Join(more, "")),
 	})
 	w.env = append(w.env, "TOKEN="+secretValue)
 	return w
@@ -120,6 +120,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 		"receipt":             {`receipt '' | sed "s/shell/$H/"`, "", "receipt_secret", 3},
 		"take-off receipt":    {`receipt ''`, `receipt '' | sed "s/shell/$H/"`, "receipt_secret", 3},
 		"file name":           {`echo x > "$(printf '%s' "$H")"; receipt ''`, "", "workspace_mutated", 1},
+		"refused file name":   {`echo x > "$(printf '%s' "$H")"; receipt ''`, "", "engine_failed", 1},
 		"artifact name":       {`art "$H" x; receipt ''`, "", "artifact_undeclared", 1},
 		"body":                {`art a "x $V y"; receipt "$(decl a)"`, "", "artifact_secret", 3},
 		"body in base64":      {`art a "x $B y"; receipt "$(decl a)"`, "", "artifact_secret", 3},
@@ -128,7 +129,14 @@ func TestSecretsAreRedacted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := secretWS(t, "{from: env:TOKEN, plan: true}", "if [ \"$CABINCREW_MODE\" = flight-plan ]; then\n"+c.plan+"\nelse\n"+c.takeOff+"\ntrue\nfi")
+			tier := ""
+			switch name {
+			case "file name":
+				tier = bare
+			case "refused file name":
+				isolates(t)
+			}
+			w := secretWS(t, "{from: env:TOKEN, plan: true}", "if [ \"$CABINCREW_MODE\" = flight-plan ]; then\n"+c.plan+"\nelse\n"+c.takeOff+"\ntrue\nfi", tier)
 			r := w.run("flight-plan", "--output", "json")
 			outputs := []result{r}
 			if c.takeOff != "" {

@@ -253,11 +253,12 @@ func gated(t *testing.T) (w *ws, gate string) {
 	t.Helper()
 	gate = filepath.Join(t.TempDir(), "gate")
 	w = newWS(t, map[string]string{
-		"hello.txt": "hello\n",
-		"first.sh":  shellEngine(`echo x >> "$GATE.first"; receipt ''`),
-		"wait.sh":   shellEngine(`echo x >> "$GATE.started"; while [ ! -e "$GATE" ]; do sleep 0.02; done; receipt ''`),
-		".cabincrew.yaml": config(baseline, "  - id: first\n    engine: {run: [./first.sh]}\n    env: {GATE: 'env:GATE'}\n",
-			"  - id: wait\n    needs: [first]\n    engine: {run: [./wait.sh]}\n    env: {GATE: 'env:GATE'}\n"),
+		"hello.txt":  "hello\n",
+		"first.sh":   shellEngine(`echo x >> "$GATE.first"; receipt ''`),
+		"wait.sh":    shellEngine(`echo x >> "$GATE.started"; while [ ! -e "$GATE" ]; do sleep 0.02; done; receipt ''`),
+		"pol/p.rego": quietPolicy,
+		".cabincrew.yaml": config(quiet, "  - id: first\n    engine: {run: [./first.sh]}\n    env: {GATE: 'env:GATE'}\n"+bare,
+			"  - id: wait\n    needs: [first]\n    engine: {run: [./wait.sh]}\n    env: {GATE: 'env:GATE'}\n"+bare),
 	})
 	w.env = append(w.env, "GATE="+gate)
 	return w, gate
@@ -334,8 +335,8 @@ func TestTwoTakeOffs(t *testing.T) {
 	t.Parallel()
 	count := filepath.Join(t.TempDir(), "count")
 	w := newWS(t, map[string]string{
-		"hello.txt": "hello\n", "engine.sh": echoEngine,
-		".cabincrew.yaml": config(baseline, "  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    env: {TAKEOFFS: 'env:TAKEOFFS'}\n"),
+		"hello.txt": "hello\n", "engine.sh": echoEngine, "pol/p.rego": quietPolicy,
+		".cabincrew.yaml": config(quiet, "  - id: note\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n    env: {TAKEOFFS: 'env:TAKEOFFS'}\n"+bare),
 	})
 	w.env = append(w.env, "TAKEOFFS="+count)
 	id := w.json(0, "flight-plan").WorkflowID
@@ -432,7 +433,7 @@ func TestWorkspaceChangesWhilePlanning(t *testing.T) {
 	for name, how := range map[string][]string{"at once": {"flight-plan"}, "in two": {"flight-plan", "--unsealed"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := engineWS(t, script, "    env: {REAL: 'env:REAL'}\n")
+			w := engineWS(t, script, "    env: {REAL: 'env:REAL'}\n"+bare)
 			w.env = append(w.env, "REAL="+w.dir)
 			r := w.run(append(how, "--output", "json")...)
 			if name == "in two" {
