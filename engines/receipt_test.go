@@ -2,9 +2,11 @@ package engines
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -68,6 +70,9 @@ func TestReadReceiptRefusals(t *testing.T) {
 		"exit 1, giant error": {Result{ExitCode: 1, Receipt: []byte(receipt(`"success"}`, `"failure","error":"`+strings.Repeat("x", 1<<20)+`"}`))}, "engine_failed"},
 		"signal":              {Result{ExitCode: -1, Signal: "SIGSEGV", Receipt: []byte(goodReceipt)}, "engine_failed"},
 		"time-out":            {Result{TimedOut: true, Signal: "SIGKILL", ExitCode: -1, Receipt: []byte(goodReceipt)}, "engine_timeout"},
+		"memory":              {Result{Isolation: Isolation{Over: "memory"}, Signal: "SIGKILL", ExitCode: -1, Receipt: []byte(goodReceipt)}, "engine_limit"},
+		"processes":           {Result{Isolation: Isolation{Over: "processes"}, TimedOut: true, Receipt: []byte(goodReceipt)}, "engine_limit"},
+		"foreign system call": {Result{Signal: "SIGSYS", ExitCode: -1, Receipt: []byte(goodReceipt)}, "engine_failed"},
 		"oversized":           {Result{StdoutOver: true, Receipt: []byte(goodReceipt)}, "receipt_too_large"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +101,10 @@ func TestReadReceiptTellsTheEnding(t *testing.T) {
 		{Result{ExitCode: 2}, "exit code 2 (validation failure)"},
 		{Result{ExitCode: 77}, "exit code 77"},
 		{Result{ExitCode: -1, Signal: "SIGSEGV"}, "signal SIGSEGV"},
+		{Result{ExitCode: -1, Signal: "SIGSYS"}, "signal SIGSYS: a system call of another architecture"},
+		{Result{ExitCode: -1, Signal: "SIGXFSZ"}, "signal SIGXFSZ: a file larger than the sandbox allows"},
+		{Result{ExitCode: -1, Signal: "SIGKILL", Isolation: Isolation{Over: "memory"}}, "it used more memory than it may"},
+		{Result{Isolation: Isolation{Over: "processes"}, Receipt: []byte(goodReceipt)}, "it used more processes than it may"},
 		{Result{ExitCode: 1, Receipt: []byte(receipt(`"success"}`, `"failure","error":"no licence"}`))}, "no licence"},
 		{Result{Receipt: []byte(receipt(`"success"}`, `"failure","error":"no licence"}`))}, "no licence"},
 	} {
@@ -103,6 +112,54 @@ func TestReadReceiptTellsTheEnding(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q in it", c.result, err, c.want)
 		}
+	}
+}
+
+// TestRefusalsAreTold tells a failed engine, and only that, what the sandbox refused.
+func TestRefusalsAreTold(t *testing.T) {
+	t.Parallel()
+	var many []sandbox.Attempt
+	for i := range 12 {
+		many = append(many, sandbox.Attempt{Call: fmt.Sprintf("call%d", i), Count: i})
+	}
+	hostile := Request{Method: "GET", URL: "http://e.example/\x1b[2J\n" + strings.Repeat("x", 10_000), Reason: "host_not_listed"}
+	failed := []byte(receipt(`"success"}`, `"failure","error":"no licence"}`))
+	for name, c := range map[string]struct {
+		result Result
+		want   []string
+		never  []string
+	}{
+		"nothing":  {Result{ExitCode: 1}, []string{"log says more"}, []string{"refused"}},
+		"attempts": {Result{ExitCode: 1, Isolation: Isolation{Attempts: many[1:3]}}, []string{"; the sandbox refused it: call1 (1 times), call2 (2 times)"}, []string{"more)"}},
+		"many":     {Result{ExitCode: 1, Isolation: Isolation{Attempts: many}}, []string{"call9 (9 times) and 2 more"}, []string{"call10"}},
+		"requests": {Result{ExitCode: 1, Isolation: Isolation{Requests: []Request{
+			{Method: "GET", URL: "https://good.example/", Allowed: true, Status: 500}, {Method: "POST", URL: "https://api.example/x?y", Reason: "method_in_plan"},
+		}}}, []string{"refused it: POST https://api.example/x?y (method_in_plan)"}, []string{"good.example"}},
+		"hostile":          {Result{Signal: "SIGTERM", ExitCode: -1, Isolation: Isolation{Requests: []Request{hostile}}}, []string{"(host_not_listed)"}, nil},
+		"reported failure": {Result{Receipt: failed, Isolation: Isolation{Attempts: many[1:2]}}, []string{"no licence", "refused it: call1 (1 times)"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := ReadReceipt(c.result, protocol.FlightPlan)
+			e := refusal(t, err, "engine_failed")
+			text := e.Error() + e.Hint
+			for _, w := range c.want {
+				if !strings.Contains(text, w) {
+					t.Errorf("%q lacks %q", text, w)
+				}
+			}
+			for _, w := range append(c.never, "\x1b", "\n") {
+				if strings.Contains(text, w) {
+					t.Errorf("%q has %q", text, w)
+				}
+			}
+			if len(text) > 2048 {
+				t.Errorf("the text has %d bytes", len(text))
+			}
+		})
+	}
+	if _, err := ReadReceipt(Result{Receipt: []byte(goodReceipt), Isolation: Isolation{Attempts: many}}, protocol.FlightPlan); err != nil {
+		t.Errorf("an engine that went on after a refusal: %v", err)
 	}
 }
 
