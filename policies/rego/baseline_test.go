@@ -1,6 +1,7 @@
 package rego_test
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -75,6 +76,9 @@ func TestBaselineFromGo(t *testing.T) {
 		{"half of the files", policies.Input{Workspace: &policies.Workspace{Files: 10}}, gone[:5], "require_approval cabincrew.baseline/require_approval/mass-deletion maintainer:"},
 		{"executable", policies.Input{}, []policies.PatchFile{with(text("run"), func(f *policies.PatchFile) { f.ExecutableChanged = true })}, "require_approval cabincrew.baseline/require_approval/changed-executable maintainer:"},
 		{"lines", policies.Input{}, []policies.PatchFile{with(text("a"), func(f *policies.PatchFile) { f.Added = 1001 })}, "require_approval cabincrew.baseline/require_approval/many-lines maintainer:"},
+		{"not isolated", policies.Input{Isolation: policies.Isolation{Tier: "C"}}, nil, "require_approval cabincrew.baseline/require_approval/not-isolated maintainer:"},
+		{"isolation unknown", policies.Input{Isolation: policies.Isolation{Tier: "D"}}, nil, "require_approval cabincrew.baseline/require_approval/not-isolated maintainer:"},
+		{"tier B", policies.Input{Isolation: policies.Isolation{Tier: "B"}}, nil, "allow cabincrew.baseline:"},
 		{"opaque", policies.Input{Opaque: true}, nil, "require_approval cabincrew.baseline/require_approval/opaque-step maintainer:"},
 		{"binary", policies.Input{}, []policies.PatchFile{with(text("a"), func(f *policies.PatchFile) { f.Binary = true })}, "warn cabincrew.baseline/warn/binary-file:"},
 		{"cut off", policies.Input{}, []policies.PatchFile{with(text("a"), func(f *policies.PatchFile) { f.Truncated = true })}, "warn cabincrew.baseline/warn/truncated-view:"},
@@ -83,6 +87,7 @@ func TestBaselineFromGo(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
+			tc.in.Isolation.Tier = cmp.Or(tc.in.Isolation.Tier, "A")
 			tc.in.Artifacts = []policies.Artifact{{Name: "changes", ArtifactType: "patch", Patch: &policies.Patch{Files: tc.files}}}
 			got := brief(evaluate(t, e, tc.in))
 			if len(got) != 1 || !strings.HasPrefix(got[0], tc.want) {
@@ -90,7 +95,7 @@ func TestBaselineFromGo(t *testing.T) {
 			}
 		})
 	}
-	unread := policies.Input{Artifacts: []policies.Artifact{{Name: "changes", ArtifactType: "patch"}}}
+	unread := policies.Input{Isolation: policies.Isolation{Tier: "A"}, Artifacts: []policies.Artifact{{Name: "changes", ArtifactType: "patch"}}}
 	if got := brief(evaluate(t, e, unread)); len(got) != 1 || !strings.HasPrefix(got[0], "deny cabincrew.baseline/deny/patch-unreadable:") {
 		t.Errorf("%q", got)
 	}

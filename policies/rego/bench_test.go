@@ -27,7 +27,7 @@ func bigPatch() policies.Input {
 	}
 	return policies.Input{
 		Artifacts: []policies.Artifact{{Name: "changes", Role: "evidence", ArtifactType: "patch", Action: "apply", Patch: &policies.Patch{Files: files}}},
-		Mode:      "flight-plan", Isolation: policies.Isolation{Tier: "none"},
+		Mode:      "flight-plan", Isolation: policies.Isolation{Tier: "A"},
 	}
 }
 
