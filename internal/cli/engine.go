@@ -4,10 +4,12 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	enginecheck "github.com/cabincrew/action/engines/check"
 )
 
 func (a *app) engineCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "engine", Short: "List and run engines"}
+	cmd := &cobra.Command{Use: "engine", Short: "List, run and check engines"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the built-in engines", Args: cobra.NoArgs,
 		RunE: a.run(func(*cobra.Command, []string) error {
@@ -36,6 +38,7 @@ starts them; people have no need to.`,
 				return cmd.Help()
 			}
 			runs := internalPrograms()
+			runs[stageProgram] = enginecheck.Stage
 			for _, b := range builtins() {
 				runs[b.Name] = b.run
 			}
@@ -51,7 +54,7 @@ starts them; people have no need to.`,
 			}
 			return usageError("engine_unknown", "there is no built-in engine %q", args[0]).WithHint("see cabincrew engine list")
 		},
-	})
+	}, a.engineCheckCommand())
 	return cmd
 }
 
