@@ -10,6 +10,7 @@ import (
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
@@ -147,6 +148,8 @@ type Setup struct {
 	// Secrets gives a step's secret values by name for a mode. Env gives its mapped variables.
 	Secrets func(s *config.Step, mode protocol.Mode) (map[string]string, error)
 	Env     func(s *config.Step) (map[string]string, error)
+	// Stats saves hashing what has not changed while planning; nil: none.
+	Stats *workspace.Cache
 	// Redactor knows every secret value that can be had now.
 	Redactor *redact.Redactor
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
@@ -33,7 +34,7 @@ func (o *Orchestrator) Plan(ctx context.Context, f *Flight, s *Setup) error {
 	if err := f.sameSteps(s.Config); err != nil {
 		return err
 	}
-	base, err := s.scan(ctx, nil)
+	base, err := s.scanWith(ctx, nil, s.Stats)
 	if err != nil {
 		return err
 	}
@@ -206,6 +207,7 @@ type room struct {
 	composed composed
 	engine   engine
 	before   []workspace.File
+	view     *sandbox.View // instead of a copy
 	context  map[string]any
 }
 
@@ -227,22 +229,26 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := p.furnish(ctx, c, touched(earlier), shadowDir, dir); err != nil {
-		return nil, err
-	}
 	e, err := p.o.findEngine(ctx, step, "", dir, shadowDir, p.s.Workspace)
 	if err != nil {
+		return nil, err
+	}
+	evidence, err := p.evidence(step.ID)
+	if err != nil {
+		return nil, err
+	}
+	r := &room{dir: dir, composed: c, engine: e, context: evidence}
+	if r.view, err = p.view(ctx, step, r, touched(earlier), shadowDir, tmp); err != nil || r.view != nil {
+		return r, err
+	}
+	if err := p.furnish(ctx, c, touched(earlier), shadowDir, dir); err != nil {
 		return nil, err
 	}
 	if err := copyEngineFiles(e, []string{shadowDir, p.s.Workspace}, dir); err != nil {
 		return nil, err
 	}
-	before, err := manifestOf(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	evidence, err := p.evidence(step.ID)
-	return &room{dir: dir, composed: c, engine: e, before: before, context: evidence}, err
+	r.before, err = manifestOf(ctx, dir)
+	return r, err
 }
 
 // furnish copies what a step may see: files that earlier patches touch from the
@@ -301,6 +307,7 @@ func (p *planner) spec(ctx context.Context, step *config.Step, r *room, tmp stri
 		return spec, err
 	}
 	spec.Workspace, spec.TempDir, spec.ArtifactsDir = r.dir, run, artifacts
+	spec.Hold.View = r.view
 	spec.Input.Meta = protocol.EngineMeta{WorkflowID: p.f.ID(), StepID: step.ID}
 	spec.Input.Context = r.context
 	spec.Input.Orchestrator = &protocol.EngineOrchestrator{WorkspaceHash: r.composed.hash}
@@ -386,7 +393,7 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	if found := detector.Found(); found != "" {
 		return protocol.Errorf(protocol.ExitDenied, "receipt_secret", "the receipt holds the value of a secret (%s)", found).At("step " + id)
 	}
-	if err := unchanged(ctx, id, r); err != nil {
+	if err := p.unchanged(ctx, id, r); err != nil {
 		return err
 	}
 	from, err := openArtifacts(id, spec.ArtifactsDir)
@@ -441,7 +448,10 @@ func isolationOf(i engines.Isolation) engines.Isolation {
 }
 
 // unchanged refuses a flight-plan that wrote into its workspace, naming the files.
-func unchanged(ctx context.Context, id string, r *room) error {
+func (p *planner) unchanged(ctx context.Context, id string, r *room) error {
+	if r.view != nil {
+		return p.untouched(ctx, id, r)
+	}
 	after, err := manifestOf(ctx, r.dir)
 	if err != nil {
 		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
@@ -450,6 +460,12 @@ func unchanged(ctx context.Context, id string, r *room) error {
 	if len(changes) == 0 {
 		return nil
 	}
+	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", listed(changes)).
+		At("step " + id).WithHint("in flight-plan an engine only reads; what it wants to change belongs into artifacts")
+}
+
+// listed names the first changes.
+func listed(changes []workspace.Change) string {
 	var list strings.Builder
 	for i, c := range changes {
 		if i == 10 {
@@ -458,8 +474,7 @@ func unchanged(ctx context.Context, id string, r *room) error {
 		}
 		_, _ = fmt.Fprintf(&list, " %q (%s)", c.Path, c.Kind)
 	}
-	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", list.String()).
-		At("step " + id).WithHint("in flight-plan an engine only reads; what it wants to change belongs into artifacts")
+	return list.String()
 }
 
 // redacted removes secret values from an error's own texts, before it is

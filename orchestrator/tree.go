@@ -193,7 +193,12 @@ func compose(base tree, inputs []string, list []patched) (composed, tree, error)
 // hashed where a step has no inputs; else what any step's inputs select and
 // what patches touch.
 func (s *Setup) scan(ctx context.Context, list []patched) (tree, error) {
-	o := workspace.Options{Exclude: s.Exclude, Extra: sortedKeys(touched(list))}
+	return s.scanWith(ctx, list, nil)
+}
+
+// scanWith is scan with a stat cache: while planning only, sealing looks again.
+func (s *Setup) scanWith(ctx context.Context, list []patched, cache *workspace.Cache) (tree, error) {
+	o := workspace.Options{Cache: cache, Exclude: s.Exclude, Extra: sortedKeys(touched(list))}
 	for _, step := range s.Config.Steps {
 		if len(step.Inputs) == 0 {
 			o.Inputs = nil

@@ -39,13 +39,16 @@ func plan(ctx context.Context, k *kit.Run) (*protocol.EngineOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	if base, changes := r.Env[baseVariable], r.Env[changesVariable]; base != "" && changes != "" {
+		return r.overlaid(ctx, s, base, changes)
+	}
 	from := r.Workspace
 	// The workspace holds only what the step's inputs selected, so all of it counts.
 	before, err := workspace.Scan(ctx, from, workspace.Options{NoIgnore: true, Tracked: []string{}, Exclude: []string{stateDir, ".git"}})
 	if err != nil {
 		return nil, err
 	}
-	before = slices.DeleteFunc(before, func(f workspace.File) bool { return strings.Contains("/"+f.Path+"/", "/.git/") })
+	before = withoutGit(before)
 	copied, err := os.MkdirTemp(r.Temp, "ws-")
 	if err != nil {
 		return nil, fmt.Errorf("making the private copy: %w", err)
@@ -85,6 +88,11 @@ func (r run) removeCopy(dir string) {
 	if err := os.RemoveAll(dir); err != nil {
 		r.Logf("the private copy cannot be removed: %v", err)
 	}
+}
+
+// withoutGit leaves out what lies in a .git directory at any depth.
+func withoutGit(files []workspace.File) []workspace.File {
+	return slices.DeleteFunc(files, func(f workspace.File) bool { return strings.Contains("/"+f.Path+"/", "/.git/") })
 }
 
 func entries(files []workspace.File) []patch.Entry {
@@ -132,7 +140,7 @@ func (r run) programEnv(copied string) []string {
 	out := slices.DeleteFunc(slices.Clone(r.Environ), func(e string) bool {
 		k, _, _ := strings.Cut(e, "=")
 		switch k {
-		case "CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", "CABINCREW_ARTIFACTS_DIR", "CABINCREW_WORKSPACE", "PWD":
+		case "CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", "CABINCREW_ARTIFACTS_DIR", "CABINCREW_WORKSPACE", baseVariable, changesVariable, "PWD":
 			return true
 		}
 		return false

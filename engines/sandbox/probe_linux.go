@@ -29,12 +29,17 @@ func Probe(ctx context.Context, sudo bool) Found {
 		if try.sudo && (!sudo || os.Getuid() == 0) {
 			continue
 		}
-		isolation, acts, err := probe(ctx, try.tier, try.sudo)
+		overlay := try.tier == TierA && !try.sudo
+		isolation, acts, err := probe(ctx, try.tier, try.sudo, overlay)
+		if err != nil && overlay { // not every file system can be under one
+			overlay = false
+			isolation, acts, err = probe(ctx, try.tier, try.sudo, false)
+		}
 		if err != nil {
 			found.Refused[try.name] = err.Error()
 			continue
 		}
-		found.Isolation, found.Acts, found.Sudo = isolation, acts, try.sudo
+		found.Isolation, found.Acts, found.Sudo, found.Overlay = isolation, acts, try.sudo, overlay
 		return found
 	}
 	return found
@@ -42,7 +47,7 @@ func Probe(ctx context.Context, sudo bool) Found {
 
 // probe tries a tier. It fails if the tier cannot be had or does not stop what it
 // must.
-func probe(ctx context.Context, tier string, sudo bool) (Isolation, []Act, error) {
+func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []Act, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "cabincrew-probe-")
@@ -50,7 +55,7 @@ func probe(ctx context.Context, tier string, sudo bool) (Isolation, []Act, error
 		return Isolation{}, nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a throw-away directory
-	for _, d := range []string{"seen", "unseen"} {
+	for _, d := range []string{"seen", "unseen", "lower", "upper"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			return Isolation{}, nil, err
 		}
@@ -65,6 +70,12 @@ func probe(ctx context.Context, tier string, sudo bool) (Isolation, []Act, error
 	}
 	seen := filepath.Join(dir, "seen")
 	c := &Confine{Tier: tier, Sudo: sudo, Binds: []Bind{{Source: seen, Target: seen}}}
+	if overlay {
+		if err := os.WriteFile(filepath.Join(dir, "lower", "hidden"), nil, 0o600); err != nil {
+			return Isolation{}, nil, err
+		}
+		c.View = &View{Target: "/view", Lower: []string{filepath.Join(dir, "lower")}, Hide: []string{"hidden"}, Upper: filepath.Join(dir, "upper"), Base: "/base", Changes: "/changes"}
+	}
 	var log bytes.Buffer
 	h, err := launch(context.WithoutCancel(ctx), spec{
 		Role: "probe", Argv: []string{filepath.Join(seen, "file"), filepath.Join(dir, "unseen", "file"), strconv.Itoa(os.Getpid())},
@@ -118,6 +129,11 @@ func (m *monitor) probe() {
 	if err != nil {
 		m.fail("", err)
 	}
+	if c.View != nil {
+		if err := tryView(c.View); err != nil {
+			m.fail(LayerNamespaces, err)
+		}
+	}
 	m.say(report{Acts: tryActs(m.spec.Argv[0], m.spec.Argv[1], pid), Isolation: &m.isolation})
 }
 
@@ -129,6 +145,22 @@ func reach(name string) error {
 	}
 	defer func() { _ = unix.Close(fd) }() // only tried
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: name})
+}
+
+// tryView makes sure that a view shows, hides and takes changes as it must.
+func tryView(v *View) error {
+	if _, err := os.Lstat(v.Target + "/hidden"); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("a view shows what it hides: %w", err)
+	}
+	if err := os.WriteFile(v.Target+"/file", []byte("changed\n"), 0o600); err != nil {
+		return fmt.Errorf("a view takes no changes: %w", err)
+	}
+	for name, want := range map[string]string{v.Base + "/file": "x\n", v.Changes + "/file": "changed\n"} {
+		if data, err := os.ReadFile(name); err != nil || string(data) != want {
+			return fmt.Errorf("a view does not keep changes apart: %w", errors.Join(errors.New(name), err))
+		}
+	}
+	return nil
 }
 
 // socketName is the name of a socket that a probed child must not reach.

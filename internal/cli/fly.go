@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"context"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
@@ -27,7 +31,7 @@ func (a *app) flightPlanCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err = s.crew.Plan(ctx, f, s.setup); err == nil && !unsealed {
+				if err = s.plan(ctx, f); err == nil && !unsealed {
 					err = s.crew.Seal(ctx, f, s.setup)
 				}
 				if err == nil && !unsealed {
@@ -59,6 +63,19 @@ func (a *app) sealCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&noSign, "no-sign", false, "leave signing to cabincrew sign; until then the flight does not take off")
 	return cmd
+}
+
+// plan runs the engines, with what the last run knew of files that have not changed.
+func (s *session) plan(ctx context.Context, f *orchestrator.Flight) error {
+	s.setup.Stats = workspace.LoadCache(s.place.statCache(), time.Now)
+	if err := s.crew.Plan(ctx, f, s.setup); err != nil {
+		return err
+	}
+	// A cache that cannot be kept costs time in the next run, and nothing else.
+	if err := s.setup.Stats.Save(s.place.statCache()); err != nil {
+		s.app.logger(s.setup.Redactor).Debug("the stat cache was not kept", "error", err.Error())
+	}
+	return nil
 }
 
 func (a *app) signCommand() *cobra.Command {

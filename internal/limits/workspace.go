@@ -10,6 +10,8 @@ const (
 	WorkspaceDepth = 128
 	// WorkspaceWorkers is the largest number of files that are hashed at once.
 	WorkspaceWorkers = 64
+	// StatCacheBytes is the size of the file that remembers digests, in bytes.
+	StatCacheBytes = 1 << 30
 	// PathBytes is the length of a path relative to the workspace, in bytes.
 	PathBytes = 4096
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -60,6 +61,9 @@ type walker struct {
 	entries  int
 	patterns int
 	noIgnore bool
+	cache    *Cache
+	only     map[string]bool // nil: everything
+	toOnly   map[string]bool // directories on the way to them
 }
 
 func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*walker, error) {
@@ -67,7 +71,7 @@ func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*w
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore,
+	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore, cache: o.Cache,
 		exclude: map[string]bool{}, extra: map[string]bool{}, seen: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for _, p := range o.Exclude {
@@ -75,6 +79,15 @@ func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*w
 	}
 	for _, p := range o.Extra {
 		w.extra[p] = true
+	}
+	if len(o.Only) > 0 {
+		w.only, w.toOnly = map[string]bool{}, map[string]bool{}
+	}
+	for _, p := range o.Only {
+		w.only[p] = true
+		for d := path.Dir(p); d != "." && !w.toOnly[d]; d = path.Dir(d) {
+			w.toOnly[d] = true
+		}
 	}
 	return w, nil
 }
@@ -115,8 +128,17 @@ func (w *walker) work() {
 			if w.ctx.Err() != nil {
 				break
 			}
-			if err := h.file(b.dir.root, b.names[i], b.infos[i], &b.files[i]); err != nil {
-				w.cancel(unreadable(b.files[i].Path, err))
+			f := &b.files[i]
+			if f.Digest = w.cache.digest(f.Path, b.infos[i]); f.Digest != "" && f.Letter != Link {
+				f.Size = b.infos[i].Size()
+				continue
+			}
+			if err := h.file(b.dir.root, b.names[i], b.infos[i], f); err != nil {
+				w.cancel(unreadable(f.Path, err))
+				continue
+			}
+			if f.Letter != Link {
+				w.cache.remember(f.Path, b.infos[i], f.Digest)
 			}
 		}
 		b.dir.release()
@@ -148,6 +170,8 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 		switch {
 		case e.Name() == ".git" && !w.noIgnore || w.exclude[p]:
 			continue
+		case !w.wanted(p, e.IsDir()):
+			continue
 		case e.IsDir():
 			err = w.enter(d, p, e.Name(), depth)
 		default:
@@ -160,6 +184,19 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 		}
 	}
 	return w.send(b)
+}
+
+// wanted says whether a path is one that is looked at, or leads to one.
+func (w *walker) wanted(p string, dir bool) bool {
+	if w.only == nil || dir && w.toOnly[p] {
+		return true
+	}
+	for at := p; at != "."; at = path.Dir(at) {
+		if w.only[at] {
+			return true
+		}
+	}
+	return false
 }
 
 // list reads the names of a directory in byte order, whatever the file system's order is.

@@ -49,6 +49,11 @@ type Options struct {
 	// NoIgnore lists everything, also ignored files and .git: for a private copy,
 	// to see whether anything in it was changed.
 	NoIgnore bool
+	// Only, if not empty, are the only paths that are looked at; a directory stands
+	// for all below it. Ignore files on the way to them count.
+	Only []string
+	// Cache, if not nil, saves hashing what has not changed. Never at seal and take-off.
+	Cache *Cache
 	// Workers is how many files are hashed at once; 0 means one a processor.
 	Workers int
 }
@@ -59,7 +64,7 @@ func Scan(ctx context.Context, dir string, o Options) ([]File, error) {
 	if err := CheckInputs(o.Inputs); err != nil {
 		return nil, err
 	}
-	for _, list := range [][]string{o.Extra, o.Exclude, o.Tracked} {
+	for _, list := range [][]string{o.Extra, o.Exclude, o.Tracked, o.Only} {
 		for _, p := range list {
 			if !cleanPath(p) {
 				return nil, protocol.Errorf(protocol.ExitUsage, "path_invalid",

@@ -1,0 +1,96 @@
+package workspace
+
+import (
+	"context"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/cabincrew/action/internal/limits"
+)
+
+// Hidden lists the topmost paths below dir that hold none of the files: what must
+// be hidden for dir to show exactly those. Directories without any of them, empty
+// ones too, are hidden as a whole and not looked into.
+func Hidden(ctx context.Context, dir string, files []File) ([]string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	defer func() { _ = root.Close() }() // only looked at
+	h := &hider{walker: &walker{ctx: ctx}, keep: make(map[string]bool, len(files)), above: map[string]bool{}}
+	for _, f := range files {
+		h.keep[f.Path] = true
+		for d := path.Dir(f.Path); d != "." && !h.above[d]; d = path.Dir(d) {
+			h.above[d] = true
+		}
+	}
+	err = h.visit(root, "", 0)
+	return h.hidden, err
+}
+
+type hider struct {
+	*walker
+
+	keep   map[string]bool // files
+	above  map[string]bool // directories that hold one of them
+	hidden []string
+}
+
+func (h *hider) visit(root *os.Root, at string, depth int) error {
+	if depth > limits.WorkspaceDepth {
+		return tooMany("levels of directories", limits.WorkspaceDepth)
+	}
+	entries, err := h.list(root, at)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		p := at + e.Name()
+		switch {
+		case e.IsDir() && h.above[p]:
+			inside, err := root.OpenRoot(e.Name())
+			if err != nil {
+				return unreadable(p, err)
+			}
+			err = h.visit(inside, p+"/", depth+1)
+			_ = inside.Close() // only looked at
+			if err != nil {
+				return err
+			}
+		case !e.IsDir() && h.keep[p]:
+		case !e.IsDir() && h.above[p]:
+			// Another layer has a directory here, which covers it.
+		default:
+			h.hidden = append(h.hidden, strings.TrimSuffix(p, "/"))
+		}
+	}
+	return nil
+}
+
+// AllOwn says whether all files, and the directories above them, belong to this
+// process' user and group. Files that are not there do not count.
+func AllOwn(dir string, files []File) (bool, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false, unreadable(dir, err)
+	}
+	defer func() { _ = root.Close() }() // only looked at
+	seen := map[string]bool{}
+	own := func(p string) bool {
+		info, err := root.Lstat(p)
+		return err != nil || ownedBy(info, os.Getuid(), os.Getgid())
+	}
+	for _, f := range files {
+		if !own(f.Path) {
+			return false, nil
+		}
+		for d := path.Dir(f.Path); !seen[d]; d = path.Dir(d) {
+			seen[d] = true
+			if !own(d) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,95 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/protocol"
+)
+
+// view composes what a step sees of the workspace without copying it: the checkout
+// below the files that earlier patches touched, with everything else hidden. It is
+// nil where that cannot be done; then the step gets a private copy.
+func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed map[string]bool, shadowDir, tmp string) (*sandbox.View, error) {
+	found, err := p.o.tier(ctx, p.s, step)
+	if err != nil || found.Isolation.Tier != sandbox.TierA || found.Sudo || !found.Overlay {
+		return nil, err
+	}
+	made, err := manifestOf(ctx, shadowDir)
+	if err != nil {
+		return nil, err
+	}
+	inShadow := newTree(made)
+	keep := append([]workspace.File{}, r.composed.files...)
+	for _, f := range keep {
+		if !changed[f.Path] {
+			continue
+		}
+		if got, ok := inShadow[f.Path]; !ok || got.Digest != f.Digest || got.Letter != f.Letter {
+			return nil, integrity("patch_invalid", "the patches do not give file %q as they name it", f.Path)
+		}
+	}
+	for _, name := range r.engine.files {
+		keep = append(keep, workspace.File{Path: name})
+	}
+	if plain, err := p.ownable(keep); err != nil || !plain {
+		return nil, err
+	}
+	v := &sandbox.View{Lower: []string{p.s.Workspace}}
+	if len(made) > 0 {
+		v.Lower = []string{shadowDir, p.s.Workspace}
+	}
+	hidden := map[string]bool{}
+	for _, dir := range v.Lower {
+		list, err := workspace.Hidden(ctx, dir, keep)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			hidden[name] = true
+		}
+	}
+	v.Hide = sortedKeys(hidden)
+	if r.engine.builtin.Copy {
+		v.Upper = filepath.Join(tmp, "upper")
+		if err := os.Mkdir(v.Upper, 0o700); err != nil {
+			return nil, fmt.Errorf("preparing the plan workspace: %w", err)
+		}
+	}
+	return v, nil
+}
+
+// ownable says whether all files are this user's own: a view cannot show what
+// only another user may read, and cannot take changes of what is not its own.
+func (p *planner) ownable(files []workspace.File) (bool, error) {
+	return workspace.AllOwn(p.s.Workspace, files)
+}
+
+// untouched refuses a flight-plan during which the workspace changed, as far as
+// the step saw it, naming the files.
+func (p *planner) untouched(ctx context.Context, id string, r *room) error {
+	now, err := p.s.scanWith(ctx, nil, p.s.Stats)
+	if err != nil {
+		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
+	}
+	var before, after []workspace.File
+	for _, f := range r.composed.files {
+		if b, ok := p.base[f.Path]; ok {
+			before = append(before, b)
+		}
+		if a, ok := now[f.Path]; ok {
+			after = append(after, a)
+		}
+	}
+	changes := workspace.Diff(before, after)
+	if len(changes) == 0 {
+		return nil
+	}
+	return protocol.Errorf(protocol.ExitStale, "workspace_changed", "the workspace changed while it was planned:%s", listed(changes)).
+		At("step " + id).WithHint("the engine cannot have done it, it has no way to write there; wait until nothing else works on it, and plan again")
+}
