@@ -236,17 +236,55 @@ func programs(s *engines.Spec) []sandbox.Bind {
 		}
 	}
 	for _, t := range s.Hold.Tools {
-		add(t.Path)
-		add(resolved(t.Path))
-		if interpreter := interpreterOf(t.Path); interpreter != "" {
-			add(interpreter)
+		for _, path := range append(way(t.Path), way(interpreterOf(t.Path))...) {
+			add(path)
 		}
 	}
-	if interpreter := interpreterOf(s.Argv[0]); interpreter != "" {
-		add(interpreter)
-		add(resolved(interpreter))
+	for _, path := range way(interpreterOf(lower(s, s.Argv[0]))) {
+		add(path)
 	}
 	return out
+}
+
+// lower gives where the host has a file of the workspace, which may be composed.
+func lower(s *engines.Spec, path string) string {
+	name, inside := strings.CutPrefix(path, s.Workspace+"/")
+	if !inside || s.Hold.View == nil {
+		return path
+	}
+	for _, dir := range s.Hold.View.Lower {
+		at := filepath.Join(dir, name)
+		if _, err := os.Lstat(at); err == nil {
+			return at
+		}
+	}
+	return path
+}
+
+// way lists the symbolic links that a path leads over, in directories too, and
+// then where it ends: a path is usable where all of them are seen.
+func way(path string) []string {
+	const most = 40 // links, as the kernel has it
+	if path == "" {
+		return nil
+	}
+	var links []string
+	at, rest := "/", strings.Split(path, "/")
+	for len(rest) > 0 && len(links) < most {
+		next := filepath.Join(at, rest[0])
+		rest = rest[1:]
+		to, err := os.Readlink(next)
+		if err != nil {
+			at = next // no link; what is missing, the start of the engine tells
+			continue
+		}
+		links = append(links, next)
+		if filepath.IsAbs(to) {
+			at = "/"
+		}
+		rest = append(strings.Split(to, "/"), rest...)
+	}
+	return append(links, at)
 }
 
 // seen says whether a path is at or below one that is bound at its own place.
