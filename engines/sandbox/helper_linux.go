@@ -20,8 +20,11 @@ import (
 // import paths as soon as all that they import is, so this runs early.
 // docs/decisions/0012 says why this one exception from "no init" is worth it.
 func init() { //nolint:gochecknoinits // see above
-	if len(os.Args) == 1 && os.Args[0] == helperName {
+	switch {
+	case len(os.Args) == 1 && os.Args[0] == helperName:
 		runHelper()
+	case len(os.Args) == 3 && os.Args[1] == helperName:
+		runBySudo(os.Args[2])
 	}
 }
 
@@ -351,6 +354,11 @@ func (m *monitor) confineA() {
 	}
 	if c.Listen {
 		m.listen()
+	}
+	if c.Sudo {
+		if err := become(os.Getenv(becomeVariable)); err != nil {
+			m.fail(LayerCapabilities, err)
+		}
 	}
 	limits := c.Limits.withDefaults()
 	if err := setLimits(limits); err != nil {

@@ -53,6 +53,16 @@ func setLimits(l Limits) error {
 	return nil
 }
 
+// dropBounding empties the bounding set of this thread.
+func dropBounding() error {
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL { //nolint:errorlint // EINVAL: older kernels know fewer
+			return fmt.Errorf("the bounding set: %w", err)
+		}
+	}
+	return nil
+}
+
 // dropCapabilities empties every set of this thread and makes sure of it.
 func dropCapabilities() error {
 	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) // looked at below

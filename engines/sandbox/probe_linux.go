@@ -79,7 +79,7 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 	var log bytes.Buffer
 	h, err := launch(context.WithoutCancel(ctx), spec{
 		Role: "probe", Argv: []string{filepath.Join(seen, "file"), filepath.Join(dir, "unseen", "file"), strconv.Itoa(os.Getpid())},
-		Dir: "/", Confine: c, UID: -1, GID: -1,
+		Dir: "/", Confine: c,
 	}, Command{Stderr: &log})
 	if err != nil {
 		return Isolation{}, nil, err

@@ -63,6 +63,13 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 	}
 	defer func() { _ = theirPass.Close() }() // as above
 	h := &helper{control: control, pass: pass, reports: bufio.NewReaderSize(control, 64<<10)}
+	if s.Confine != nil && s.Confine.Sudo {
+		if err := launchBySudo(s, c, []*os.File{theirControl, theirPass}, h); err != nil {
+			h.close()
+			return nil, err
+		}
+		return h, h.begin(s)
+	}
 	h.cmd = exec.CommandContext(ctx, "/proc/self/exe") //nolint:gosec // this program itself
 	h.cmd.Args = []string{helperName}
 	// A heap that is hardly ever collected, and no more threads than needed.
@@ -76,13 +83,18 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 		h.close()
 		return nil, err
 	}
-	if err := h.send(s); err != nil {
+	return h, h.begin(s)
+}
+
+// begin tells a helper what to do.
+func (h *helper) begin(s spec) error {
+	err := h.send(s)
+	if err != nil {
 		_ = h.cmd.Process.Kill()
 		_ = h.cmd.Wait() // the error above is the one that counts
 		h.close()
-		return nil, err
 	}
-	return h, nil
+	return err
 }
 
 func (h *helper) close() {
@@ -154,7 +166,7 @@ func run(ctx context.Context, c Command) (Exit, error) {
 	if err := ctx.Err(); err != nil {
 		return exit, fmt.Errorf("the engine was stopped: %w", context.Cause(ctx))
 	}
-	h, err := launch(context.WithoutCancel(ctx), spec{Role: "monitor", Argv: c.Argv, Dir: c.Dir, Env: c.Env, Confine: c.Confine, UID: -1, GID: -1}, c)
+	h, err := launch(context.WithoutCancel(ctx), spec{Role: "monitor", Argv: c.Argv, Dir: c.Dir, Env: c.Env, Confine: c.Confine}, c)
 	if err != nil {
 		if c.Confine != nil && c.Confine.Tier == TierA {
 			return exit, fmt.Errorf("%w: %s: %w", ErrIsolation, LayerNamespaces, err)

@@ -26,8 +26,6 @@ type spec struct {
 	Dir     string   `json:"dir"`
 	Env     []string `json:"env"`
 	Confine *Confine `json:"confine,omitempty"`
-	UID     int      `json:"uid"` // to run as, where the helper is privileged; -1: as it is
-	GID     int      `json:"gid"`
 }
 
 // order is what the parent tells a running helper.
