@@ -163,6 +163,35 @@ func toolDigest(ctx context.Context, at string) (string, error) {
 	return hashFiles(files)
 }
 
+// discreet removes secret values from what is kept of an engine's requests: it may
+// put them anywhere into a URL, a method, or a host that is refused.
+func (s *Setup) discreet(i engines.Isolation) engines.Isolation {
+	i.Requests = slices.Clone(i.Requests)
+	for n := range i.Requests {
+		q := &i.Requests[n]
+		q.Method, q.URL, q.Reason = s.Redactor.String(q.Method), s.Redactor.String(q.URL), s.Redactor.String(q.Reason)
+	}
+	return i
+}
+
+// held refuses a take-off as a whole where a step's engine could not be held as it
+// was planned, or its tools are not there: no step before it shall have been applied.
+func (o *Orchestrator) held(ctx context.Context, f *Flight, s *Setup) error {
+	for _, id := range f.order() {
+		if f.Status.TakenOff[id] {
+			continue
+		}
+		step, _ := s.Config.Step(id) // sameSteps has looked
+		if _, err := o.tier(ctx, s, step); err != nil {
+			return err
+		}
+		if _, err := o.tools(ctx, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tried makes audit events of what the sandbox saw: forbidden calls, the limit
 // that ended the engine, and each request to the network.
 func (f *Flight) tried(id string, mode protocol.Mode, s *Setup, r engines.Result) []Record {

@@ -64,7 +64,7 @@ func artifactHashes(artifacts []engines.Artifact) ([]protocol.PlanArtifactHash, 
 
 // completed stores what goes with the artifacts and records that a step planned.
 func (p *planner) completed(id string, r *room, result engines.Result, receipt protocol.EngineOutput, artifacts []engines.Artifact) error {
-	isolation, err := protocol.Canonical(isolationOf(result.Isolation))
+	isolation, err := protocol.Canonical(isolationOf(p.s.discreet(result.Isolation)))
 	if err != nil {
 		return err
 	}

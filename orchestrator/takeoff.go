@@ -106,6 +106,9 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err := s.provided(f); err != nil {
 		return v, err
 	}
+	if err := o.held(ctx, f, s); err != nil {
+		return v, err
+	}
 	return v, o.judgedAgain(ctx, f, s, v)
 }
 
