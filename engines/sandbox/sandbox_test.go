@@ -5,6 +5,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -273,14 +274,18 @@ func TestKilledOrchestratorLeavesNoEngine(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be an orchestrator that is going to be killed.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("SANDBOX_TEST_ORCHESTRATOR"); dir != "" {
-		_, err := Run(context.Background(), Command{
-			Argv: []string{"/bin/sh", "-c", "trap '' TERM HUP; echo $$ > pid; while :; do sleep 1; done"}, Dir: dir, Env: []string{"PATH=" + os.Getenv("PATH")},
-		})
-		fmt.Fprintln(os.Stderr, "the engine ended:", err)
-		os.Exit(1)
+// orchestrate lets the test binary be an orchestrator that is going to be killed.
+func orchestrate(dir string) {
+	c := Command{
+		Argv: []string{"/bin/sh", "-c", "trap '' TERM HUP; echo $$ > pid; while :; do sleep 1; done"}, Dir: dir, Env: []string{"PATH=" + os.Getenv("PATH")},
 	}
-	os.Exit(m.Run())
+	if data, err := os.ReadFile(filepath.Join(dir, "command.json")); err == nil {
+		if err := json.Unmarshal(data, &c); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	_, err := Run(context.Background(), c)
+	fmt.Fprintln(os.Stderr, "the engine ended:", err)
+	os.Exit(1)
 }

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lifetime bounds whatever could be left over: it ends by itself.
+const lifetime = 20 * time.Second
+
+// programs are acts that are more than one try.
+func programs() map[string]func(args []string) {
+	return map[string]func([]string){
+		"true": func([]string) {}, "euid": func([]string) { fmt.Println(os.Geteuid()) },
+		"state": state, "victim": victim, "fds": descriptors, "forks": forkBomb, "memory": memory, "flood": flood, "sleep": sleep,
+		"survivors": survivors, "survivor": survivor, "dial": dial, "inject": inject, "kill": kill, "tree": tree, "do": do,
+	}
+}
+
+// state tells of this process.
+func state([]string) {
+	status, _ := os.ReadFile("/proc/self/status")
+	uids, _ := os.ReadFile("/proc/self/uid_map")
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	host, _ := os.Hostname()
+	var roots []string
+	entries, _ := os.ReadDir("/")
+	for _, e := range entries {
+		roots = append(roots, e.Name())
+	}
+	links, _ := net.Interfaces()
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name)
+	}
+	limits := map[string]uint64{}
+	for name, resource := range map[string]int{"core": unix.RLIMIT_CORE, "fsize": unix.RLIMIT_FSIZE, "nofile": unix.RLIMIT_NOFILE, "data": unix.RLIMIT_DATA, "nproc": unix.RLIMIT_NPROC} {
+		var l unix.Rlimit
+		_ = unix.Getrlimit(resource, &l)
+		limits[name] = l.Max
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
+		"status": string(status), "uid_map": string(uids), "mounts": string(mounts), "host": host, "root": roots,
+		"env": os.Environ(), "pid": os.Getpid(), "interfaces": names, "limits": limits,
+	})
+}
+
+// victim says ready, and then each signal that it gets.
+func victim([]string) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, unix.SIGUSR1, unix.SIGTERM, unix.SIGHUP, unix.SIGINT)
+	fmt.Println("ready")
+	end := time.After(60 * time.Second)
+	for {
+		select {
+		case s := <-c:
+			fmt.Println(s)
+		case <-end:
+			return
+		}
+	}
+}
+
+// descriptors lists what is open.
+func descriptors([]string) {
+	for fd := range 1024 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			continue
+		}
+		to, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		fmt.Println(fd, to)
+	}
+}
+
+// forkBomb doubles ten times at most; everything of it ends after some seconds.
+func forkBomb([]string) {
+	rest := unix.Timespec{Sec: 6}
+	for range 10 {
+		unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	}
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(ptr(&rest)), 0, 0)
+	unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// memory uses so many MiB in one of several ways.
+func memory(args []string) {
+	most, _ := strconv.Atoi(args[1])
+	const step = 8 << 20
+	var keep [][]byte
+	grab := func(flags, mib int) {
+		for n := 0; n < mib; n += 8 {
+			m, err := unix.Mmap(-1, 0, step, unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_ANON)
+			if err != nil {
+				fmt.Println("stopped:", err)
+				os.Exit(3)
+			}
+			for i := 0; i < len(m); i += 4096 {
+				m[i] = 1
+			}
+			keep = append(keep, m)
+		}
+	}
+	switch args[0] {
+	case "private":
+		grab(unix.MAP_PRIVATE, most)
+	case "shared":
+		grab(unix.MAP_SHARED, most)
+	case "many":
+		for range 4 {
+			cmd := exec.Command("/proc/self/exe", "memory", "private", strconv.Itoa(most/4))
+			cmd.Env, cmd.Stdout = os.Environ(), os.Stdout
+			_ = cmd.Start()
+		}
+	case "file":
+		f, err := os.Create(args[2])
+		for n := 0; err == nil && n < most; n += 8 {
+			_, err = f.Write(make([]byte, step))
+		}
+		if err != nil {
+			fmt.Println("stopped:", err)
+			os.Exit(3)
+		}
+	case "memfd":
+		fd, err := unix.MemfdCreate("x", 0)
+		if err != nil {
+			fmt.Println("stopped:", err)
+			os.Exit(3)
+		}
+		f := os.NewFile(uintptr(fd), "x")
+		for n := 0; err == nil && n < most; n += 8 {
+			_, err = f.Write(make([]byte, step))
+		}
+		if err != nil {
+			fmt.Println("stopped:", err)
+			os.Exit(3)
+		}
+	}
+	fmt.Println("passed")
+	time.Sleep(1500 * time.Millisecond)
+	_ = keep
+}
+
+// flood writes without end.
+func flood(args []string) {
+	to := os.Stdout
+	if args[0] == "stderr" {
+		to = os.Stderr
+	}
+	block := make([]byte, 64<<10)
+	for end := time.Now().Add(lifetime); time.Now().Before(end); {
+		if _, err := to.Write(block); err != nil {
+			return
+		}
+	}
+}
+
+// sleep ignores what can be ignored.
+func sleep([]string) {
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	fmt.Println("ready")
+	time.Sleep(lifetime)
+}
+
+// survivors leaves processes of all kinds that carry a marker in their arguments,
+// waits until all of them run, and ends.
+func survivors(args []string) {
+	marker, file := args[0], args[1]
+	kinds := []string{"plain", "session", "twice", "bare", "deaf"}
+	for _, kind := range kinds {
+		start(kind, marker, file)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		n := 0
+		for _, kind := range kinds {
+			if _, err := os.Stat(file + "." + kind); err == nil {
+				n++
+			}
+		}
+		if n == len(kinds) {
+			break
+		}
+	}
+	if len(args) > 2 && args[2] == "stay" {
+		fmt.Println("ready")
+		sleep(nil)
+	}
+}
+
+// start starts a survivor. Those that are forked twice start themselves once more.
+func start(kind, marker, file string) {
+	cmd := exec.Command("/proc/self/exe", "survivor", kind, marker, file)
+	cmd.Env = os.Environ()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: kind != "plain"}
+	if kind == "bare" {
+		cmd.Env = []string{"HOSTILE_PRIVATE=" + os.Getenv("HOSTILE_PRIVATE")}
+	}
+	_ = cmd.Start()
+}
+
+// survivor says that it runs, and writes into a file for as long as it lives.
+func survivor(args []string) {
+	kind, marker, file := args[0], args[1], args[2]
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	if kind == "twice" {
+		start("twice2", marker, file)
+		return
+	}
+	_ = os.WriteFile(file+"."+strings.TrimSuffix(kind, "2"), nil, 0o644)
+	for end := time.Now().Add(lifetime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return
+		}
+		_, _ = f.WriteString("late\n")
+		_ = f.Close()
+	}
+}
+
+// dial connects to addresses, "network address" each, and says how that went.
+func dial(args []string) {
+	for _, a := range args {
+		network, address, _ := strings.Cut(a, " ")
+		c, err := net.DialTimeout(network, address, 2*time.Second)
+		if err != nil {
+			fmt.Printf("%s\tstopped\t%q\n", a, err.Error())
+			continue
+		}
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_, _ = c.Write([]byte("hello\n"))
+		buf := make([]byte, 64)
+		n, _ := c.Read(buf)
+		fmt.Printf("%s\tpassed\t%q\n", a, buf[:n])
+		_ = c.Close()
+	}
+}
+
+// inject puts characters into the terminal that is stdin.
+func inject([]string) {
+	_, err := unix.FcntlInt(0, unix.F_GETFL, 0)
+	if err == nil {
+		_ = unix.IoctlSetInt(0, unix.TIOCSCTTY, 1) // the terminal may have an owner
+		c := byte('x')
+		err = call(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(ptr(&c)))
+	}
+	fmt.Println("TIOCSTI", err)
+	fmt.Println("high", call(unix.SYS_IOCTL, 0, 1<<32|unix.TIOCSTI, text("x")))
+	fmt.Println("TIOCLINUX", call(unix.SYS_IOCTL, 0, unix.TIOCLINUX, text("\x02")))
+}
+
+// kill sends signals: "pid signal" each. The pid -2 means the parent.
+func kill(args []string) {
+	for _, a := range args {
+		p, s, _ := strings.Cut(a, " ")
+		pid, _ := strconv.Atoi(p)
+		sig, _ := strconv.Atoi(s)
+		if pid == -2 {
+			pid = os.Getppid()
+		}
+		err := unix.Kill(pid, unix.Signal(sig))
+		fmt.Println(a, err)
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(500 * time.Millisecond)
+	fmt.Println("lives")
+}
+
+// tree lists a directory with kinds, modes and contents.
+func tree(args []string) {
+	_ = filepath.WalkDir(args[0], func(p string, d os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(args[0], p)
+		if err != nil {
+			fmt.Printf("%q error %v\n", rel, err)
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			fmt.Printf("%q error %v\n", rel, err)
+			return nil
+		}
+		content := ""
+		if info.Mode().IsRegular() && info.Size() < 100 {
+			data, err := os.ReadFile(p)
+			content = string(data)
+			if err != nil {
+				content = err.Error()
+			}
+		}
+		fmt.Printf("%q %s %q\n", rel, info.Mode(), content)
+		return nil
+	})
+}
+
+// do does simple things to files: "verb path [content]" each, split at the first
+// spaces, and says how each went.
+func do(args []string) {
+	for _, a := range args {
+		f := strings.SplitN(a, "|", 3)
+		verb, path, content := f[0], f[1], ""
+		if len(f) > 2 {
+			content = f[2]
+		}
+		var err error
+		var got []byte
+		switch verb {
+		case "read":
+			got, err = os.ReadFile(path)
+		case "write":
+			err = os.WriteFile(path, []byte(content), 0o644)
+		case "remove":
+			err = os.Remove(path)
+		case "mkdir":
+			err = os.Mkdir(path, 0o755)
+		case "rename":
+			err = os.Rename(path, content)
+		case "chmod":
+			err = os.Chmod(path, 0o755)
+		case "readlink":
+			var to string
+			to, err = os.Readlink(path)
+			got = []byte(to)
+		case "list":
+			var entries []os.DirEntry
+			entries, err = os.ReadDir(path)
+			for _, e := range entries {
+				got = append(got, e.Name()+" "...)
+			}
+		}
+		fmt.Printf("%q %q %v\n", a, got, err)
+	}
+}
