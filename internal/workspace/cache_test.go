@@ -1,0 +1,257 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// later is a clock that is far enough after the files were written.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+func TestCacheSeesEveryChange(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, dir string){
+		"content": func(t *testing.T, dir string) { t.Helper(); tree(t, dir, "a=other\n") },
+		"content of the same length": func(t *testing.T, dir string) {
+			t.Helper()
+			must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("Content of a\n"), 0o644))
+		},
+		"same length and the old times": func(t *testing.T, dir string) {
+			t.Helper()
+			at := filepath.Join(dir, "a")
+			info, err := os.Stat(at)
+			must(t, err)
+			must(t, os.WriteFile(at, []byte("Content of a\n"), 0o644))
+			must(t, os.Chtimes(at, info.ModTime(), info.ModTime())) // the time of the status stays new
+		},
+		"execute bit": func(t *testing.T, dir string) { t.Helper(); must(t, os.Chmod(filepath.Join(dir, "a"), 0o755)) },
+		"another file in its place": func(t *testing.T, dir string) {
+			t.Helper()
+			tree(t, dir, "new=Content of a\n")
+			must(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "a")))
+		},
+		"a link in its place": func(t *testing.T, dir string) {
+			t.Helper()
+			must(t, os.Remove(filepath.Join(dir, "a")))
+			must(t, os.Symlink("b", filepath.Join(dir, "a")))
+		},
+		"gone":    func(t *testing.T, dir string) { t.Helper(); must(t, os.Remove(filepath.Join(dir, "a"))) },
+		"a new":   func(t *testing.T, dir string) { t.Helper(); tree(t, dir, "c") },
+		"nothing": func(*testing.T, string) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, file := t.TempDir(), filepath.Join(t.TempDir(), "x", "stat.jsonl")
+			tree(t, dir, "a", "b", "d/e*", "l -> a")
+			c := NewCache(later)
+			scan(t, dir, Options{Cache: c})
+			must(t, c.Save(file))
+			change(t, dir)
+			c = LoadCache(file, later)
+			if len(c.have) != 3 { // links are cheaper read than remembered
+				t.Fatalf("%d files are remembered", len(c.have))
+			}
+			if d := cmp.Diff(scan(t, dir, Options{}), scan(t, dir, Options{Cache: c})); d != "" {
+				t.Error("the cache hides a change:", d)
+			}
+		})
+	}
+}
+
+// TestCacheIsUsed makes sure that the cache does save hashing, or the test above
+// would pass without one.
+func TestCacheIsUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, "a")
+	c := NewCache(later)
+	scan(t, dir, Options{Cache: c})
+	lie := c.next["a"]
+	lie.Digest = "sha256:" + strings.Repeat("0", 64)
+	c.next["a"] = lie
+	if got := scan(t, dir, Options{Cache: c}); got[0].Digest != lie.Digest {
+		t.Error("the file was hashed again")
+	}
+	if got := scan(t, dir, Options{}); got[0].Digest == lie.Digest {
+		t.Error("a scan without the cache used it")
+	}
+}
+
+// TestCacheForgetsWhatIsTooNew: what changed a moment ago may change once more
+// without another time.
+func TestCacheForgetsWhatIsTooNew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, "a")
+	c := NewCache(time.Now)
+	scan(t, dir, Options{Cache: c})
+	if len(c.next) != 0 {
+		t.Error("remembered")
+	}
+}
+
+func TestCacheThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good := `{"p":"a","s":{},"d":"sha256:` + strings.Repeat("0", 64) + `"}` + "\n"
+	for name, content := range map[string]string{
+		"no JSON": good + "x\n", "no digest": `{"p":"a","d":"x"}` + "\n", "path outside": strings.Replace(good, `"a"`, `"../a"`, 1),
+		"a line without end": good + strings.Repeat("x", 1<<20),
+	} {
+		at := filepath.Join(dir, name)
+		must(t, os.WriteFile(at, []byte(content), 0o644))
+		if c := LoadCache(at, later); len(c.have) != 0 {
+			t.Errorf("%s: %v", name, c.have)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "good"), []byte(good), 0o644))
+	if c := LoadCache(filepath.Join(dir, "good"), later); len(c.have) != 1 {
+		t.Errorf("good: %v", c.have)
+	}
+	if c := LoadCache(filepath.Join(dir, "missing"), later); len(c.have) != 0 {
+		t.Errorf("missing: %v", c.have)
+	}
+	if err := NewCache(later).Save(filepath.Join(dir, "good", "below", "x")); err == nil {
+		t.Error("saved below a file")
+	}
+}
+
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, "a", "b", "d/e/f", "d/e/g", "d/h", "empty/", "x/y/z", "l -> a", "ld -> d", "odd\nname", "d/e2/x")
+	for name, tc := range map[string]struct{ keep, want []string }{
+		"nothing kept": {nil, []string{"a", "b", "d", "empty", "l", "ld", "odd\nname", "x"}},
+		"some":         {[]string{"a", "d/e/f", "l"}, []string{"b", "d/e/g", "d/e2", "d/h", "empty", "ld", "odd\nname", "x"}},
+		"not there":    {[]string{"d/new/deep", "b/c"}, []string{"a", "d/e", "d/e2", "d/h", "empty", "l", "ld", "odd\nname", "x"}},
+	} {
+		var files []File
+		for _, p := range tc.keep {
+			files = append(files, File{Path: p})
+		}
+		got, err := Hidden(context.Background(), dir, files)
+		must(t, err)
+		if d := cmp.Diff(tc.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if _, err := Hidden(context.Background(), filepath.Join(dir, "missing"), nil); err == nil {
+		t.Error("a missing directory is no error")
+	}
+}
+
+func TestOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, ".gitignore=*.log\nout/\n", "a", "b", "d/e/f", "d/e/x.log", "d/h", "d/.gitignore=h\n", "out/y", "z.log")
+	for name, tc := range map[string]struct {
+		only, tracked []string
+		want          []string
+	}{
+		"files":             {[]string{"a", "d/e/f"}, nil, []string{"f a", "f d/e/f"}},
+		"a directory":       {[]string{"d"}, nil, []string{"f d/.gitignore", "f d/e/f"}},
+		"ignored":           {[]string{"z.log", "out/y", "d/h", "b"}, nil, []string{"f b"}},
+		"ignored, tracked":  {[]string{"z.log", "out/y", "d/h"}, []string{"d/h", "out/y", "z.log"}, []string{"f d/h", "f out/y", "f z.log"}},
+		"tracked elsewhere": {[]string{"a"}, []string{"z.log"}, []string{"f a"}},
+		"not there":         {[]string{"n/n"}, nil, []string{}},
+	} {
+		if tc.tracked == nil {
+			tc.tracked = []string{}
+		}
+		got := paths(scan(t, dir, Options{Only: tc.only, Tracked: tc.tracked}))
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+	_, err := Scan(context.Background(), dir, Options{Only: []string{"../x"}})
+	wantCode(t, err, "path_invalid")
+}
+
+func TestAllOwn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, "d/a", "b")
+	own := func(want bool, names ...string) {
+		t.Helper()
+		var files []File
+		for _, n := range names {
+			files = append(files, File{Path: n})
+		}
+		if got, err := AllOwn(dir, files); err != nil || got != want {
+			t.Errorf("%q: %v, %v", names, got, err)
+		}
+	}
+	own(true, "d/a", "b", "missing")
+	if os.Getuid() != 0 {
+		t.Skip("the rest gives files to another user, which only root can")
+	}
+	must(t, os.Chown(filepath.Join(dir, "d"), os.Getuid(), 12345))
+	own(false, "d/a")
+	own(true, "b")
+}
+
+// BenchmarkScanCached is BenchmarkScan where nothing has changed.
+func BenchmarkScanCached(b *testing.B) {
+	dir := b.TempDir()
+	b.SetBytes(benchTree(b, dir))
+	c := NewCache(later)
+	scan(b, dir, Options{Cache: c})
+	file := filepath.Join(b.TempDir(), "stat.jsonl")
+	must(b, c.Save(file))
+	for b.Loop() {
+		c := LoadCache(file, later)
+		if files, err := Scan(context.Background(), dir, Options{Tracked: []string{}, Cache: c}); err != nil || len(files) != 20_000 {
+			b.Fatal(len(files), err)
+		}
+		must(b, c.Save(fmt.Sprint(file, "2")))
+	}
+}
+
+// BenchmarkSHA256Files is what BenchmarkScan is measured against: the same bytes
+// from the same files, read and hashed by as many workers, and nothing else.
+func BenchmarkSHA256Files(b *testing.B) {
+	dir := b.TempDir()
+	b.SetBytes(benchTree(b, dir))
+	var names []string
+	must(b, filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, p)
+		}
+		return err
+	}))
+	for b.Loop() {
+		var wg sync.WaitGroup
+		jobs := make(chan []string)
+		for range workers(0) {
+			wg.Go(func() {
+				h := newHasher()
+				for part := range jobs {
+					for _, name := range part {
+						f, err := os.Open(name)
+						if err == nil {
+							_, err = h.copy(nil, f)
+						}
+						if err != nil {
+							b.Error(err)
+						}
+						_ = f.Close() // only read
+					}
+				}
+			})
+		}
+		for part := range slices.Chunk(names, 64) {
+			jobs <- part
+		}
+		close(jobs)
+		wg.Wait()
+	}
+}
