@@ -19,6 +19,11 @@ import (
 // refusal: nothing runs.
 func (o *Orchestrator) tier(ctx context.Context, s *Setup, step *config.Step) (sandbox.Found, error) {
 	if step.Isolation == config.IsolationNone {
+		if step.Engine.OCI != "" {
+			// Its programs have the paths of this machine's, which would run instead.
+			return sandbox.Found{Isolation: sandbox.None()}, protocol.Errorf(protocol.ExitUnreachable, "isolation_unavailable", "step %s is an image, which runs in tier A only", step.ID).
+				At(step.Where).WithHint("leave isolation: none out of the step")
+		}
 		return sandbox.Found{Isolation: sandbox.None()}, nil
 	}
 	found := o.Isolation(ctx)
