@@ -73,7 +73,7 @@ func (a *app) place() (place, error) {
 func (p place) home() string { return filepath.Join(p.workspace, ".cabincrew") }
 
 // statCache is the file that saves hashing what has not changed.
-func (p place) statCache() string { return filepath.Join(p.home(), "cache", "stat.jsonl") }
+func (p place) statCache() string { return filepath.Join(p.home(), "cache", "stat") }
 
 // exclude gives the paths that are never part of the workspace: the state
 // directory, private keys and files with secrets, which no engine may read.

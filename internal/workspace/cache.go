@@ -2,12 +2,14 @@ package workspace
 
 import (
 	"bufio"
-	"encoding/json"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +36,56 @@ const racyTime = int64(2 * time.Second)
 
 // stamped is a file's digest with what the system said of the file then.
 type stamped struct {
-	Path   string `json:"p"`
-	Stamp  stamp  `json:"s"`
-	Digest string `json:"d"`
+	Path   string
+	Stamp  stamp
+	Digest string
+}
+
+// appendTo writes a record: numbers and digest with a space behind each, the path,
+// NUL. Paths may hold anything else.
+func (r stamped) appendTo(b []byte) []byte {
+	for _, n := range []int64{r.Stamp.Size, r.Stamp.MTime, r.Stamp.CTime} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	for _, n := range []uint64{r.Stamp.Inode, r.Stamp.Device, uint64(r.Stamp.Mode)} {
+		b = append(strconv.AppendUint(b, n, 10), ' ')
+	}
+	b = append(append(b, r.Digest...), ' ')
+	return append(append(b, r.Path...), 0)
+}
+
+func parseRecord(line string) (r stamped, ok bool) {
+	var field string
+	for _, to := range []*int64{&r.Stamp.Size, &r.Stamp.MTime, &r.Stamp.CTime} {
+		field, line, _ = strings.Cut(line, " ")
+		n, err := strconv.ParseInt(field, 10, 64)
+		if *to = n; err != nil {
+			return r, false
+		}
+	}
+	var mode uint64
+	for _, to := range []*uint64{&r.Stamp.Inode, &r.Stamp.Device, &mode} {
+		field, line, _ = strings.Cut(line, " ")
+		n, err := strconv.ParseUint(field, 10, 64)
+		if *to = n; err != nil {
+			return r, false
+		}
+	}
+	r.Stamp.Mode = fs.FileMode(mode) //nolint:gosec // another mode than a file's matches none
+	r.Digest, r.Path, ok = strings.Cut(line, " ")
+	_, err := protocol.ParseDigest(r.Digest)
+	return r, ok && err == nil && cleanPath(r.Path)
+}
+
+// records splits at NUL bytes; what stands behind the last one is torn.
+func records(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	return 0, nil, nil
 }
 
 // stamp is what identifies a state of a file; times in nanoseconds since 1970.
@@ -64,13 +113,11 @@ func LoadCache(file string, now func() time.Time) *Cache {
 		return c
 	}
 	lines := bufio.NewScanner(io.LimitReader(f, limits.StatCacheBytes))
-	lines.Buffer(nil, limits.PathBytes*8)
+	lines.Buffer(make([]byte, 1<<16), limits.PathBytes+256)
+	lines.Split(records)
 	for lines.Scan() {
-		var s stamped
-		if json.Unmarshal(lines.Bytes(), &s) != nil {
-			return NewCache(now)
-		}
-		if _, err := protocol.ParseDigest(s.Digest); err != nil || !cleanPath(s.Path) {
+		s, ok := parseRecord(lines.Text())
+		if !ok {
 			return NewCache(now)
 		}
 		c.have[s.Path] = s
@@ -93,9 +140,10 @@ func (c *Cache) Save(file string) error {
 		return err
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	enc := json.NewEncoder(w)
-	for _, s := range c.next {
-		if err = enc.Encode(s); err != nil {
+	var line []byte
+	for _, r := range c.next {
+		line = r.appendTo(line[:0])
+		if _, err = w.Write(line); err != nil {
 			break
 		}
 	}

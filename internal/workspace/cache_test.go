@@ -102,10 +102,11 @@ func TestCacheForgetsWhatIsTooNew(t *testing.T) {
 func TestCacheThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	good := `{"p":"a","s":{},"d":"sha256:` + strings.Repeat("0", 64) + `"}` + "\n"
+	good := "1 2 3 4 5 6 sha256:" + strings.Repeat("0", 64) + " a\x00"
 	for name, content := range map[string]string{
-		"no JSON": good + "x\n", "no digest": `{"p":"a","d":"x"}` + "\n", "path outside": strings.Replace(good, `"a"`, `"../a"`, 1),
-		"a line without end": good + strings.Repeat("x", 1<<20),
+		"no record": good + "x\x00", "no digest": "1 2 3 4 5 6 x a\x00", "path outside": strings.Replace(good, " a", " ../a", 1),
+		"no number": strings.Replace(good, "3", "x", 1), "no path": strings.TrimSuffix(good, "a\x00") + "\x00",
+		"without end": good + strings.Repeat("x", 1<<20), "torn": good + good[:20],
 	} {
 		at := filepath.Join(dir, name)
 		must(t, os.WriteFile(at, []byte(content), 0o644))
@@ -254,4 +255,19 @@ func BenchmarkSHA256Files(b *testing.B) {
 		close(jobs)
 		wg.Wait()
 	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add("1 2 3 4 5 6 sha256:" + strings.Repeat("0", 64) + " a b\nc")
+	f.Add("-1 2 3 4 5 6 x a")
+	f.Fuzz(func(t *testing.T, line string) {
+		r, ok := parseRecord(line)
+		if !ok {
+			return
+		}
+		again, ok := parseRecord(strings.TrimSuffix(string(r.appendTo(nil)), "\x00"))
+		if !ok || again.Path != r.Path || again.Digest != r.Digest || again.Stamp.Inode != r.Stamp.Inode {
+			t.Errorf("%q gives %+v, written and read again %+v", line, r, again)
+		}
+	})
 }
