@@ -18,9 +18,13 @@ const (
 	LayerNoNewPrivs   = "no_new_privs"
 	LayerRlimits      = "rlimits"
 	LayerSeccomp      = "seccomp"
-	// LayerAttributes is no layer but a gap of tier B: Landlock does not stop changes
-	// of modes and times of files that belong to the same user.
+	// LayerAttributes is no layer but a gap of tier B: Landlock does not stop looks
+	// at modes, sizes and times of files, nor changes of those that belong to the
+	// same user.
 	LayerAttributes = "file_attributes"
+	// LayerSignals is a gap of tier B on kernels before 6.12: signals to other
+	// processes of the same user.
+	LayerSignals = "signals"
 )
 
 // Isolation says what was enforced around a child.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -47,16 +48,16 @@ const exitHelper = 125
 // runHelper never returns.
 func runHelper() {
 	runtime.LockOSThread() // the layers hold for this thread, which starts the child
-	// Nothing of the parent's goes to the child but its standard streams.
-	_ = unix.CloseRange(fdControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) // checked below, descriptor by descriptor, where it fails
-	unix.CloseOnExec(fdControl)
-	unix.CloseOnExec(fdPass)
+	if err := closeOthers(); err != nil {
+		os.Exit(exitHelper) // nothing may run that has them
+	}
 	m := &monitor{attempts: map[string]int{}}
 	control := os.NewFile(fdControl, "control")
 	m.orders = json.NewDecoder(bufio.NewReader(control))
 	if err := m.orders.Decode(&m.spec); err != nil {
 		os.Exit(exitHelper) // the parent is gone: there is nobody to tell
 	}
+	m.spec = m.spec.over(unpack)
 	switch m.spec.Role {
 	case "restrict":
 		m.restrictAndExec()
@@ -70,8 +71,37 @@ func runHelper() {
 
 func (m *monitor) say(r report) {
 	if _, err := unix.Write(fdControl, encode(r)); err != nil {
-		os.Exit(exitHelper) // the parent is gone; in tier A everything ends with us
+		// The parent is gone. In tier A everything ends with us, else it is to be ended.
+		if m.child > 0 && !inOwnPids() {
+			m.killAll()
+			_, _ = m.survivors()
+		}
+		os.Exit(exitHelper)
 	}
+}
+
+// closeOthers makes sure that nothing of the parent's goes to the child but its
+// standard streams.
+func closeOthers() error {
+	if unix.CloseRange(fdControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	// An older kernel, or a filter further out that does not know the call.
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }() // only read
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil && fd >= fdControl {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // fail reports why a layer could not be applied, and ends the helper.
@@ -98,7 +128,7 @@ func (m *monitor) fly() {
 	}
 	m.say(report{Started: true, Isolation: &m.isolation})
 	go m.obey()
-	if c := m.spec.Confine; c != nil && c.Tier == TierA {
+	if c := m.spec.Confine; c != nil && c.Tier != TierC {
 		go m.guard(c.Limits.withDefaults())
 	}
 	status := m.wait()
@@ -134,6 +164,8 @@ func (m *monitor) killAll() {
 		_ = unix.Kill(-1, unix.SIGKILL) // all but us
 		return
 	}
+	// Where it may be, faster than those that fork while they are killed.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 	_ = unix.Kill(-m.child, unix.SIGKILL)
 	for _, pid := range descendants(os.Getpid()) {
 		_ = unix.Kill(pid, unix.SIGKILL)
@@ -251,7 +283,7 @@ func (m *monitor) startRestricted() (int, error) {
 	inner := m.spec
 	inner.Role = "restrict"
 	control := os.NewFile(uintptr(fds[0]), "control") //nolint:gosec // as above
-	if _, err := control.Write(encode(inner)); err != nil {
+	if _, err := control.Write(encode(inner.over(pack))); err != nil {
 		return 0, err
 	}
 	// The child says why it failed, or what holds; then execve closes its side.
@@ -305,10 +337,12 @@ func (m *monitor) confineB() {
 	if err != nil {
 		m.fail(LayerLandlock, err)
 	}
-	if abi == 0 {
-		m.fail(LayerLandlock, errors.New("this kernel has none, and without it tier B is nothing"))
+	if abi < leastABI {
+		m.fail(LayerLandlock, fmt.Errorf("this kernel has version %d of it, and below %d it does not keep files from being cut", abi, leastABI))
 	}
 	m.isolation.LandlockABI = abi
+	m.isolation.Missing = append(m.isolation.Missing, gaps(abi)...)
+	slices.Sort(m.isolation.Missing)
 	m.require(c)
 }
 

@@ -50,6 +50,19 @@ func handled(abi int) (fs, net, scoped uint64) {
 	return fs, net, scoped
 }
 
+// leastABI is the version of the kernel's interface below which tier B cannot be
+// had: older ones let files be cut that may only be read.
+const leastABI = 3
+
+// gaps are the acts that a version of the interface cannot stop, where nothing
+// but Landlock could.
+func gaps(abi int) []string {
+	if abi < 6 {
+		return []string{LayerSignals}
+	}
+	return nil
+}
+
 // restrictFiles applies Landlock to this thread. It gives the version of the
 // kernel's interface, 0 where there is none.
 func restrictFiles(rules []access) (int, error) {

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -53,13 +52,5 @@ func recvFD(from int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		return -1, errors.Join(errors.New("no descriptor came"), err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return -1, errors.Join(errors.New("no descriptor came"), err)
-	}
-	return fds[0], nil
+	return rights(oob[:n])
 }

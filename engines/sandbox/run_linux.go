@@ -55,7 +55,7 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = theirControl.Close() }() // the helper has its own
+	defer func() { _ = theirControl.Close() }() // if it was not before
 	pass, theirPass, err := socketpair()
 	if err != nil {
 		_ = control.Close() // the error above is the one that counts
@@ -79,7 +79,11 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 	h.cmd.SysProcAttr = attributes(s)
 	h.cmd.Cancel = func() error { return nil } // Run tells the helper itself
 	h.cmd.WaitDelay = 0
-	if err := start(h.cmd); err != nil {
+	err = start(h.cmd)
+	// Only the helper may have these, or a helper that ends early is waited for.
+	_ = theirControl.Close()
+	_ = theirPass.Close()
+	if err != nil {
 		h.close()
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 
 // begin tells a helper what to do.
 func (h *helper) begin(s spec) error {
-	err := h.send(s)
+	err := h.send(s.over(pack))
 	if err != nil {
 		_ = h.cmd.Process.Kill()
 		_ = h.cmd.Wait() // the error above is the one that counts
@@ -135,7 +139,11 @@ func (h *helper) report() (report, error) {
 // tier A the namespaces.
 func attributes(s spec) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	if s.Confine == nil || s.Confine.Tier != TierA || s.Confine.Sudo {
+	if s.Confine == nil || s.Confine.Tier != TierA {
+		// With this helper only the child itself would die, and not what that
+		// started. It sees the parent's end on its control socket, and kills all; if
+		// the child has stopped it, it shall go on for that.
+		a.Pdeathsig = syscall.SIGCONT
 		return a
 	}
 	a.Cloneflags = syscall.CLONE_NEWUSER | namespaces
@@ -241,8 +249,11 @@ func (h *helper) stopper(ctx context.Context, grace time.Duration, done <-chan s
 	timer.Reset(killGrace)
 	select {
 	case <-done:
-	case <-timer.C:
-		_ = h.cmd.Process.Kill() // a helper that does not answer
+	case <-timer.C: // a helper that does not answer
+		for _, pid := range descendants(h.cmd.Process.Pid) {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+		_ = h.cmd.Process.Kill()
 	}
 	return true
 }

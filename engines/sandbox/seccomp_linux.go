@@ -110,6 +110,8 @@ func program(open sockets, notify bool) ([]bpf.RawInstruction, error) {
 		// Characters put into a terminal's input would be typed by its owner.
 		unless(bpf.JumpNotEqual, unix.SYS_IOCTL, 6), arg(1), unless(bpf.JumpNotEqual, unix.TIOCSTI, 1), refuse(unix.EPERM),
 		unless(bpf.JumpNotEqual, unix.TIOCLINUX, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow},
+		// Another's limits: a monitor without files would be blind.
+		unless(bpf.JumpNotEqual, unix.SYS_PRLIMIT64, 4), arg(0), unless(bpf.JumpEqual, 0, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow},
 		// A pair of unix sockets leads nowhere but to oneself.
 		unless(bpf.JumpNotEqual, unix.SYS_SOCKETPAIR, 4), arg(0), unless(bpf.JumpEqual, unix.AF_UNIX, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow},
 	)
@@ -199,7 +201,7 @@ func (m *monitor) judge(fd int) {
 	}
 	for nr, c := range map[int32]call{
 		unix.SYS_SOCKET: {name: "socket", errno: unix.EAFNOSUPPORT}, unix.SYS_SOCKETPAIR: {name: "socketpair", errno: unix.EAFNOSUPPORT},
-		unix.SYS_CLONE: {name: "clone", errno: unix.EPERM}, unix.SYS_IOCTL: {name: "ioctl", errno: unix.EPERM},
+		unix.SYS_CLONE: {name: "clone", errno: unix.EPERM}, unix.SYS_PRLIMIT64: {name: "prlimit64", errno: unix.EPERM}, unix.SYS_IOCTL: {name: "ioctl", errno: unix.EPERM},
 	} {
 		names[nr] = c
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -89,16 +90,25 @@ func receiveFD(conn *net.UnixConn) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	fd, err := rights(oob[:n])
+	if err != nil {
+		return nil, err
+	}
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "passed"), nil
+}
+
+// rights takes the one descriptor out of a control message.
+func rights(oob []byte) (int, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("no descriptor came: %w", err)
+		return -1, errors.Join(errors.New("no descriptor came"), err)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("no descriptor came: %w", err)
+		return -1, errors.Join(errors.New("no descriptor came"), err)
 	}
-	unix.CloseOnExec(fds[0])
-	return os.NewFile(uintptr(fds[0]), "passed"), nil
+	return fds[0], nil
 }
 
 func encode(v any) []byte {
