@@ -89,12 +89,17 @@ func owners() map[string][]string {
 		"sigs.k8s.io/yaml":                           {},
 		"github.com/santhosh-tekuri/jsonschema":      {"schemas"},
 		"github.com/spf13":                           {"internal/cli"},
-		"github.com/bluekeyes/go-gitdiff":            {"internal/patch"},
+		"github.com/bluekeyes/go-gitdiff":            {}, // it reads quoted names otherwise than git
 		"github.com/aymanbagabas/go-udiff":           {"internal/patch"},
 		"github.com/go-git":                          {"internal/workspace", "engines/git"},
 		"github.com/google/go-containerregistry":     {"engines/oci"},
+		"github.com/klauspost/compress":              {"engines/oci"},
 		"github.com/tetratelabs/wazero":              {"engines/wasm"},
-		"github.com/landlock-lsm/go-landlock":        {"engines/sandbox"},
+		"github.com/landlock-lsm/go-landlock":        {}, // docs/decisions/0012
+		"github.com/elastic/go-seccomp-bpf":          {}, // as above
+		"github.com/seccomp/libseccomp-golang":       {}, // needs cgo
+		"golang.org/x/net":                           {"engines/sandbox", "engines/git"},
+		"golang.org/x/crypto":                        {"engines/git"},
 		"filippo.io/age":                             {"engines/terraform"},
 		"go.opentelemetry.io":                        {"internal/telemetry"},
 		"github.com/prometheus":                      {"internal/telemetry"},
@@ -118,6 +123,7 @@ func owners() map[string][]string {
 func budgets() map[string][]string {
 	const (
 		sys        = "golang.org/x/sys"
+		net        = "golang.org/x/net" // bpf, which assembles the sandbox's filter; httpproxy in engines/git
 		text       = "golang.org/x/text"
 		jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
 		yaml       = "go.yaml.in/yaml/v3"
@@ -126,8 +132,29 @@ func budgets() map[string][]string {
 		gcfg       = "github.com/go-git/gcfg" // how go-git reads .git/config
 		warnings   = "gopkg.in/warnings.v0"   // of gcfg
 		udiff      = "github.com/aymanbagabas/go-udiff"
-		gitdiff    = "github.com/bluekeyes/go-gitdiff"
+
+		wazero = "github.com/tetratelabs/wazero" // the one WebAssembly runtime without cgo and without modules of its own
+
+		// engines/oci: how registries authenticate, and the layers that the standard
+		// library cannot unpack.
+		registry    = "github.com/google/go-containerregistry"
+		dockerCLI   = "github.com/docker/cli"                       // of registry: it names the forms of credentials
+		dockerCreds = "github.com/docker/docker-credential-helpers" // of docker/cli; no helper is ever run
+		ociDigest   = "github.com/opencontainers/go-digest"         // of registry
+		logrus      = "github.com/sirupsen/logrus"                  // of docker/cli
+		compress    = "github.com/klauspost/compress"               // zstd
+
+		// engines/git: objects, packs and the wire protocol of git, and ssh.
+		billy   = "github.com/go-git/go-billy/v5"
+		join    = "github.com/cyphar/filepath-securejoin" // of billy
+		context = "github.com/jbenet/go-context"          // of go-git
+		sha1cd  = "github.com/pjbgf/sha1cd"               // of go-git: SHA-1 that finds collisions
+		crypto  = "golang.org/x/crypto"                   // ssh here, the ciphers of age in engines/terraform
+
+		age  = "filippo.io/age"  // saved plans are encrypted at rest
+		hpke = "filippo.io/hpke" // of age
 	)
+	engine := []string{sys, net, jsonschema, text}
 	return map[string][]string{
 		"protocol":           {},
 		"protocol/plantoken": {},
@@ -135,20 +162,33 @@ func budgets() map[string][]string {
 		"internal/redact":    {},
 		"policies":           {},
 		"audit":              {},
+		"engines/egress":     {}, // what judges an engine's traffic reads it with the standard library alone
 		"schemas":            {jsonschema, text},
-		"engines/sandbox":    {sys},
-		"engines":            {sys, jsonschema, text},
-		"engines/process":    {sys, jsonschema, text},
+		"engines/sandbox":    {sys, net},
+		"engines":            engine,
+		"engines/process":    engine,
+		"engines/kit":        engine,
+		"engines/wasm":       {sys, wazero},
+		"engines/oci":        {sys, registry, dockerCLI, dockerCreds, ociDigest, logrus, compress},
+		"engines/command":    append([]string{doublestar, gogit, gcfg, warnings, udiff}, engine...),
+		"engines/files":      append([]string{udiff}, engine...),
+		"engines/http":       append([]string{udiff}, engine...),
+		"engines/git":        append([]string{gogit, gcfg, warnings, billy, join, context, sha1cd, crypto, udiff}, engine...),
+		"engines/terraform":  append([]string{age, hpke, crypto, doublestar, gogit, gcfg, warnings}, engine...),
 		"storage/file":       {sys},
 		"internal/config":    {yaml, doublestar},
 		"internal/workspace": {sys, doublestar, gogit, gcfg, warnings},
-		"internal/patch":     {sys, udiff, gitdiff},
-		"orchestrator":       {sys, jsonschema, text, yaml, doublestar, gogit, gcfg, warnings, udiff, gitdiff},
+		"internal/patch":     {udiff},
+		"orchestrator":       append([]string{yaml, doublestar, gogit, gcfg, warnings, udiff}, engine...),
 	}
 }
 
 // longestChain is how many packages of this module may import each other in a row.
 const longestChain = 7
+
+// inits are the files that may have an init function. It runs before anybody
+// asked for anything, so each one is a decision: see docs/decisions/0012.
+func inits() []string { return []string{"engines/sandbox/helper_linux.go"} }
 
 // longestMain is how many lines cmd/cabincrew may have.
 const longestMain = 20
