@@ -111,7 +111,7 @@ func ids() []string {
 // begin tells of a check and says whether it is wanted.
 func (b *bench) begin(id string) bool {
 	if slices.Contains(b.o.Skip, id) {
-		b.add(id, Skip, "left out as asked")
+		b.addf(id, Skip, "left out as asked")
 		return false
 	}
 	if b.o.Progress != nil {
@@ -120,7 +120,7 @@ func (b *bench) begin(id string) bool {
 	return true
 }
 
-func (b *bench) add(id string, status Status, format string, args ...any) {
+func (b *bench) addf(id string, status Status, format string, args ...any) {
 	if _, there := b.results[id]; there {
 		return
 	}
@@ -137,16 +137,16 @@ func (b *bench) add(id string, status Status, format string, args ...any) {
 // verdict adds a pass or, with a reason, a fail.
 func (b *bench) verdict(id, wrong, right string) {
 	if wrong != "" {
-		b.add(id, Fail, "%s", wrong)
+		b.addf(id, Fail, "%s", wrong)
 		return
 	}
-	b.add(id, Pass, "%s", right)
+	b.addf(id, Pass, "%s", right)
 }
 
 // skip marks checks that cannot be made.
 func (b *bench) skip(why string, list ...string) {
 	for _, id := range list {
-		b.add(id, Skip, "%s", why)
+		b.addf(id, Skip, "%s", why)
 	}
 }
 

@@ -113,9 +113,9 @@ func (b *bench) unknownSetting(ctx context.Context) error {
 		return err
 	}
 	if out.err == nil {
-		b.add(ConfigUnknown, Pass, "accepted: a mistyped setting would go unnoticed")
+		b.addf(ConfigUnknown, Pass, "accepted: a mistyped setting would go unnoticed")
 		return nil
 	}
-	b.add(ConfigUnknown, Pass, "refused")
+	b.addf(ConfigUnknown, Pass, "refused")
 	return nil
 }

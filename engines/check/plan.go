@@ -47,7 +47,7 @@ func (b *bench) plan(ctx context.Context) error {
 	}
 	if out.err != nil {
 		b.skip("there was no receipt to compare the artifacts with", PlanArtifacts)
-		return nil
+		return nil //nolint:nilerr // it is the engine's, and has been judged
 	}
 	return b.planArtifacts(ctx, out)
 }
@@ -73,7 +73,7 @@ func (b *bench) planArtifacts(ctx context.Context, out outcome) error {
 		return nil
 	}
 	if wrong != nil {
-		b.add(PlanArtifacts, Fail, "%s", reason(wrong))
+		b.addf(PlanArtifacts, Fail, "%s", reason(wrong))
 		return nil
 	}
 	list := make([]string, 0, len(p.artifacts))
@@ -82,11 +82,11 @@ func (b *bench) planArtifacts(ctx context.Context, out outcome) error {
 	}
 	switch {
 	case len(list) == 0:
-		b.add(PlanArtifacts, Fail, "there are none: nobody could judge what the engine would do")
+		b.addf(PlanArtifacts, Fail, "there are none: nobody could judge what the engine would do")
 	case len(p.withRole(protocol.RoleEvidence)) == 0:
-		b.add(PlanArtifacts, Fail, "none of them is evidence: nobody could judge what the engine would do")
+		b.addf(PlanArtifacts, Fail, "none of them is evidence: nobody could judge what the engine would do")
 	default:
-		b.add(PlanArtifacts, Pass, "%s", strings.Join(list, ", "))
+		b.addf(PlanArtifacts, Pass, "%s", strings.Join(list, ", "))
 	}
 	return nil
 }

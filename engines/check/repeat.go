@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -102,34 +103,32 @@ func (b *bench) repeatPlan(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.add(PlanRepeat, Fail, "%s\n%s", wrong, culprits)
+		b.addf(PlanRepeat, Fail, "%s\n%s", wrong, culprits)
 		return nil
 	}
-	detail := fmt.Sprintf("%d evidence artifacts are byte-identical", len(b.first.withRole(protocol.RoleEvidence)))
-	if n := len(b.first.withRole(protocol.RoleState, protocol.RoleLog)); n > 0 {
-		detail += fmt.Sprintf(", %d of state and log are exempt", n)
+	detail := "the evidence is the same, byte for byte"
+	if len(b.first.withRole(protocol.RoleState, protocol.RoleLog)) > 0 {
+		detail += ", state and log are exempt"
 	}
-	b.add(PlanRepeat, Pass, "%s; %s", detail, b.varied(reordered))
+	b.addf(PlanRepeat, Pass, "%s; not varied: %s", detail, b.unvaried(reordered))
 	return nil
 }
 
 const secondFailed = "the second flight-plan failed: "
 
-// varied says honestly what did not differ.
-func (b *bench) varied(reordered bool) string {
+// unvaried says honestly what did not differ.
+func (b *bench) unvaried(reordered bool) string {
 	var same []string
 	if b.o.Faketime == "" {
-		same = append(same, "the clock only went on by a second (with libfaketime installed, it goes on by 500 days)")
+		same = append(same, "the clock beyond a second (libfaketime is not installed)")
 	}
 	if !reordered {
-		same = append(same, "this file system lists files in one order only")
+		same = append(same, "the order of files (this file system has only one)")
 	}
-	if b.o.Hold.Tier == "A" {
-		same = append(same, "hostname and paths are fixed by the sandbox")
-	} else {
-		same = append(same, "the hostname was the same")
+	if b.o.Hold.Tier == sandbox.TierA {
+		return strings.Join(append(same, "hostname and paths (the sandbox fixes them)"), ", ")
 	}
-	return strings.Join(same, "; ")
+	return strings.Join(append(same, "the hostname"), ", ")
 }
 
 // again makes a flight-plan with variations and compares it with the first one.
@@ -139,13 +138,13 @@ func (b *bench) again(ctx context.Context, list []variation) (reordered bool, wr
 	for _, v := range list {
 		v.apply(&t, &s)
 	}
-	remove := func() {}
+	var remove func()
 	if s.backwards {
 		t.workspace, reordered, remove, err = b.reordered(ctx, s)
+		defer remove()
 	} else {
 		t.workspace, err = b.copyWorkspace(ctx, s)
 	}
-	defer func() { remove() }()
 	if err != nil {
 		return reordered, "", err
 	}
@@ -175,7 +174,11 @@ func (b *bench) culprits(ctx context.Context, all []variation) (string, error) {
 		return "", err
 	}
 	if wrong != "" {
-		return "two runs in equal surroundings differ already: it depends on the time, on chance, or on what runs at once", nil
+		paths := ""
+		if b.o.Hold.Tier != sandbox.TierA {
+			paths = "on paths, "
+		}
+		return "two runs in equal surroundings differ already: it depends on the time, " + paths + "on chance, or on what runs at once", nil
 	}
 	var names []string
 	for _, v := range all {

@@ -160,17 +160,12 @@ func (b *bench) spec(t trial, temp, artifacts string) (engines.Spec, error) {
 	return spec, nil
 }
 
-// hold gives how a run is held. Directories named by the options that lie in the
-// sample are those of the run's copy.
+// hold gives how a run is held.
 func (b *bench) hold(t trial) engines.Hold {
 	h := b.o.Hold
 	h.ReadOnly, h.Writable = map[string]string{}, map[string]string{}
-	for name, dir := range b.o.Hold.ReadOnly {
-		h.ReadOnly[name] = dir
-	}
-	for name, dir := range b.o.Hold.Writable {
-		h.Writable[name] = dir
-	}
+	maps.Copy(h.ReadOnly, b.o.Hold.ReadOnly)
+	maps.Copy(h.Writable, b.o.Hold.Writable)
 	if t.mode != protocol.TakeOff {
 		return h
 	}
