@@ -18,7 +18,7 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator storage/file test/flight))
+RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator storage/file test/flight))
 
 .PHONY: help build demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
