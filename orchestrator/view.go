@@ -42,6 +42,9 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 	}
 	v := &sandbox.View{Lower: []string{p.s.Workspace}}
 	if len(made) > 0 {
+		if inside(p.s.Workspace, shadowDir) {
+			return nil, nil // an overlay refuses layers one of which lies below another
+		}
 		v.Lower = []string{shadowDir, p.s.Workspace}
 	}
 	hidden := map[string]bool{}
@@ -62,6 +65,19 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 		}
 	}
 	return v, nil
+}
+
+// inside says whether a path lies below a directory, whatever links lead to both.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(resolved(dir), resolved(path))
+	return err != nil || filepath.IsLocal(rel)
+}
+
+func resolved(path string) string {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	return path
 }
 
 // ownable says whether all files are this user's own: a view cannot show what
