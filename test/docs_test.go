@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cabincrew/action/internal/cli"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/rego"
+	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/schemas"
 )
 
@@ -160,6 +165,55 @@ func TestConfigurationsInDocumentsAreValid(t *testing.T) {
 	}
 	if len(found) < 4 {
 		t.Fatalf("only %d configurations", len(found))
+	}
+}
+
+// TestPoliciesInDocumentsAreTrue compiles every policy that a document shows, and
+// judges with that of docs/isolation.md.
+func TestPoliciesInDocumentsAreTrue(t *testing.T) {
+	t.Parallel()
+	judge := func(name, text string, isolation policies.Isolation) []string {
+		set := policies.Set{Name: "shown", Files: []policies.SetFile{{Path: "shown.rego", Data: []byte(text)}}}
+		e, err := rego.New(t.Context(), []policies.Set{set}, rego.Options{Time: time.Minute})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		r, err := e.Evaluate(t.Context(), policies.Input{Isolation: isolation}, "2026-01-02T03:04:05Z")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var ids []string
+		for _, f := range r.Findings {
+			if f.Decision != protocol.Allow {
+				ids = append(ids, path.Base(f.PolicyID))
+			}
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	good := policies.Isolation{Tier: "A", Missing: []string{"cgroup"}, Requests: []policies.Request{{Method: "GET", URL: "https://example.com/"}}}
+	bad := policies.Isolation{
+		Tier: "B", Missing: []string{"landlock"}, Attempts: []policies.Attempt{{Call: "mount", Count: 2}},
+		Requests: []policies.Request{{Method: "GET", URL: "https://example.com/" + strings.Repeat("x", 600)}},
+	}
+	seen := 0
+	for name, text := range documents(t) {
+		for _, block := range fence.FindAllStringSubmatch(text, -1) {
+			if block[1] != "rego" {
+				continue
+			}
+			seen++
+			ids := judge(name, block[2], good)
+			if len(ids) > 0 && name == "docs/isolation.md" {
+				t.Errorf("%s: a plan in tier A is judged %v", name, ids)
+			}
+			if ids := judge(name, block[2], bad); name == "docs/isolation.md" && !slices.Equal(ids, []string{"attempt", "isolation", "long-url", "no-landlock"}) {
+				t.Errorf("%s: a plan with everything wrong is judged %v", name, ids)
+			}
+		}
+	}
+	if seen < 2 {
+		t.Fatalf("only %d policies: this test does not see them", seen)
 	}
 }
 
