@@ -33,6 +33,7 @@ const (
 	stageIn   = "private" // the tests, in the namespaces
 	stageUser = "user"    // the tests as another user, in the namespaces
 	stageBare = "bare"    // the tests as root where no namespaces can be had
+	setuidVar = "SANDBOX_TEST_SETUID"
 	actsVar   = "SANDBOX_TEST_ACTS"
 )
 
@@ -41,6 +42,11 @@ func TestMain(m *testing.M) {
 		orchestrate(dir)
 	}
 	stage := os.Getenv(stageVar)
+	if stage == "" { // what a runner gives to a job, for engines to look for
+		for _, name := range []string{"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN"} {
+			_ = os.Setenv(name, "not-for-engines")
+		}
+	}
 	switch {
 	case stage == stageInit:
 		os.Exit(beInit())
@@ -89,6 +95,14 @@ func beInit() int {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, what+":", err)
 			return 1
+		}
+	}
+	// A setuid program of root's is made where nobody else can see it.
+	if dir, err := os.MkdirTemp("", "sb-suid-"); err == nil { //nolint:usetesting // before any test
+		defer func() { _ = os.Remove(dir) }()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV, "mode=0755,size=32m"); err == nil {
+			_ = os.Setenv(setuidVar, filepath.Join(dir, "setuid"))
+			defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 		}
 	}
 	// A pid of a test's process shall not be one inside a sandbox too.
@@ -153,7 +167,7 @@ func asUser(ctx context.Context, t *testing.T, pattern string) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run="+pattern, "-test.v", "-test.timeout=2m", "-test.parallel=4")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, stageVar + "=" + stageUser, tiersVar + "=" + os.Getenv(tiersVar), actsVar + "=" + filepath.Dir(acts(t))}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, "GITHUB_TOKEN=not-for-engines", setuidVar + "=" + os.Getenv(setuidVar), stageVar + "=" + stageUser, tiersVar + "=" + os.Getenv(tiersVar), actsVar + "=" + filepath.Dir(acts(t))}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(userID()), Gid: uint32(userID())}, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -219,6 +233,12 @@ func acts(t testing.TB) string {
 			return nil
 		}
 		errActs = build("acts", "./testdata/acts")
+		if at := os.Getenv(setuidVar); at != "" && errActs == nil {
+			if data, err := os.ReadFile(filepath.Join(builtActs, "acts")); err == nil {
+				_ = os.WriteFile(at, data, 0o755)
+				_ = os.Chmod(at, 0o755|os.ModeSetuid)
+			}
+		}
 		if runtime.GOARCH == "amd64" {
 			errForeign = build("foreign", "./testdata/foreign", "GOARCH=386")
 		}

@@ -11,22 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signalled passes if the victim got a signal: it writes then what it got.
-func signalled(send func() error) error {
-	if err := send(); err != nil {
-		return err
-	}
-	return nil
-}
-
 // kernel are acts against other processes and the own state.
 func kernel() map[string]func() error {
 	return map[string]func() error{
-		"kill":  func() error { return signalled(func() error { return unix.Kill(w.Victim, unix.SIGUSR1) }) },
-		"kill0": func() error { return signalled(func() error { return unix.Kill(w.Parent, 0) }) },
-		"tgkill": func() error {
-			return signalled(func() error { return unix.Tgkill(w.Victim, w.Victim, unix.SIGUSR1) })
-		},
+		"kill-victim": func() error { return unix.Kill(w.Victim, unix.SIGUSR1) },
+		"kill-parent": func() error { return unix.Kill(w.Parent, 0) },
+		"tgkill":      func() error { return unix.Tgkill(w.Victim, w.Victim, unix.SIGUSR1) },
 		"tkill": func() error {
 			return call(unix.SYS_TKILL, uintptr(w.Victim), uintptr(unix.SIGUSR1))
 		},
@@ -135,7 +125,11 @@ func remote(nr uintptr) error {
 	buf := [8]byte{}
 	mine := unix.Iovec{Base: &buf[0], Len: 8}
 	theirs := [2]uintptr{uintptr(unsafe.Pointer(&buf)), 8}
-	return call(nr, uintptr(w.Victim), uintptr(unsafe.Pointer(&mine)), 1, uintptr(unsafe.Pointer(&theirs)), 1, 0)
+	err := call(nr, uintptr(w.Victim), uintptr(unsafe.Pointer(&mine)), 1, uintptr(unsafe.Pointer(&theirs)), 1, 0)
+	if errors.Is(err, unix.EFAULT) {
+		return nil // it was let in, only at that address there is nothing
+	}
+	return err
 }
 
 // become tries to be root, or where this is root somebody else.

@@ -42,6 +42,17 @@ func look(pid int, name string) error {
 	return err
 }
 
+// openFDs passes if one of a process' descriptors can be had.
+func openFDs(of string) error {
+	var err error
+	for fd := range 10 {
+		if _, err = os.Readlink(fmt.Sprintf("%sfd/%d", of, fd)); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 func list(dir string) error {
 	names, err := os.ReadDir(dir)
 	if err == nil && len(names) == 0 {
@@ -102,8 +113,8 @@ func reading() map[string]func() error {
 		"write-flight":  func() error { return scribble(filepath.Join(w.Flight, "plan")) },
 		"exec-outside":  func() error { return exec.Command(w.Program, "true").Run() },
 		"own-env":       func() error { return ownEnvironment() },
-		"all-environs":  func() error { return each(func(pid int) error { return has(proc(pid, "environ")) }) },
-		"parent-env":    func() error { return has(proc(w.Parent, "environ")) },
+		"all-environs":  func() error { return each(otherEnvironment) },
+		"parent-env":    func() error { return look(w.Parent, "environ") },
 		"victim-env":    func() error { return has(proc(w.Victim, "environ")) },
 		"victim-args":   func() error { return has(proc(w.Victim, "cmdline")) },
 		"victim-status": func() error { return look(w.Victim, "status") },
@@ -112,12 +123,11 @@ func reading() map[string]func() error {
 		"victim-exe":    func() error { _, err := os.Readlink(proc(w.Victim, "exe")); return err },
 		"victim-cwd":    func() error { _, err := os.Readlink(proc(w.Victim, "cwd")); return err },
 		"victim-root":   func() error { return list(proc(w.Victim, "root")) },
-		"victim-fds":    func() error { return list(proc(w.Victim, "fd")) },
-		"victim-fd":     func() error { return look(w.Victim, "fd/1") },
+		"victim-fds":    func() error { return openFDs(proc(w.Victim, "")) },
 		"victim-task":   func() error { return has(proc(w.Victim, "task/"+strconv.Itoa(w.Victim)+"/environ")) },
 		"monitor-env":   func() error { return look(monitor, "environ") },
 		"monitor-mem":   func() error { return look(monitor, "mem") },
-		"monitor-fds":   func() error { return list(proc(monitor, "fd")) },
+		"monitor-fds":   func() error { return openFDs(proc(monitor, "")) },
 		"monitor-root":  func() error { return list(proc(monitor, "root")) },
 		"monitor-cwd":   func() error { return list(proc(monitor, "cwd")) },
 		"monitor-exe":   func() error { return look(monitor, "exe") },
@@ -128,7 +138,7 @@ func reading() map[string]func() error {
 				return err
 			}
 			for _, e := range entries { // its threads may have more rights than its first one
-				for _, name := range []string{"mem", "environ", "root", "fd"} {
+				for _, name := range []string{"mem", "environ", "root", "cwd", "fd/0", "fd/3"} {
 					if err = look(monitor, "task/"+e.Name()+"/"+name); err == nil {
 						return nil
 					}
@@ -165,11 +175,25 @@ func readable(path string) error {
 	return nil
 }
 
+// ownEnvironment looks for what a runner gives to the steps of a job.
 func ownEnvironment() error {
 	for _, e := range os.Environ() {
-		if strings.Contains(e, w.Token) && !strings.HasPrefix(e, "HOSTILE_WORLD=") {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "ACTIONS_") || strings.HasSuffix(name, "_TOKEN") || strings.HasPrefix(name, "SANDBOX_TEST_") {
 			return nil
 		}
 	}
 	return errors.New("it is not in there")
+}
+
+// otherEnvironment looks for the token in another process, but for those of the
+// batch, which have it to look for it.
+func otherEnvironment(pid int) error {
+	data, err := os.ReadFile(proc(pid, "environ"))
+	if err != nil {
+		return err
+	}
+	if bytes.Contains(data, []byte("HOSTILE_WORLD=")) || !bytes.Contains(data, []byte(w.Token)) {
+		return errors.New("it is not in there")
+	}
+	return nil
 }

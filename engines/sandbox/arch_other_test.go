@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package sandbox
+
+const onAMD64 = false
