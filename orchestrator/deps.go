@@ -47,9 +47,9 @@ type Journal interface {
 type Programs interface {
 	// Builtin gives the command line and the digest of a built-in engine.
 	Builtin(name string) (b engines.Builtin, argv []string, digest string, ok bool)
-	// Module gives the command line that runs a WebAssembly module, and the directory
-	// for what is compiled of the module with a digest.
-	Module(path, digest string) (argv []string, cache string, err error)
+	// Module gives the command line that runs a WebAssembly module for at most timeout,
+	// and the directory for what is compiled of the module with a digest.
+	Module(path, digest string, timeout time.Duration) (argv []string, cache string, err error)
 	// Derive makes the evidence of a built-in engine again from its state, and
 	// compares. opaque: it cannot, so that the evidence is the engine's word only.
 	Derive(ctx context.Context, step *config.Step, artifacts *os.Root) (opaque bool, err error)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/engines"
@@ -138,8 +139,8 @@ func (o *Orchestrator) findModule(step *config.Step, at string, dirs []string) (
 		return e, notRunnable(step, step.Engine.Wasm, err)
 	}
 	e.digest = digest
-	argv, cache, err := o.Programs.Module(path, digest)
-	e.argv, e.cache = append(argv, step.Engine.Args...), cache
+	argv, cache, err := o.Programs.Module(path, digest, step.Timeout.Duration)
+	e.argv, e.cache = slices.Concat(argv, step.Engine.Args), cache
 	return e, err
 }
 

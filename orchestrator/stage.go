@@ -19,6 +19,9 @@ func (o *Orchestrator) takeOffSpec(ctx context.Context, f *Flight, s *Setup, ste
 	if err != nil {
 		return spec, err
 	}
+	if err := sameTools(p, spec.Hold.Tools); err != nil {
+		return spec, err
+	}
 	spec.Workspace, spec.TempDir, spec.ArtifactsDir = s.Workspace, filepath.Join(tmp, "run"), filepath.Join(tmp, "artifacts")
 	spec.Input.Meta = protocol.EngineMeta{WorkflowID: f.ID(), StepID: p.id}
 	spec.Input.ExpectedPlanToken = p.token
@@ -29,6 +32,21 @@ func (o *Orchestrator) takeOffSpec(ctx context.Context, f *Flight, s *Setup, ste
 		}
 	}
 	return spec, f.stage(p, spec.ArtifactsDir)
+}
+
+// sameTools refuses to run with other tools than those that the plan was made with.
+func sameTools(p *stepPlan, now []engines.Tool) error {
+	planned := map[string]string{}
+	for _, t := range p.isolation.Tools {
+		planned[t.Name] = t.Digest
+	}
+	for _, t := range now {
+		if digest := planned[t.Name]; digest != t.Digest {
+			return protocol.Errorf(protocol.ExitStale, "tool_changed", "the tool %q is not the one that the plan was made with (%s now, %s then)", t.Name, t.Digest, digest).
+				At("step " + p.id).WithHint("plan again with cabincrew flight-plan")
+		}
+	}
+	return nil
 }
 
 // stage puts the planned evidence and state, read-only, where the engine finds

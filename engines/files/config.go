@@ -271,5 +271,5 @@ func badConfig(key, format string, args ...any) *protocol.Error {
 // badTemplate says what is wrong with the template at a place.
 func badTemplate(place string, fault *kit.TemplateError) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "files_template", "the template is refused: %w", fault).At(fault.Place(place)).
-		WithHint("see docs/configuration.md, the engine files, for what a template may hold")
+		WithHint("see docs/engines.md, the engine files, for what a template may hold")
 }

@@ -53,11 +53,12 @@ func systemDirs() []string {
 	return append(libraryDirs(), "/bin", "/sbin", "/usr")
 }
 
-// libraryDirs are what a program needs that is not one itself.
+// libraryDirs are what a program needs that is not one itself. Of the certificates
+// only the public ones: private keys lie beside them.
 func libraryDirs() []string {
 	return []string{
 		"/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/libexec", "/usr/share", "/usr/local/lib", "/usr/local/share",
-		"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl", "/etc/ca-certificates", "/etc/pki", "/etc/mime.types",
+		"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/mime.types",
 	}
 }
 

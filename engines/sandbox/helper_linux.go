@@ -329,7 +329,7 @@ func (m *monitor) confineB() {
 	if err := os.Chdir(m.spec.Dir); err != nil {
 		m.fail("", err)
 	}
-	if err := setLimits(c.Limits.withDefaults()); err != nil {
+	if err := setLimits(c.Limits.withDefaults(), false); err != nil {
 		m.fail(LayerRlimits, err)
 	}
 	m.privileges()
@@ -395,7 +395,7 @@ func (m *monitor) confineA() {
 		}
 	}
 	limits := c.Limits.withDefaults()
-	if err := setLimits(limits); err != nil {
+	if err := setLimits(limits, true); err != nil {
 		m.fail(LayerRlimits, err)
 	}
 	m.privileges()

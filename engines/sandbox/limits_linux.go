@@ -35,8 +35,14 @@ func (l Limits) withDefaults() Limits {
 // faster than the guard looks.
 const threadsPerProcess = 16
 
+// dataRoom, in bytes, is what one process may have reserved beyond the limit of
+// memory: in tier A the monitor lives under the same limits and must not die of a
+// small one. What is really used, the guard looks at.
+const dataRoom = 1 << 30
+
 // setLimits sets the resource limits of this process, and with it the child's.
-func setLimits(l Limits) error {
+// With later, the limit of threads can be raised again; narrow makes up for that.
+func setLimits(l Limits, later bool) error {
 	unix.Umask(0o022) // the same everywhere, or modes of files differ between machines
 	for _, r := range []struct {
 		name     string
@@ -44,14 +50,18 @@ func setLimits(l Limits) error {
 		most     int64
 	}{
 		{"core", unix.RLIMIT_CORE, 0}, {"fsize", unix.RLIMIT_FSIZE, l.FileSize}, {"nofile", unix.RLIMIT_NOFILE, l.OpenFiles},
-		{"data", unix.RLIMIT_DATA, l.Memory}, {"nproc", unix.RLIMIT_NPROC, l.Processes * threadsPerProcess}, {"memlock", unix.RLIMIT_MEMLOCK, 8 << 20},
+		{"data", unix.RLIMIT_DATA, l.Memory + dataRoom}, {"nproc", unix.RLIMIT_NPROC, l.Processes * threadsPerProcess}, {"memlock", unix.RLIMIT_MEMLOCK, 8 << 20},
 	} {
 		var have unix.Rlimit
 		if err := unix.Getrlimit(r.resource, &have); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 		most := min(uint64(r.most), have.Max) //nolint:gosec // limits are positive
-		if err := unix.Setrlimit(r.resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		limit := unix.Rlimit{Cur: most, Max: most}
+		if later && r.resource == unix.RLIMIT_NPROC {
+			limit.Max = have.Max
+		}
+		if err := unix.Setrlimit(r.resource, &limit); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
@@ -66,6 +76,18 @@ func dropBounding() error {
 		}
 	}
 	return nil
+}
+
+// narrow leaves the limit of threads to the child alone: a monitor that gets no
+// thread while there is a fork bomb could not end it. It must not run on the thread
+// that has the filter, which refuses to set another's limits.
+func narrow(child int) {
+	var have unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &have) != nil || have.Cur == have.Max {
+		return
+	}
+	_ = unix.Prlimit(child, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: have.Cur, Max: have.Cur}, nil) // it may have ended; it has the lower of both in any case
+	_ = unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: have.Max, Max: have.Max})           // without it, a bomb ends the monitor, and that everything
 }
 
 // dropCapabilities empties every set of this thread and makes sure of it.

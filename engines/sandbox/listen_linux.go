@@ -48,7 +48,7 @@ func loopbackUp() error {
 // recvFD takes a descriptor from a socket.
 func recvFD(from int) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(from, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+	_, n, _, _, err := unix.Recvmsg(from, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC) //nolint:dogsled // only the descriptor counts
 	if err != nil {
 		return -1, err
 	}

@@ -63,10 +63,13 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 			return Isolation{}, nil, err
 		}
 	}
-	for _, name := range []string{filepath.Join(dir, "unseen", socketName), "@" + filepath.Join(dir, "unseen", "file")} {
-		if l, err := net.Listen("unix", name); err == nil { // a long path cannot be one; then nothing is there to be reached
-			defer func() { _ = l.Close() }() // nobody shall have come
-		}
+	var listen net.ListenConfig
+	// A long path cannot be a socket's; then nothing is there to be reached.
+	if l, err := listen.Listen(ctx, "unix", filepath.Join(dir, "unseen", socketName)); err == nil {
+		defer func() { _ = l.Close() }() // nobody shall have come
+	}
+	if l, err := listen.Listen(ctx, "unix", "@"+filepath.Join(dir, "unseen", "file")); err == nil {
+		defer func() { _ = l.Close() }() // as above
 	}
 	seen := filepath.Join(dir, "seen")
 	c := &Confine{Tier: tier, Sudo: sudo, Binds: []Bind{{Source: seen, Target: seen}}}

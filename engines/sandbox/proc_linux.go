@@ -48,7 +48,7 @@ func children(pid int) []int {
 		if errors.Is(err, os.ErrNotExist) && name == strconv.Itoa(pid) {
 			return childrenByParent(pid)
 		}
-		for _, f := range bytes.Fields(data) {
+		for f := range bytes.FieldsSeq(data) {
 			if child, err := strconv.Atoi(string(f)); err == nil {
 				out = append(out, child)
 			}
@@ -93,6 +93,9 @@ const guardPause = 50 * time.Millisecond
 // they may. RLIMIT_NPROC does not bind root, no rlimit bounds a sum, and the
 // cgroup that could is not there on every machine.
 func (m *monitor) guard(l Limits) {
+	if inOwnPids() {
+		narrow(m.child)
+	}
 	for {
 		time.Sleep(guardPause)
 		pids := descendants(os.Getpid())

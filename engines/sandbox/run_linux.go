@@ -68,7 +68,8 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 			h.close()
 			return nil, err
 		}
-		return h, h.begin(s)
+		err = h.begin(s)
+		return h, err
 	}
 	h.cmd = exec.CommandContext(ctx, "/proc/self/exe") //nolint:gosec // this program itself
 	h.cmd.Args = []string{helperName}
@@ -87,7 +88,8 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 		h.close()
 		return nil, err
 	}
-	return h, h.begin(s)
+	err = h.begin(s)
+	return h, err
 }
 
 // begin tells a helper what to do.
@@ -132,7 +134,8 @@ func (h *helper) report() (report, error) {
 			return r, errors.New("the helper's report is too large")
 		}
 	}
-	return r, json.Unmarshal(line, &r)
+	err := json.Unmarshal(line, &r)
+	return r, err
 }
 
 // attributes gives the helper what only its creator can: the death signal, and in
@@ -208,6 +211,7 @@ func (h *helper) watch(ctx context.Context, c Command, exit *Exit) (last ending,
 	defer func() {
 		close(done)
 		last.stopped = <-stopped
+		h.hangUp()
 	}()
 	for {
 		r, err := h.report()
@@ -221,7 +225,6 @@ func (h *helper) watch(ctx context.Context, c Command, exit *Exit) (last ending,
 			if err := h.accept(c.Accept); err != nil {
 				return last, err
 			}
-			defer h.hangUp()
 		}
 		last.report = r
 		if r.Ended || r.Error != "" {
@@ -276,7 +279,11 @@ func (h *helper) accept(take func(net.Listener)) error {
 	return nil
 }
 
-func (h *helper) hangUp() { _ = h.listener.Close() } // its connections end with the child
+func (h *helper) hangUp() {
+	if h.listener != nil {
+		_ = h.listener.Close() // its connections end with the child
+	}
+}
 
 // end waits for the helper. What keeps the child's output open after the helper's
 // end is not waited for long.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"unsafe"
 
@@ -199,12 +200,10 @@ func (m *monitor) judge(fd int) {
 	for _, c := range forbidden() {
 		names[int32(c.nr)] = c //nolint:gosec // numbers of system calls
 	}
-	for nr, c := range map[int32]call{
+	maps.Copy(names, map[int32]call{
 		unix.SYS_SOCKET: {name: "socket", errno: unix.EAFNOSUPPORT}, unix.SYS_SOCKETPAIR: {name: "socketpair", errno: unix.EAFNOSUPPORT},
 		unix.SYS_CLONE: {name: "clone", errno: unix.EPERM}, unix.SYS_PRLIMIT64: {name: "prlimit64", errno: unix.EPERM}, unix.SYS_IOCTL: {name: "ioctl", errno: unix.EPERM},
-	} {
-		names[nr] = c
-	}
+	})
 	for {
 		var n notification
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&n))); errno != 0 {

@@ -53,7 +53,14 @@ func (r *root) view(v *View, dirs []source) error {
 	if err := overlay(v.Base, lower, unix.MS_RDONLY, false); err != nil {
 		return err
 	}
-	up := dirs[len(v.Lower)]
+	if err := writable(v, dirs[len(v.Lower)], lower); err != nil {
+		return err
+	}
+	return unix.Unmount(parts, unix.MNT_DETACH)
+}
+
+// writable mounts the view that takes changes, and what it has taken beside it.
+func writable(v *View, up source, lower string) error {
 	up.Write = true
 	at := parts + "/up"
 	if err := os.Mkdir(at, 0o700); err != nil {
@@ -81,10 +88,7 @@ func (r *root) view(v *View, dirs []source) error {
 	if err != nil {
 		return err
 	}
-	if err := s.attach(v.Changes); err != nil {
-		return err
-	}
-	return unix.Unmount(parts, unix.MNT_DETACH)
+	return s.attach(v.Changes)
 }
 
 func overlay(target, options string, flags uintptr, last bool) error {

@@ -86,7 +86,7 @@ func sendFD(to, fd int) error {
 // receiveFD takes a descriptor from the other side.
 func receiveFD(conn *net.UnixConn) (*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob)
+	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob) //nolint:dogsled // only the descriptor counts
 	if err != nil {
 		return nil, err
 	}

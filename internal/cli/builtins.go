@@ -76,7 +76,7 @@ func resolve(c *config.Config) error {
 				continue
 			}
 			if err := b.check(step.Engine.With); err != nil {
-				return usageError("config_engine", "step %s: %w", step.ID, err).At(step.Where).WithHint("see docs/configuration.md, the engine %s", b.Name)
+				return usageError("config_engine", "step %s: %w", step.ID, err).At(step.Where).WithHint("see docs/engines.md, the engine %s", b.Name)
 			}
 		}
 	}

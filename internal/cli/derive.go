@@ -82,7 +82,7 @@ func (p programs) show(step *config.Step) func(context.Context, []byte) ([]byte,
 			Argv: []string{program, "show", "-json", filepath.Join(dir, "plan")}, Dir: dir, Stdout: out, Timeout: showTime, Grace: time.Second,
 			Env: []string{"CHECKPOINT_DISABLE=1", "HOME=" + dir, "LANG=C.UTF-8", "TF_IN_AUTOMATION=1", "TMPDIR=" + dir, "TZ=UTC"},
 			Confine: &sandbox.Confine{Tier: found.Isolation.Tier, Sudo: found.Sudo, Binds: []sandbox.Bind{
-				{Source: program, Target: program}, {Source: dir, Target: dir, Write: true}, {Source: "/etc/ssl", Target: "/etc/ssl"},
+				{Source: program, Target: program}, {Source: dir, Target: dir, Write: true}, {Source: "/etc/ssl/certs", Target: "/etc/ssl/certs"},
 				{Source: "/lib", Target: "/lib"}, {Source: "/lib64", Target: "/lib64"}, {Source: "/usr/lib", Target: "/usr/lib"}, {Source: "/usr/lib64", Target: "/usr/lib64"},
 			}},
 		})

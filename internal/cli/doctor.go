@@ -324,10 +324,11 @@ func (d *doctor) isolation() {
 	if len(found.Acts) > 0 {
 		detail += fmt.Sprintf("; %d of %d forbidden acts were stopped", stopped, len(found.Acts))
 	}
-	hint := ""
+	var why strings.Builder
 	for _, tier := range slices.Sorted(maps.Keys(found.Refused)) {
-		hint += "tier " + tier + " cannot be had: " + found.Refused[tier] + ". "
+		_, _ = fmt.Fprintf(&why, "tier %s cannot be had: %s. ", tier, found.Refused[tier])
 	}
+	hint := why.String()
 	if d.config != nil {
 		for _, step := range d.config.Steps {
 			if step.Isolation == config.IsolationRequired && have.Tier != sandbox.TierA || step.Isolation == config.IsolationAuto && have.Tier == sandbox.TierC {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/engines"
@@ -19,6 +20,7 @@ import (
 	"github.com/cabincrew/action/engines/process"
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
@@ -68,7 +70,7 @@ const wasmEngine = "wasm"
 
 // Module gives the command line that runs a WebAssembly module. What is compiled
 // of it is kept where only runs of the same module write.
-func (p programs) Module(module, digest string) ([]string, string, error) {
+func (p programs) Module(module, digest string, timeout time.Duration) ([]string, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
@@ -77,7 +79,13 @@ func (p programs) Module(module, digest string) ([]string, string, error) {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return nil, "", fmt.Errorf("making the directory for compiled modules: %w", err)
 	}
-	return []string{self, "engine", "run", wasmEngine, "--cache", cache, module}, cache, nil
+	return []string{self, "engine", "run", wasmEngine, "--cache", cache, "--timeout", moduleTime(timeout).String(), module}, cache, nil
+}
+
+// moduleTime is a little less than the step's time-out, so that the engine itself
+// can say that time was up.
+func moduleTime(timeout time.Duration) time.Duration {
+	return timeout - min(limits.EngineGrace, timeout/10)
 }
 
 // images are those that a command has unpacked.
@@ -176,7 +184,7 @@ func lookInside(root, name, searchPath string) (string, error) {
 	candidates := []string{name}
 	if !strings.Contains(name, "/") {
 		candidates = nil
-		for _, dir := range strings.Split(searchPath, ":") {
+		for dir := range strings.SplitSeq(searchPath, ":") {
 			candidates = append(candidates, path.Join("/", dir, name))
 		}
 	}

@@ -89,7 +89,11 @@ func forkBomb([]string) {
 	for range 10 {
 		unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	}
-	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(ptr(&rest)), 0, 0)
+	for { // the first process gets signals of Go's runtime
+		if _, _, errno := unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(ptr(&rest)), uintptr(ptr(&rest)), 0); errno == 0 {
+			break
+		}
+	}
 	unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
@@ -147,7 +151,7 @@ func memory(args []string) {
 		}
 	}
 	fmt.Println("passed")
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(700 * time.Millisecond)
 	_ = keep
 }
 
