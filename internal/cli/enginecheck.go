@@ -252,13 +252,13 @@ func checkedModule(args []string, temp string, o *enginecheck.Options) error {
 	if err != nil {
 		return err
 	}
-	argv, cache, err := (programs{cache: filepath.Join(temp, "cache")}).Module(at, protocol.Digest([]byte(at)))
+	argv, cache, err := (programs{cache: filepath.Join(temp, "cache")}).Module(at, protocol.Digest([]byte(at)), o.Timeout)
 	if err != nil {
 		return err
 	}
 	o.Name, o.Hold.Writable = filepath.Base(at), map[string]string{"CABINCREW_CACHE_DIR": cache}
 	o.Files = []enginecheck.File{{Index: len(argv) - 1, Path: inWorkspaceOf(at, o.Workspace), Source: at}}
-	o.Argv = append(argv, args[1:]...)
+	o.Argv = slices.Concat(argv, args[1:])
 	return nil
 }
 
