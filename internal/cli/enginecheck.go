@@ -73,9 +73,6 @@ Exit 0: all checks passed; 1: one failed; 2: wrong use.`,
 }
 
 func (a *app) engineCheck(ctx context.Context, f checkFlags, args []string) (err error) {
-	if a.flags.output == outputJSON {
-		f.format = outputJSON
-	}
 	switch {
 	case !slices.Contains([]string{outputText, outputJSON, formatJUnit}, f.format):
 		return usageError("usage", "--format is %q; it is text, json or junit", f.format)
@@ -84,8 +81,8 @@ func (a *app) engineCheck(ctx context.Context, f checkFlags, args []string) (err
 	case f.timeout <= 0 || f.timeout > limits.StepTimeoutMax:
 		return usageError("usage", "--timeout is %s; it is more than 0s and at most %s", f.timeout, limits.StepTimeoutMax)
 	}
-	if f.format == outputJSON {
-		a.flags.output = outputJSON // an error is a document too
+	if f.format == outputJSON || a.flags.output == outputJSON {
+		f.format, a.flags.output = outputJSON, outputJSON // an error is a document too
 	}
 	temp, err := os.MkdirTemp("", "cabincrew-check-")
 	if err != nil {
