@@ -205,7 +205,7 @@ func TestSurvivorsOfAllKinds(t *testing.T) {
 				defer cancel()
 				switch way {
 				case "time-out":
-					cmd.Timeout = 4 * time.Second
+					cmd.Timeout = 2500 * time.Millisecond
 				case "cancelled":
 					go func() {
 						for !strings.Contains(read(file), "late") && ctx.Err() == nil {
@@ -309,7 +309,7 @@ func TestMonitorUnderAttack(t *testing.T) {
 				}
 				cmd.Mark = "MARK=" + word
 				cmd.Env = append(cmd.Env, cmd.Mark)
-				cmd.Timeout = 2 * time.Second
+				cmd.Timeout = 1500 * time.Millisecond
 				begin := time.Now()
 				exit, err := Run(t.Context(), cmd)
 				safe := name == TierA && (s.sig == syscall.SIGKILL || s.sig == syscall.SIGSTOP) || name == TierB && !exit.Isolation.Lacks(LayerSignals)
@@ -329,6 +329,38 @@ func TestMonitorUnderAttack(t *testing.T) {
 				}
 				noneCarrying(t, word, 5*time.Second)
 			})
+		}
+	})
+}
+
+// TestMonitorKilledBySurvivor leaves a process without mark, session and parent,
+// and kills the monitor, which alone could find it. Tier C cannot prevent that.
+func TestMonitorKilledBySurvivor(t *testing.T) {
+	t.Parallel()
+	held(t, "ABC", func(t *testing.T, name string, c *Confine, dir string) {
+		word, file := marker(), filepath.Join(dir, "artifact")
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd, out := hostile(t, c, "assassin", word, file)
+		exit, err := Run(t.Context(), cmd)
+		left := carrying(word)
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // this test started it
+		}
+		switch {
+		case name == TierC || name == TierB && exit.Isolation.Lacks(LayerSignals):
+			if err == nil {
+				t.Errorf("the run succeeded: %+v", exit)
+			}
+			if len(left) > 0 {
+				t.Logf("tier %s cannot end it, and says that it has no %v", name, exit.Isolation.Missing)
+			}
+			if !exit.Isolation.Lacks(LayerNamespaces) {
+				t.Error(exit.Isolation)
+			}
+		case err != nil || len(left) != 0 || exit.Survivors == 0:
+			t.Errorf("%+v, %v, %s, alive %v", exit, err, out, left)
 		}
 	})
 }

@@ -297,6 +297,7 @@ func (m *monitor) startRestricted() (int, error) {
 			m.isolation = *r.Isolation
 		}
 		if r.Error != "" {
+			_, _ = syscall.Wait4(pid, nil, 0, nil) // it ends with that, and would be left as a zombie
 			m.say(report{Error: r.Error, Layer: r.Layer, Isolation: &m.isolation})
 			os.Exit(exitHelper)
 		}

@@ -24,7 +24,7 @@ func programs() map[string]func(args []string) {
 	return map[string]func([]string){
 		"true": func([]string) {}, "euid": func([]string) { fmt.Println(os.Geteuid()) },
 		"state": state, "victim": victim, "fds": descriptors, "forks": forkBomb, "memory": memory, "flood": flood, "sleep": sleep,
-		"survivors": survivors, "survivor": survivor, "dial": dial, "inject": inject, "kill": kill, "tree": tree, "do": do,
+		"survivors": survivors, "survivor": survivor, "dial": dial, "inject": inject, "kill": kill, "tree": tree, "do": do, "assassin": assassin,
 	}
 }
 
@@ -210,6 +210,18 @@ func start(kind, marker, file string) {
 		cmd.Env = []string{"HOSTILE_PRIVATE=" + os.Getenv("HOSTILE_PRIVATE")}
 	}
 	_ = cmd.Start()
+}
+
+// assassin leaves a process that nothing leads to, and kills its parent.
+func assassin(args []string) {
+	start("bare", args[0], args[1])
+	for range 1000 {
+		if _, err := os.Stat(args[1] + ".bare"); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	fmt.Println(unix.Kill(os.Getppid(), unix.SIGKILL))
 }
 
 // survivor says that it runs, and writes into a file for as long as it lives.
