@@ -176,6 +176,9 @@ func (in Input) filled() Input {
 		in.Config = map[string]any{}
 	}
 	in.Isolation.Missing = list(in.Isolation.Missing)
+	in.Isolation.Attempts = append([]Attempt{}, in.Isolation.Attempts...)
+	in.Isolation.Requests = append([]Request{}, in.Isolation.Requests...)
+	in.Isolation.Tools = append([]Tool{}, in.Isolation.Tools...)
 	in.Governance.Paths = list(in.Governance.Paths)
 	return in
 }

@@ -46,6 +46,9 @@ func changeRoot(c *Confine) error {
 	if err := r.enter(c.View != nil); err != nil {
 		return err
 	}
+	if err := r.scratch(c.Binds); err != nil {
+		return err
+	}
 	for _, b := range binds {
 		if err := r.bind(b); err != nil {
 			return err
@@ -254,6 +257,23 @@ func masked() []string {
 	return []string{"/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger", "/proc/kmsg", "/proc/config.gz", "/proc/cmdline", "/proc/kallsyms", "/proc/kpageflags", "/proc/kpagecount"}
 }
 
+// scratch makes the places that every program may write, before anything is bound
+// below them. A place that the caller binds itself is the caller's.
+func (r *root) scratch(binds []Bind) error {
+	for _, dir := range []string{"/tmp", "/dev/shm"} {
+		if slices.ContainsFunc(binds, func(b Bind) bool { return b.Target == dir }) {
+			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a root that everybody reads
+			return err
+		}
+		if err := r.tmpfs(dir, "0700"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // furniture makes what a root needs beside what is bound.
 func (r *root) furniture() error {
 	for name, to := range map[string]string{"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"} {
@@ -263,17 +283,6 @@ func (r *root) furniture() error {
 	}
 	if err := etc(); err != nil {
 		return err
-	}
-	for _, dir := range []string{"/tmp", "/dev/shm"} {
-		if _, err := os.Lstat(dir); err == nil {
-			continue // bound by the caller
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as above
-			return err
-		}
-		if err := r.tmpfs(dir, "0700"); err != nil {
-			return err
-		}
 	}
 	return maskProc()
 }

@@ -330,6 +330,12 @@ func (d *doctor) isolation() {
 	}
 	hint := why.String()
 	if d.config != nil {
+		for _, layer := range d.config.Sandbox.Require {
+			if have.Lacks(layer) {
+				d.fail(protocol.ExitUnreachable, "isolation", detail+"; sandbox.require names "+layer, hint+"See docs/isolation.md")
+				return
+			}
+		}
 		for _, step := range d.config.Steps {
 			if step.Isolation == config.IsolationRequired && have.Tier != sandbox.TierA || step.Isolation == config.IsolationAuto && have.Tier == sandbox.TierC {
 				d.fail(protocol.ExitUnreachable, "isolation", detail+"; step "+step.ID+" is refused", hint+"See docs/isolation.md")

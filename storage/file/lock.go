@@ -56,7 +56,7 @@ func (s *Store) Lock(name string) (*Lock, error) {
 // Release gives the lock up. The file stays: removing it would let two
 // processes hold locks on two files of one name.
 func (l *Lock) Release() error {
-	return errors.Join(l.file.Truncate(0), l.file.Close())
+	return errors.Join(l.file.Truncate(0), release(l.file))
 }
 
 func holder(f *os.File) string {
@@ -72,6 +72,12 @@ func holder(f *os.File) string {
 func locked(name, who string) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUnreachable, "locked", "%s holds the lock %q", who, name).
 		WithHint("wait until it has ended, or end it; the lock goes with it")
+}
+
+// release gives a lock up and closes its file. Closing alone is not enough: a child
+// that is just being made has the file too, until it executes its program.
+func release(f *os.File) error {
+	return errors.Join(flock(f, unix.LOCK_UN), f.Close())
 }
 
 func flock(f *os.File, how int) error {
@@ -91,7 +97,7 @@ func (s *Store) Temp(pattern string) (dir string, cleanup func() error, err erro
 	if err != nil {
 		return "", nil, err
 	}
-	defer func() { err = errors.Join(err, guard.Close()) }()
+	defer func() { err = errors.Join(err, release(guard)) }()
 	dir, err = os.MkdirTemp(filepath.Join(s.dir, tmpDir), pattern)
 	if err != nil {
 		return "", nil, unusable(s.dir, err)
@@ -103,7 +109,7 @@ func (s *Store) Temp(pattern string) (dir string, cleanup func() error, err erro
 	if err != nil {
 		return "", nil, errors.Join(unusable(dir, err), os.Remove(dir))
 	}
-	return dir, func() error { return errors.Join(removeAll(dir), held.Close()) }, nil
+	return dir, func() error { return errors.Join(removeAll(dir), release(held)) }, nil
 }
 
 // SweepTemp removes the temporary directories whose processes have ended.
@@ -117,7 +123,7 @@ func (s *Store) SweepTemp() error {
 	for _, e := range entries {
 		err = errors.Join(err, sweep(filepath.Join(base, e.Name())))
 	}
-	return errors.Join(err, guard.Close())
+	return errors.Join(err, release(guard))
 }
 
 func sweep(dir string) error {
@@ -128,7 +134,7 @@ func sweep(dir string) error {
 	if flock(held, unix.LOCK_EX|unix.LOCK_NB) == nil {
 		err = removeAll(dir)
 	}
-	return errors.Join(err, held.Close())
+	return errors.Join(err, release(held))
 }
 
 // tempGuard keeps a sweep from meeting a directory that is made but not yet held.

@@ -268,6 +268,9 @@ func (w *WAL) Close() error {
 	if w.broken == nil {
 		w.broken = fs.ErrClosed
 	}
+	if f, ok := w.file.(*os.File); ok {
+		_ = flock(f, unix.LOCK_UN) // as in release; where it fails, closing does it
+	}
 	return w.file.Close()
 }
 
