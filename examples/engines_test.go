@@ -217,6 +217,30 @@ func TestEnginesFly(t *testing.T) {
 	}
 }
 
+// TestConfigurationsOfEngines: those that the READMEs show are whole and valid.
+func TestConfigurationsOfEngines(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("engines/*/README.md")
+	if err != nil || len(names) < 5 {
+		t.Fatalf("only %q: %v", names, err)
+	}
+	for _, name := range names {
+		readme, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := yamlBlock.FindSubmatch(readme)
+		if block == nil {
+			t.Errorf("%s shows no configuration", name)
+			continue
+		}
+		var out bytes.Buffer
+		if code := cli.Main(t.Context(), []string{"validate", "config", "-"}, bytes.NewReader(block[1]), &out, &out, nil); code != 0 {
+			t.Errorf("%s: exit %d\n%s", name, code, &out)
+		}
+	}
+}
+
 // TestWritingAnEngine follows docs/writing-an-engine.md: the engines that it shows,
 // and what it says the check prints of them.
 func TestWritingAnEngine(t *testing.T) {

@@ -19,9 +19,12 @@ import (
 
 func TestGoodEnginePasses(t *testing.T) {
 	t.Parallel()
-	for _, tier := range slices.Compact([]string{best().Isolation.Tier, sandbox.TierC}) {
+	for _, tier := range []string{sandbox.TierA, sandbox.TierB, sandbox.TierC} {
 		t.Run(tier, func(t *testing.T) {
 			t.Parallel()
+			if tier < best().Isolation.Tier {
+				t.Skipf("this machine has no tier %s: %v", tier, best().Refused)
+			}
 			r := newRig(t, tier, good)
 			var told []string
 			r.o.Progress = func(id string) { told = append(told, id) }

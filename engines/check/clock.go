@@ -2,10 +2,12 @@ package check
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -93,6 +95,18 @@ func readSome(name string) ([]byte, error) {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(f, limits.CheckSearch))
+}
+
+// preloads says whether a library that is preloaded reaches a program: one that is
+// linked statically loads none, and one in Go asks the kernel for the time.
+func preloads(at string) bool {
+	f, err := elf.Open(at)
+	if err != nil {
+		return true // a script, of whose interpreter the same is hoped
+	}
+	defer func() { _ = f.Close() }() // only read
+	dynamic := slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+	return dynamic && f.Section(".go.buildinfo") == nil
 }
 
 // timeForms gives how programs write the moments between two times.

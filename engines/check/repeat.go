@@ -119,8 +119,11 @@ const secondFailed = "the second flight-plan failed: "
 // unvaried says honestly what did not differ.
 func (b *bench) unvaried(reordered bool) string {
 	var same []string
-	if b.o.Faketime == "" {
+	switch {
+	case b.o.Faketime == "":
 		same = append(same, "the clock beyond a second (libfaketime is not installed)")
+	case !preloads(b.o.Argv[0]):
+		same = append(same, "the clock beyond a second (libfaketime does not reach Go or static programs)")
 	}
 	if !reordered {
 		same = append(same, "the order of files (this file system has only one)")

@@ -190,6 +190,23 @@ time_t time(time_t *t) { if (t) *t = 1000000000; return 1000000000; }
 	}
 }
 
+func TestPreloads(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]bool{self: false, script: true} {
+		if got := preloads(at); got != want {
+			t.Errorf("%s: %t", at, got)
+		}
+	}
+}
+
 // TestPaths: without a sandbox, paths differ between the runs.
 func TestPaths(t *testing.T) {
 	t.Parallel()
