@@ -43,7 +43,7 @@ func (b *bench) variations() []variation {
 		{"the files' times", func(_ *trial, s *surroundings) { s.modified = long(1) }},
 	}
 	if b.o.Faketime != "" {
-		list = append(list, variation{"the clock", env("LD_PRELOAD", b.o.Faketime, "FAKETIME", "+500d", "FAKETIME_DONT_FAKE_MONOTONIC", "1")})
+		list = append(list, variation{"the clock", env("LD_PRELOAD", b.o.Faketime, "FAKETIME", "+500d", "FAKETIME_DONT_FAKE_MONOTONIC", "1", "FAKETIME_DISABLE_SHM", "1")})
 	}
 	return list
 }
