@@ -31,6 +31,7 @@ type engine struct {
 	cache   string            // directory for what is compiled of a module
 	root    string            // root file system of an image
 	env     map[string]string // of an image
+	outside string            // a file of it that is not in the workspace
 }
 
 // findEngine finds a step's engine. Files of the workspace that its command line
@@ -128,6 +129,7 @@ func (o *Orchestrator) findModule(step *config.Step, at string, dirs []string) (
 	var err error
 	if filepath.IsAbs(path) {
 		digest, err = digestOf(os.Open(path)) //nolint:gosec // the configuration names the module
+		e.outside = path
 	} else if digest, err = inWorkspace(path, dirs); err == nil && digest != "" {
 		e.files = []string{filepath.ToSlash(filepath.Clean(path))}
 		path = filepath.Join(at, filepath.Clean(filepath.FromSlash(path)))

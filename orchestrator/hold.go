@@ -79,6 +79,9 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 	if step.Engine.OCI != "" {
 		h.Tools = append(h.Tools, engines.Tool{Name: step.Engine.OCI, Digest: e.digest})
 	}
+	if e.outside != "" {
+		h.Same = append(h.Same, e.outside)
+	}
 	if e.cache != "" {
 		h.Writable["CABINCREW_CACHE_DIR"] = e.cache
 	}
@@ -94,7 +97,7 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 		h.ReadOnly["CABINCREW_GIT_DIR"] = gitDir
 		if common != gitDir {
 			// The paths in a linked work tree's files hold only where they were written.
-			h.Same = []string{gitDir, common}
+			h.Same = append(h.Same, gitDir, common)
 		}
 	}
 	if mode != protocol.TakeOff {

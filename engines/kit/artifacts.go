@@ -65,7 +65,7 @@ func writeBody(root *os.Root, name string, body func(io.Writer) error) (string, 
 }
 
 // Planned reads a planned artifact back in take-off: its description, and its body
-// of at most most bytes where it has one.
+// of at most that many bytes where it has one.
 func (r *Run) Planned(name string, most int64) (protocol.Artifact, []byte, error) {
 	root, err := os.OpenRoot(r.Artifacts)
 	if err != nil {

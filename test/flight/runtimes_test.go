@@ -91,6 +91,24 @@ func TestModule(t *testing.T) {
 	}
 }
 
+// TestModuleOutside flies a module that does not lie in the workspace.
+func TestModuleOutside(t *testing.T) {
+	t.Parallel()
+	at := filepath.Join(t.TempDir(), "tiny.wasm")
+	if err := os.WriteFile(at, tinyModule.tiny(t, "GOOS=wasip1", "GOARCH=wasm"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWS(t, map[string]string{
+		"hello.txt": "hello\n", "pol/p.rego": quietPolicy,
+		".cabincrew.yaml": config(quiet, "  - id: tiny\n    engine: {wasm: "+at+"}\n    inputs: [hello.txt]\n"),
+	})
+	s := w.json(0, "flight-plan")
+	if saw := holds(t, s, "tiny", "note"); !strings.Contains(saw, "hello: hello\n") {
+		t.Fatalf("the module saw\n%s", saw)
+	}
+	w.json(0, "take-off", s.WorkflowID)
+}
+
 // tarOf makes a layer of files; what is named bin/… is executable.
 func tarOf(t *testing.T, files map[string]string) []byte {
 	t.Helper()
