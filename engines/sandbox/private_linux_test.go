@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,6 +53,10 @@ func TestMain(m *testing.M) {
 		os.Exit(beInit())
 	case stage == "" && os.Getuid() == 0:
 		os.Exit(enterPrivate())
+	}
+	flag.Parse()
+	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < 4 {
+		_ = flag.Set("test.parallel", "4") // most of these tests wait
 	}
 	code := m.Run()
 	if dir := os.Getenv(actsVar); dir == "" && builtActs != "" {

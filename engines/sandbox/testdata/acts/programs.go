@@ -44,6 +44,13 @@ func state([]string) {
 	for _, l := range links {
 		names = append(names, l.Name)
 	}
+	for range 200 { // the monitor narrows this one right after the start
+		var l unix.Rlimit
+		if _ = unix.Getrlimit(unix.RLIMIT_NPROC, &l); l.Cur == l.Max {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	limits := map[string]uint64{}
 	for name, resource := range map[string]int{"core": unix.RLIMIT_CORE, "fsize": unix.RLIMIT_FSIZE, "nofile": unix.RLIMIT_NOFILE, "data": unix.RLIMIT_DATA, "nproc": unix.RLIMIT_NPROC} {
 		var l unix.Rlimit
