@@ -24,7 +24,7 @@ import (
 func held(t *testing.T, tiers string, run func(t *testing.T, name string, c *Confine, dir string)) {
 	t.Helper()
 	users(t, func(t *testing.T) {
-		for _, name := range strings.Split(tiers, "") {
+		for name := range strings.SplitSeq(tiers, "") {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				tier(t, name)

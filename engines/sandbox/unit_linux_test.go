@@ -194,7 +194,7 @@ func TestReceiveFD(t *testing.T) {
 		return ours, theirs
 	}
 	for name, send := range map[string]func(to *os.File) error{
-		"nothing but a byte": func(to *os.File) error { _, err := to.Write([]byte("f")); return err },
+		"nothing but a byte": func(to *os.File) error { _, err := to.WriteString("f"); return err },
 		"the end":            func(to *os.File) error { return to.Close() },
 		"two": func(to *os.File) error {
 			return unix.Sendmsg(int(to.Fd()), []byte("f"), unix.UnixRights(0, 1), nil, 0)
