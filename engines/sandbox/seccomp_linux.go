@@ -58,6 +58,7 @@ func forbidden() []call {
 		{unix.SYS_CLOCK_SETTIME, "clock_settime", unix.EPERM}, {unix.SYS_ADJTIMEX, "adjtimex", unix.EPERM}, {unix.SYS_CLOCK_ADJTIME, "clock_adjtime", unix.EPERM},
 		{unix.SYS_SYSLOG, "syslog", unix.EPERM}, {unix.SYS_VHANGUP, "vhangup", unix.EPERM}, {unix.SYS_SETHOSTNAME, "sethostname", unix.EPERM},
 		{unix.SYS_SETDOMAINNAME, "setdomainname", unix.EPERM}, {unix.SYS_FANOTIFY_INIT, "fanotify_init", unix.EPERM},
+		{unix.SYS_OPENAT2, "openat2", unix.ENOSYS}, // its mode is in memory; programs go on with openat
 		{unix.SYS_IO_URING_SETUP, "io_uring_setup", unix.ENOSYS}, {unix.SYS_IO_URING_ENTER, "io_uring_enter", unix.ENOSYS},
 		{unix.SYS_IO_URING_REGISTER, "io_uring_register", unix.ENOSYS},
 	}, forbiddenHere()...)
@@ -81,6 +82,25 @@ const (
 	unixSockets                // tier A: those that stay inside its namespaces
 	tcpSockets                 // and TCP, to reach the proxy
 )
+
+// setIDs are the mode bits for another's rights.
+const setIDs = unix.S_ISUID | unix.S_ISGID
+
+// modeCall is a system call with the place of its argument that is a mode.
+type modeCall struct {
+	nr, mode uint32
+	name     string
+}
+
+// modeCalls are those that set a mode.
+func modeCalls() []modeCall {
+	return append([]modeCall{{unix.SYS_FCHMOD, 1, "fchmod"}, {unix.SYS_FCHMODAT, 2, "fchmodat"}, {unix.SYS_FCHMODAT2, 2, "fchmodat2"}, {unix.SYS_MKNODAT, 2, "mknodat"}}, modeCallsHere()...)
+}
+
+// openCalls are those that may make a file; the flags stand before the mode.
+func openCalls() []modeCall {
+	return append([]modeCall{{unix.SYS_OPENAT, 3, "openat"}}, openCallsHere()...)
+}
 
 // program assembles the filter. With notify, refused calls are told to a listener,
 // which gives the same errors.
@@ -116,6 +136,16 @@ func program(open sockets, notify bool) ([]bpf.RawInstruction, error) {
 		// A pair of unix sockets leads nowhere but to oneself.
 		unless(bpf.JumpNotEqual, unix.SYS_SOCKETPAIR, 4), arg(0), unless(bpf.JumpEqual, unix.AF_UNIX, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow},
 	)
+	// Files that give whoever starts them their owner's rights: the owner is the user
+	// who runs us, and such a file would outlive the sandbox.
+	for _, c := range modeCalls() {
+		p = append(p, unless(bpf.JumpNotEqual, c.nr, 4), arg(c.mode), unless(bpf.JumpBitsNotSet, setIDs, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow})
+	}
+	for _, c := range openCalls() {
+		// The mode means something only where a file is made; else anything may stand there.
+		p = append(p, unless(bpf.JumpNotEqual, c.nr, 6), arg(c.mode-1), unless(bpf.JumpBitsNotSet, unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY, 3),
+			arg(c.mode), unless(bpf.JumpBitsNotSet, setIDs, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow})
+	}
 	switch open {
 	case noSockets:
 		p = append(p, unless(bpf.JumpNotEqual, unix.SYS_SOCKET, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow})
@@ -199,6 +229,9 @@ func (m *monitor) judge(fd int) {
 	names := map[int32]call{}
 	for _, c := range forbidden() {
 		names[int32(c.nr)] = c //nolint:gosec // numbers of system calls
+	}
+	for _, c := range append(modeCalls(), openCalls()...) {
+		names[int32(c.nr)] = call{name: c.name + " setuid", errno: unix.EPERM} //nolint:gosec // as above
 	}
 	maps.Copy(names, map[int32]call{
 		unix.SYS_SOCKET: {name: "socket", errno: unix.EAFNOSUPPORT}, unix.SYS_SOCKETPAIR: {name: "socketpair", errno: unix.EAFNOSUPPORT},

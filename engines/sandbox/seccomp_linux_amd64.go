@@ -5,6 +5,13 @@ import "golang.org/x/sys/unix"
 // auditArch is AUDIT_ARCH_X86_64.
 const auditArch = 0xc000003e
 
+// modeCallsHere and openCallsHere are calls with modes that only this architecture has.
+func modeCallsHere() []modeCall {
+	return []modeCall{{unix.SYS_CHMOD, 1, "chmod"}, {unix.SYS_CREAT, 1, "creat"}, {unix.SYS_MKNOD, 1, "mknod"}}
+}
+
+func openCallsHere() []modeCall { return []modeCall{{unix.SYS_OPEN, 2, "open"}} }
+
 // forbiddenHere are calls that only this architecture has.
 func forbiddenHere() []call {
 	return []call{

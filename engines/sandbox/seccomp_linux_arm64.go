@@ -9,3 +9,7 @@ const auditArch = 0xc00000b7
 func forbiddenHere() []call {
 	return []call{{unix.SYS_KEXEC_FILE_LOAD, "kexec_file_load", unix.EPERM}}
 }
+
+func modeCallsHere() []modeCall { return nil }
+
+func openCallsHere() []modeCall { return nil }
