@@ -96,6 +96,22 @@ func (s *Setup) rightAfter(ctx context.Context, p *stepPlan, before tree, retry 
 	return changed, nil
 }
 
+// sameRepositories refuses what an engine made of git's own files: the next git
+// command of a person would execute it.
+func (s *Setup) sameRepositories(ctx context.Context, p *stepPlan, before map[string]string) error {
+	now, err := workspace.Repositories(ctx, s.Workspace)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(now) {
+		if old, ok := before[name]; !ok || old != now[name] {
+			return protocol.Errorf(protocol.ExitFailure, "takeoff_repository", "after take-off %q is there or is changed, which git follows and executes", name).
+				At("step " + p.id).WithHint("run no git command there; look at it, remove what the engine left, and restore the workspace from version control")
+		}
+	}
+	return nil
+}
+
 // governs says whether a file decides over flights.
 func (s *Setup) governs(name string) bool {
 	return slices.ContainsFunc(s.Governance.Paths, func(p string) bool {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -318,6 +319,10 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err != nil {
 		return err
 	}
+	repositories, err := workspace.Repositories(ctx, s.Workspace)
+	if err != nil {
+		return err
+	}
 	if err := o.beginStep(f, p.id, retry); err != nil {
 		return err
 	}
@@ -331,6 +336,9 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	receipt, err := engines.ReadReceipt(result, protocol.TakeOff)
 	if err != nil {
 		return e.failure(err, result)
+	}
+	if err := s.sameRepositories(ctx, p, repositories); err != nil {
+		return err
 	}
 	changed, err := s.rightAfter(ctx, p, before, retry)
 	if err != nil {

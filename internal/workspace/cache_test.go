@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -270,4 +271,30 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("%q gives %+v, written and read again %+v", line, r, again)
 		}
 	})
+}
+
+func TestRepositories(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree(t, dir, ".git/config", ".git/HEAD", "sub/.git=gitdir: ../x\n", "a/.GIT/x", "a/git/.gitignore", "b -> .git")
+	look := func() map[string]string {
+		t.Helper()
+		got, err := Repositories(context.Background(), dir)
+		must(t, err)
+		return got
+	}
+	before := look()
+	if names := slices.Sorted(maps.Keys(before)); !slices.Equal(names, []string{".git", "a/.GIT", "sub/.git"}) {
+		t.Fatalf("%q", names)
+	}
+	tree(t, dir, ".git/index", ".git/HEAD=other\n", "c")
+	if d := cmp.Diff(before, look()); d != "" {
+		t.Error("what git itself does counts:", d)
+	}
+	for name, change := range map[string]string{".git": ".git/config=[core]\n", "sub/.git": "sub/.git=gitdir: ../y\n", "n/.git": "n/.git/config"} {
+		tree(t, dir, change)
+		if now := look(); now[name] == before[name] {
+			t.Errorf("%s is the same: %q", name, now[name])
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
 )
 
 // Hidden lists the topmost paths below dir that hold none of the files: what must
@@ -93,4 +94,78 @@ func AllOwn(dir string, files []File) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// Repositories lists everything below dir that is called .git in any case, with the
+// digest of what git would run or follow there: its configuration and where it
+// points to. What an engine leaves there is executed by the next git command.
+func Repositories(ctx context.Context, dir string) (map[string]string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	defer func() { _ = root.Close() }() // only looked at
+	r := &repositories{walker: &walker{ctx: ctx}, found: map[string]string{}}
+	err = r.visit(root, "", 0)
+	return r.found, err
+}
+
+type repositories struct {
+	*walker
+
+	found map[string]string
+}
+
+func (r *repositories) visit(root *os.Root, at string, depth int) error {
+	if depth > limits.WorkspaceDepth {
+		return tooMany("levels of directories", limits.WorkspaceDepth)
+	}
+	entries, err := r.list(root, at)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		p := at + e.Name()
+		if strings.EqualFold(e.Name(), ".git") {
+			r.found[p] = telling(root, e)
+			continue
+		}
+		if !e.IsDir() {
+			continue
+		}
+		inside, err := root.OpenRoot(e.Name())
+		if err != nil {
+			return unreadable(p, err)
+		}
+		err = r.visit(inside, p+"/", depth+1)
+		_ = inside.Close() // only looked at
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// telling describes a .git by what decides over what git does there.
+func telling(root *os.Root, e os.DirEntry) string {
+	out := e.Type().String()
+	for _, name := range []string{"", "config", "config.worktree", "commondir", "HEAD", "hooks"} {
+		p := path.Join(e.Name(), name)
+		info, err := root.Lstat(p)
+		if err != nil {
+			continue
+		}
+		out += " " + name + " " + info.Mode().Type().String()
+		if !info.Mode().IsRegular() || name == "HEAD" || info.Size() > limits.GitFileBytes {
+			continue
+		}
+		if f, err := root.OpenFile(p, openFlags, 0); err == nil {
+			data, err := readAllBounded(f, limits.GitFileBytes)
+			_ = f.Close() // only read
+			if err == nil {
+				out += protocol.Digest(data)
+			}
+		}
+	}
+	return out
 }
