@@ -114,8 +114,16 @@ func (e engine) failure(err error, r engines.Result) error {
 		Error       string             `json:"error"`
 		Diagnostics engines.Diagnostic `json:"diagnostics"`
 	}
-	if json.Unmarshal(r.Receipt, &out) != nil || out.Diagnostics.Exit != protocol.ExitStale {
+	if json.Unmarshal(r.Receipt, &out) != nil {
 		return err //nolint:nilerr // without a diagnosis the failure stands as it is
+	}
+	switch out.Diagnostics.Exit {
+	case protocol.ExitStale:
+	case protocol.ExitUnreachable:
+		return protocol.Errorf(protocol.ExitUnreachable, "engine_unreachable", "%s (%s)", strings.ToValidUTF8(out.Error, "?"), strings.ToValidUTF8(out.Diagnostics.Code, "?")).
+			WithHint("%s", strings.ToValidUTF8(out.Diagnostics.Hint, "?"))
+	default:
+		return err
 	}
 	return protocol.Errorf(protocol.ExitStale, "engine_stale", "%s (%s)", strings.ToValidUTF8(out.Error, "?"), strings.ToValidUTF8(out.Diagnostics.Code, "?")).
 		WithHint("plan again with cabincrew flight-plan")

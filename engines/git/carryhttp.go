@@ -15,7 +15,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-	"golang.org/x/net/http/httpproxy"
 
 	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
@@ -69,8 +68,18 @@ func proxyOf(env map[string]string) func(*url.URL) (*url.URL, error) {
 		}
 		return ""
 	}
-	c := httpproxy.Config{HTTPProxy: get("HTTP_PROXY", "http_proxy"), HTTPSProxy: get("HTTPS_PROXY", "https_proxy"), NoProxy: get("NO_PROXY", "no_proxy")}
-	return c.ProxyFunc()
+	// Every host goes through it: Go's own rules would let loopback pass by, where no
+	// other way may lead out.
+	return func(to *url.URL) (*url.URL, error) {
+		address := get("HTTPS_PROXY", "https_proxy")
+		if to.Scheme == "http" {
+			address = get("HTTP_PROXY", "http_proxy")
+		}
+		if address == "" {
+			return nil, nil //nolint:nilnil // as net/http wants it: no proxy
+		}
+		return url.Parse(address)
+	}
 }
 
 func readRoots(name string) (*x509.CertPool, error) {
