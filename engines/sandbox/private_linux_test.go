@@ -172,7 +172,7 @@ func asUser(ctx context.Context, t *testing.T, pattern string) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run="+pattern, "-test.v", "-test.timeout=2m", "-test.parallel=4")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, "GITHUB_TOKEN=not-for-engines", setuidVar + "=" + os.Getenv(setuidVar), stageVar + "=" + stageUser, tiersVar + "=" + os.Getenv(tiersVar), actsVar + "=" + filepath.Dir(acts(t))}
+	cmd.Env = []string{"PATH=" + filepath.Dir(os.Getenv(setuidVar)) + ":" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, "GITHUB_TOKEN=not-for-engines", setuidVar + "=" + os.Getenv(setuidVar), stageVar + "=" + stageUser, tiersVar + "=" + os.Getenv(tiersVar), actsVar + "=" + filepath.Dir(acts(t))}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(userID()), Gid: uint32(userID())}, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -240,8 +240,10 @@ func acts(t testing.TB) string {
 		errActs = build("acts", "./testdata/acts")
 		if at := os.Getenv(setuidVar); at != "" && errActs == nil {
 			if data, err := os.ReadFile(filepath.Join(builtActs, "acts")); err == nil {
-				_ = os.WriteFile(at, data, 0o755)
-				_ = os.Chmod(at, 0o755|os.ModeSetuid)
+				for _, at := range []string{at, filepath.Join(filepath.Dir(at), "sudo")} {
+					_ = os.WriteFile(at, data, 0o755)
+					_ = os.Chmod(at, 0o755|os.ModeSetuid)
+				}
 			}
 		}
 		if runtime.GOARCH == "amd64" {
@@ -258,15 +260,21 @@ func acts(t testing.TB) string {
 // fail, which are skipped otherwise.
 const tiersVar = "CABINCREW_TEST_TIERS"
 
+// bySudo is tier A of a user who has no user namespaces, but sudo.
+const bySudo = "S"
+
 // tier skips a test where a tier cannot be had.
 func tier(t testing.TB, name string) Isolation {
 	t.Helper()
 	if name == TierC {
 		return None()
 	}
+	if name == bySudo && (os.Getuid() == 0 || os.Getenv(setuidVar) == "") {
+		t.Skip("what sudo does is tested as a user, with one that the tests make in a private namespace")
+	}
 	exit, err := Run(t.Context(), Command{
 		Argv: []string{acts(t), "true"}, Dir: "/", Env: []string{"HOSTILE_PRIVATE=" + os.Getenv(stageVar)}, Timeout: 20 * time.Second,
-		Confine: &Confine{Tier: name, Binds: []Bind{{Source: acts(t), Target: acts(t)}}},
+		Confine: confinement(name, Bind{Source: acts(t), Target: acts(t)}),
 	})
 	if err != nil && strings.Contains(os.Getenv(tiersVar), name) {
 		t.Fatalf("tier %s must be had: %v", name, err)
@@ -278,6 +286,14 @@ func tier(t testing.TB, name string) Isolation {
 		t.Fatalf("tier %s: %+v", name, exit)
 	}
 	return exit.Isolation
+}
+
+// confinement gives the sandbox of a tier.
+func confinement(name string, binds ...Bind) *Confine {
+	if name == bySudo {
+		return &Confine{Tier: TierA, Sudo: true, Binds: binds}
+	}
+	return &Confine{Tier: name, Binds: binds}
 }
 
 // marker is a word that is nowhere else on the machine.

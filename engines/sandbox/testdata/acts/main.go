@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -64,6 +65,9 @@ func call(nr uintptr, args ...uintptr) error {
 }
 
 func main() {
+	if filepath.Base(os.Args[0]) == "sudo" {
+		sudo(os.Args[1:])
+	}
 	if os.Getuid() == 0 && os.Getenv("HOSTILE_PRIVATE") == "" {
 		fmt.Fprintln(os.Stderr, "acts: not as root outside a private namespace")
 		os.Exit(99)

@@ -92,7 +92,7 @@ func descriptors([]string) {
 
 // forkBomb doubles ten times at most; everything of it ends after some seconds.
 func forkBomb([]string) {
-	rest := unix.Timespec{Sec: 6}
+	rest := unix.Timespec{Sec: 15}
 	for range 10 {
 		unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	}
@@ -131,7 +131,9 @@ func memory(args []string) {
 		for range 4 {
 			cmd := exec.Command("/proc/self/exe", "memory", "private", strconv.Itoa(most/4))
 			cmd.Env, cmd.Stdout = os.Environ(), os.Stdout
-			_ = cmd.Start()
+			if cmd.Start() == nil {
+				defer func() { _ = cmd.Wait() }()
+			}
 		}
 	case "file":
 		f, err := os.Create(args[2])
