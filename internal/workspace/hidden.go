@@ -148,14 +148,15 @@ func (r *repositories) visit(root *os.Root, at string, depth int) error {
 
 // telling describes a .git by what decides over what git does there.
 func telling(root *os.Root, e os.DirEntry) string {
-	out := e.Type().String()
+	var out strings.Builder
+	out.WriteString(e.Type().String())
 	for _, name := range []string{"", "config", "config.worktree", "commondir", "HEAD", "hooks"} {
 		p := path.Join(e.Name(), name)
 		info, err := root.Lstat(p)
 		if err != nil {
 			continue
 		}
-		out += " " + name + " " + info.Mode().Type().String()
+		out.WriteString(" " + name + " " + info.Mode().Type().String())
 		if !info.Mode().IsRegular() || name == "HEAD" || info.Size() > limits.GitFileBytes {
 			continue
 		}
@@ -163,9 +164,9 @@ func telling(root *os.Root, e os.DirEntry) string {
 			data, err := readAllBounded(f, limits.GitFileBytes)
 			_ = f.Close() // only read
 			if err == nil {
-				out += protocol.Digest(data)
+				out.WriteString(protocol.Digest(data))
 			}
 		}
 	}
-	return out
+	return out.String()
 }
