@@ -39,7 +39,9 @@ type Isolation struct {
 // Lacks says whether a layer is missing.
 func (i Isolation) Lacks(layer string) bool { return slices.Contains(i.Missing, layer) }
 
-// Bind is a file or directory that the child sees.
+// Bind is a file or directory that the child sees. A unix socket in it can be
+// connected to in tier A, also where nothing may be written: no layer knows the
+// programs behind sockets, so whoever binds a directory must know that it has none.
 type Bind struct {
 	Source string `json:"source"` // host path
 	Target string `json:"target"` // where the child sees it in tier A; tier B has no other place than Source

@@ -86,7 +86,10 @@ func closeOthers() error {
 	if unix.CloseRange(fdControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}
-	// An older kernel, or a filter further out that does not know the call.
+	return closeEach() // an older kernel, or a filter further out that does not know the call
+}
+
+func closeEach() error {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return err

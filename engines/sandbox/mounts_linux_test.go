@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,6 +215,22 @@ func TestBinds(t *testing.T) {
 			cmd, _ := hostile(t, &Confine{Tier: TierA, Binds: []Bind{{Source: shared(t) + "/nowhere", Target: "/w", Write: true}}}, "true")
 			if _, err := Run(t.Context(), cmd); !errors.Is(err, ErrIsolation) || !strings.Contains(err.Error(), "nowhere") {
 				t.Error(err)
+			}
+		})
+		t.Run("a socket in what is bound", func(t *testing.T) {
+			t.Parallel()
+			dir := fill(t, shared(t), map[string]string{"in/": "", "out/": ""})
+			for _, d := range []string{"in", "out"} {
+				l, err := net.Listen("unix", dir+"/"+d+"/s") //nolint:noctx // closed below
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = l.Close() }()
+			}
+			// This is how it is, and the comment of Bind says so. What is not bound is not there.
+			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir + "/in", Target: "/in"}}}, "dial", "unix /in/s", "unix "+dir+"/out/s", "unix "+dir+"/in/s")
+			if strings.Count(out, "\tpassed\t") != 1 || !strings.HasPrefix(out, "unix /in/s\tpassed") {
+				t.Error(out)
 			}
 		})
 		t.Run("a pipe in the way", func(t *testing.T) {

@@ -362,6 +362,27 @@ func TestChangeRootOnlyInNamespaces(t *testing.T) {
 	}
 }
 
+// TestCloseEach marks every descriptor, where no call does all at once.
+func TestCloseEach(t *testing.T) { //nolint:paralleltest // descriptors are the process'
+	var fds []int
+	for range 5 {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(fd) }()
+		fds = append(fds, fd)
+	}
+	if err := closeEach(); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("a child would inherit descriptor %d (%v)", fd, err)
+		}
+	}
+}
+
 // TestResident counts memory.
 func TestResident(t *testing.T) {
 	t.Parallel()
