@@ -12,6 +12,7 @@ import (
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/workspace"
+	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -46,6 +47,32 @@ func (o *Orchestrator) tier(ctx context.Context, s *Setup, step *config.Step) (s
 		}
 	}
 	return found, nil
+}
+
+// mayRun asks the policies before an engine is started that nothing holds: what it
+// does then is done. They see the step's configuration and the tier, and no
+// artifacts. A denial is final; what they would have a person decide is asked later,
+// with the plan at hand.
+func (p *planner) mayRun(ctx context.Context, step *config.Step) error {
+	in := policies.Input{
+		Artifacts: []policies.Artifact{}, Config: p.s.Config.Resolved(step), Mode: protocol.FlightPlan,
+		Isolation:  isolationInput(engines.Isolation{Tier: sandbox.TierC, Missing: sandbox.None().Missing}),
+		Context:    map[string]string{"step_id": step.ID, "target": step.Target, "workflow": p.s.Config.Workflow},
+		Governance: policies.Governance{Paths: p.s.Governance.Paths},
+	}
+	result, err := p.s.Governance.Judge.Evaluate(ctx, in, stamp(p.o.Now()))
+	if err != nil {
+		return denial(err, step.ID)
+	}
+	decision, err := policies.Decide(result.Findings, p.s.Governance.Decide)
+	if err != nil {
+		return denial(err, step.ID)
+	}
+	if violations := result.Violations(); decision == protocol.Deny && len(violations) > 0 {
+		return protocol.Errorf(protocol.ExitDenied, "isolation_denied", "step %s says isolation: none, and the policies deny that: %s", step.ID, strings.Join(violations, "; ")).
+			At(step.Where).WithHint("leave isolation: none out, and plan on a machine where cabincrew doctor shows tier A or B")
+	}
+	return nil
 }
 
 // reasons tells why better tiers cannot be had.

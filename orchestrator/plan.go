@@ -152,8 +152,14 @@ func (p *planner) record(f func() Record) error {
 // copy, take its artifacts into the flight.
 func (p *planner) step(ctx context.Context, id string) (err error) {
 	step, _ := p.s.Config.Step(id)
-	if _, err := p.o.tier(ctx, p.s, step); err != nil {
+	found, err := p.o.tier(ctx, p.s, step)
+	if err != nil {
 		return err
+	}
+	if found.Isolation.Tier == sandbox.TierC {
+		if err := p.mayRun(ctx, step); err != nil {
+			return err
+		}
 	}
 	p.o.progress(Progress{Step: id, Stage: "plan", Message: "planning"})
 	defer func() { p.o.progress(Progress{Step: id, Stage: "plan", Message: "planned", Done: true, Err: err}) }()
@@ -207,7 +213,8 @@ type room struct {
 	composed composed
 	engine   engine
 	before   []workspace.File
-	view     *sandbox.View // instead of a copy
+	view     *sandbox.View    // instead of a copy
+	keep     []workspace.File // what it shows
 	context  map[string]any
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -96,18 +95,4 @@ func copyChecked(to *os.Root, name string, in io.Reader, want string) error {
 		return fmt.Errorf("it has digest %s now, it was verified with %s", got, want)
 	}
 	return nil
-}
-
-// writable makes staged directories removable again for users who are not root.
-func writable(tmp string) error {
-	dir := filepath.Join(tmp, "artifacts")
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	err = errors.Join(err, os.Chmod(dir, 0o700)) //nolint:gosec // about to be removed
-	for _, e := range entries {
-		err = errors.Join(err, os.Chmod(filepath.Join(dir, e.Name()), 0o700)) //nolint:gosec // about to be removed
-	}
-	return err
 }

@@ -305,7 +305,7 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, writable(tmp), remove()) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	spec, err := o.takeOffSpec(ctx, f, s, step, p, e, tmp)
 	if err != nil {
 		return err

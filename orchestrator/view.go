@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
@@ -40,6 +42,9 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 	if plain, err := p.ownable(keep); err != nil || !plain {
 		return nil, err
 	}
+	if mounted(p.s.Workspace) {
+		return nil, nil // an overlay does not show what is mounted below its layers
+	}
 	v := &sandbox.View{Lower: []string{p.s.Workspace}}
 	if len(made) > 0 {
 		if inside(p.s.Workspace, shadowDir) {
@@ -47,8 +52,23 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 		}
 		v.Lower = []string{shadowDir, p.s.Workspace}
 	}
+	if v.Hide, err = hiddenIn(ctx, v.Lower, keep); err != nil {
+		return nil, err
+	}
+	r.keep = keep
+	if r.engine.builtin.Copy {
+		v.Upper = filepath.Join(tmp, "upper")
+		if err := os.Mkdir(v.Upper, 0o700); err != nil {
+			return nil, fmt.Errorf("preparing the plan workspace: %w", err)
+		}
+	}
+	return v, nil
+}
+
+// hiddenIn lists what layers hold beside the files.
+func hiddenIn(ctx context.Context, layers []string, keep []workspace.File) ([]string, error) {
 	hidden := map[string]bool{}
-	for _, dir := range v.Lower {
+	for _, dir := range layers {
 		list, err := workspace.Hidden(ctx, dir, keep)
 		if err != nil {
 			return nil, err
@@ -57,14 +77,53 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 			hidden[name] = true
 		}
 	}
-	v.Hide = sortedKeys(hidden)
-	if r.engine.builtin.Copy {
-		v.Upper = filepath.Join(tmp, "upper")
-		if err := os.Mkdir(v.Upper, 0o700); err != nil {
-			return nil, fmt.Errorf("preparing the plan workspace: %w", err)
+	return sortedKeys(hidden), nil
+}
+
+// mounted says whether something is mounted below a directory. Where that cannot
+// be told, it counts as such.
+func mounted(dir string) bool {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return true
+	}
+	dir = resolved(dir)
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			return true
+		}
+		at := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
+		if strings.HasPrefix(at, dir+"/") {
+			return true
 		}
 	}
-	return v, nil
+	return false
+}
+
+// stillHidden refuses a flight-plan during which something appeared that the
+// engine's view did not hide, and one whose engine changed meanwhile.
+func (p *planner) stillHidden(ctx context.Context, id string, r *room) error {
+	now, err := hiddenIn(ctx, r.view.Lower, r.keep)
+	if err != nil {
+		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
+	}
+	for _, name := range now {
+		if _, had := slices.BinarySearch(r.view.Hide, name); !had {
+			return protocol.Errorf(protocol.ExitStale, "workspace_changed", "%q appeared in the workspace while it was planned", name).
+				At("step " + id).WithHint("wait until nothing else works on the workspace, and plan again")
+		}
+	}
+	step, _ := p.s.Config.Step(id)
+	e, err := p.o.findEngine(ctx, step, r.engine.digest, r.dir, filepath.Join(filepath.Dir(r.dir), "shadow"), p.s.Workspace)
+	if err != nil {
+		return err
+	}
+	if e.digest != r.engine.digest {
+		return protocol.Errorf(protocol.ExitStale, "engine_changed", "the engine's program changed while it planned").
+			At("step " + id).WithHint("wait until nothing else works on the workspace, and plan again")
+	}
+	return nil
 }
 
 // inside says whether a path lies below a directory, whatever links lead to both.
@@ -89,6 +148,9 @@ func (p *planner) ownable(files []workspace.File) (bool, error) {
 // untouched refuses a flight-plan during which the workspace changed, as far as
 // the step saw it, naming the files.
 func (p *planner) untouched(ctx context.Context, id string, r *room) error {
+	if err := p.stillHidden(ctx, id, r); err != nil {
+		return err
+	}
 	now, err := p.s.scanWith(ctx, nil, p.s.Stats)
 	if err != nil {
 		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)

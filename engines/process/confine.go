@@ -241,8 +241,11 @@ func programs(s *engines.Spec) []sandbox.Bind {
 			add(path)
 		}
 	}
-	for _, path := range way(interpreterOf(lower(s, s.Argv[0]))) {
-		add(path)
+	// A script's first line is not a way to programs that the step does not list.
+	if interpreter := interpreterOf(lower(s, s.Argv[0])); interpreter != "" && ofSystem(interpreter) {
+		for _, path := range way(interpreter) {
+			add(path)
+		}
 	}
 	return out
 }
@@ -286,6 +289,12 @@ func way(path string) []string {
 		rest = append(strings.Split(to, "/"), rest...)
 	}
 	return append(links, at)
+}
+
+// ofSystem says whether a path lies, followed to its end, in the system's directories.
+func ofSystem(path string) bool {
+	to := resolved(path)
+	return slices.ContainsFunc(systemDirs(), func(dir string) bool { return strings.HasPrefix(to, dir+"/") })
 }
 
 // seen says whether a path is at or below one that is bound at its own place.

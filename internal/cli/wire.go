@@ -247,6 +247,24 @@ func governancePaths(p place, c *config.Config) []string {
 	for _, who := range c.Approvals.Approvers {
 		paths = append(paths, filepath.ToSlash(filepath.Join(dir, who.Key)))
 	}
+	// What a link leads to decides as much as the link.
+	for _, name := range paths {
+		to, err := filepath.EvalSymlinks(filepath.Join(p.workspace, filepath.FromSlash(name)))
+		if err != nil {
+			continue // what is not there decides nothing
+		}
+		rel, err := filepath.Rel(p.workspace, to)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		rel = filepath.ToSlash(rel)
+		if strings.HasSuffix(name, "/") {
+			rel += "/"
+		}
+		if !slices.Contains(paths, rel) {
+			paths = append(paths, rel)
+		}
+	}
 	return paths
 }
 

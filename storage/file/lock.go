@@ -5,6 +5,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -149,33 +150,64 @@ func (s *Store) tempGuard() (*os.File, error) {
 	return f, nil
 }
 
-// removeAll is os.RemoveAll that also gets into read-only directories.
+// removeAll removes a directory that an engine has filled: read-only directories in
+// it, and any number of levels. Each directory is first moved to the top, so that
+// no path gets long and nothing is walked twice.
 func removeAll(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	err = unlockDirs(root, ".")
-	return errors.Join(err, root.Close(), os.RemoveAll(dir))
-}
-
-func unlockDirs(root *os.Root, p string) error {
-	if err := root.Chmod(p, dirMode); err != nil {
-		return err
-	}
-	d, err := root.Open(p)
-	if err != nil {
-		return err
-	}
-	entries, err := d.ReadDir(-1)
-	err = errors.Join(err, d.Close())
-	for _, e := range entries {
-		if e.IsDir() {
-			err = errors.Join(err, unlockDirs(root, filepath.Join(p, e.Name())))
+	todo := []string{dir}
+	moved := 0
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if err := os.Chmod(at, dirMode); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			return err
+		}
+		below, err := emptied(dir, at, &moved)
+		if err != nil {
+			return err
+		}
+		todo = append(todo, below...)
+		if at != dir {
+			if err := os.Remove(at); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return os.RemoveAll(dir)
+}
+
+// emptied takes everything out of a directory: files are removed, directories moved
+// to the top, where they have short names that nothing else has.
+func emptied(top, at string, moved *int) (dirs []string, err error) {
+	d, err := os.Open(at) //nolint:gosec // below the state directory's tmp
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	for {
+		entries, err := d.ReadDir(1024)
+		for _, e := range entries {
+			name := filepath.Join(at, e.Name())
+			switch {
+			case !e.IsDir():
+				err = errors.Join(err, os.Remove(name))
+			case at == top:
+				dirs = append(dirs, name)
+			default:
+				*moved++
+				to := filepath.Join(top, fmt.Sprintf(".removed-%d-%d", os.Getpid(), *moved))
+				err = errors.Join(err, os.Chmod(name, dirMode), os.Rename(name, to))
+				dirs = append(dirs, to)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return dirs, nil
+		case err != nil:
+			return dirs, err
+		}
+	}
 }
