@@ -200,12 +200,12 @@ func TestReceipt(t *testing.T) {
 		}, 1, `{"engine_id":"probe","error":"it broke ` + "\ufffd" + `","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
 		"wrong use": {func(context.Context, *Run) (*protocol.EngineOutput, error) {
 			return nil, protocol.Errorf(protocol.ExitUsage, "c", "bad").At("config.x")
-		}, 2, `{"engine_id":"probe","error":"config.x: bad","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
+		}, 2, `{"diagnostics":{"code":"c","exit":2},"engine_id":"probe","error":"config.x: bad","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
 		"invalid plan": {func(context.Context, *Run) (*protocol.EngineOutput, error) { return nil, InvalidPlan("bad") }, 2,
-			`{"engine_id":"probe","error":"bad","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
+			`{"diagnostics":{"code":"engine_plan_invalid","exit":5,"hint":"the artifact was not made by this engine or was changed; plan again"},"engine_id":"probe","error":"bad","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
 		"stale": {func(context.Context, *Run) (*protocol.EngineOutput, error) {
 			return nil, protocol.Errorf(protocol.ExitStale, "c", "drifted")
-		}, 1, `{"engine_id":"probe","error":"drifted","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
+		}, 1, `{"diagnostics":{"code":"c","exit":6},"engine_id":"probe","error":"drifted","mode":"flight-plan","protocol_version":"draft","receipt_id":"probe-failed","status":"failure"}`},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
