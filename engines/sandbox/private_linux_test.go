@@ -263,6 +263,8 @@ const tiersVar = "CABINCREW_TEST_TIERS"
 // bySudo is tier A of a user who has no user namespaces, but sudo.
 const bySudo = "S"
 
+var tried sync.Map // of tiers, to functions that try them once
+
 // tier skips a test where a tier cannot be had.
 func tier(t testing.TB, name string) Isolation {
 	t.Helper()
@@ -272,10 +274,14 @@ func tier(t testing.TB, name string) Isolation {
 	if name == bySudo && (os.Getuid() == 0 || os.Getenv(setuidVar) == "") {
 		t.Skip("what sudo does is tested as a user, with one that the tests make in a private namespace")
 	}
-	exit, err := Run(t.Context(), Command{
-		Argv: []string{acts(t), "true"}, Dir: "/", Env: []string{"HOSTILE_PRIVATE=" + os.Getenv(stageVar)}, Timeout: 20 * time.Second,
-		Confine: confinement(name, Bind{Source: acts(t), Target: acts(t)}),
-	})
+	at := acts(t)
+	once, _ := tried.LoadOrStore(name, sync.OnceValues(func() (Exit, error) {
+		return Run(context.Background(), Command{
+			Argv: []string{at, "true"}, Dir: "/", Env: []string{"HOSTILE_PRIVATE=" + os.Getenv(stageVar)}, Timeout: 20 * time.Second,
+			Confine: confinement(name, Bind{Source: at, Target: at}),
+		})
+	}))
+	exit, err := once.(func() (Exit, error))()
 	if err != nil && strings.Contains(os.Getenv(tiersVar), name) {
 		t.Fatalf("tier %s must be had: %v", name, err)
 	}

@@ -131,7 +131,7 @@ func runBySudo(at string) {
 		os.Exit(exitHelper) // there is nobody to tell but sudo
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{helperName}, &syscall.ProcAttr{
-		Env:   []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=32MiB", fmt.Sprintf("%s=%d:%d", becomeVariable, uid, gid)},
+		Env:   []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=32MiB", "GORACE=atexit_sleep_ms=0", fmt.Sprintf("%s=%d:%d", becomeVariable, uid, gid)},
 		Files: []uintptr{0, 1, 2, fdControl, fdPass},
 		Sys:   &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL},
 	})
