@@ -338,13 +338,17 @@ func settled(err error) error {
 	return err
 }
 
+// fetchTries is how often a blob is fetched that is gone again when it is read: other
+// processes that fetch it at the same time exchange it for its equal.
+const fetchTries = 10
+
 // fetch brings a blob into the cache, and its bytes to w unless that is nil.
 func (p *pull) fetch(ctx context.Context, b blob, w *bytes.Buffer) error {
 	sink := io.Discard
 	if w != nil {
 		sink = w
 	}
-	for range 2 {
+	for range fetchTries {
 		if w != nil {
 			w.Reset()
 		}
