@@ -133,8 +133,10 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 	h.Tunnels = step.Tunnels
 	h.Covered = s.Exclude
 	h.Kept = slices.DeleteFunc(append([]string{".git"}, s.governanceFiles()...), func(name string) bool {
-		_, err := os.Lstat(filepath.Join(s.Workspace, filepath.FromSlash(name)))
-		return err != nil // what is not there cannot be kept
+		// What is not there cannot be kept, and what a link leads to elsewhere must not
+		// be shown.
+		to, err := filepath.EvalSymlinks(filepath.Join(s.Workspace, filepath.FromSlash(name)))
+		return err != nil || !inside(s.Workspace, to)
 	})
 	return h, nil
 }
