@@ -79,8 +79,23 @@ func (r withContext) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
+// openTries is how often a file is opened that another process exchanges, between
+// looking at it and opening it, for its equal.
+const openTries = 10
+
+var errExchanged = errors.New("it was exchanged while it was opened")
+
 // openRegular opens a regular file and follows, and waits for, nothing else.
-func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+func openRegular(root *os.Root, name string) (f *os.File, info fs.FileInfo, err error) {
+	for range openTries {
+		if f, info, err = openOnce(root, name); !errors.Is(err, errExchanged) {
+			return f, info, err
+		}
+	}
+	return nil, nil, fmt.Errorf("%s: %w", name, err)
+}
+
+func openOnce(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	before, err := root.Lstat(name)
 	if err != nil {
 		return nil, nil, err
@@ -94,7 +109,7 @@ func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !os.SameFile(before, info) {
-		err = fmt.Errorf("%s was exchanged while it was opened", name)
+		err = errExchanged
 	}
 	if err != nil {
 		_ = f.Close() // the error above is the one that counts

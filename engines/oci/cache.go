@@ -84,9 +84,10 @@ func (c *cache) open(b blob) (*os.File, error) {
 	return f, nil
 }
 
-// copyTo writes a blob to w if the cache has it. What does not have the blob's
-// digest is removed; then, and if there is nothing, found is false. w may have got
-// bytes that are not the blob's.
+// copyTo writes a blob to w if the cache has it: found is false if there is nothing,
+// or something that does not have the blob's digest. That is left for put to
+// replace, since another process may have done so already. w may have got bytes
+// that are not the blob's.
 func (c *cache) copyTo(ctx context.Context, w io.Writer, b blob) (found bool, err error) {
 	f, err := c.open(b)
 	if err == nil {
@@ -98,13 +99,6 @@ func (c *cache) copyTo(ctx context.Context, w io.Writer, b blob) (found bool, er
 	}
 	if stopped := interrupted(ctx); stopped != nil {
 		return false, stopped
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	// A link, a directory or rotten bytes: RemoveAll follows nothing.
-	if err := c.root.RemoveAll(blobName(b.digest)); err != nil {
-		return false, c.fail(err)
 	}
 	return false, nil
 }
@@ -121,7 +115,7 @@ func (c *cache) put(b blob, from io.Reader, where string) error {
 		err = c.fail(closed)
 	}
 	if err == nil {
-		if err = c.root.Rename(name, blobName(b.digest)); err == nil {
+		if err = c.replace(name, blobName(b.digest)); err == nil {
 			return nil
 		}
 	}
@@ -131,6 +125,17 @@ func (c *cache) put(b blob, from io.Reader, where string) error {
 		err = c.fail(err)
 	}
 	return err
+}
+
+// replace gives a file the name of a blob. A file or a link that has the name goes
+// in the same moment, a directory before it: RemoveAll follows nothing.
+func (c *cache) replace(name, blob string) error {
+	if info, err := c.root.Lstat(blob); err == nil && info.IsDir() {
+		if err := c.root.RemoveAll(blob); err != nil {
+			return err
+		}
+	}
+	return c.root.Rename(name, blob)
 }
 
 // temp makes a file that no other process has, and removes those that a killed

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,18 +155,24 @@ func users(t *testing.T, run func(t *testing.T)) {
 	})
 }
 
-// userID is a user that has no process on this machine.
-var userID = sync.OnceValue(func() int {
-	var b [2]byte
-	_, _ = rand.Read(b[:])
-	return 61000 + (int(b[0])<<8|int(b[1]))%4000
-})
+// Users have no process on this machine, and each is for one test: the kernel
+// counts threads by user, so one test's fork bomb would fail another.
+var (
+	firstUser = sync.OnceValue(func() int {
+		var b [2]byte
+		_, _ = rand.Read(b[:])
+		return 61000 + (int(b[0])<<8|int(b[1]))%4000
+	})
+	usersTaken atomic.Int32
+)
+
+func nextUser() int { return firstUser() + int(usersTaken.Add(1)) }
 
 // asUser runs tests of this binary as an unprivileged user.
 func asUser(ctx context.Context, t *testing.T, pattern string) {
 	t.Helper()
-	dir := shared(t)
-	if err := os.Chown(dir, userID(), userID()); err != nil {
+	dir, id := shared(t), nextUser()
+	if err := os.Chown(dir, id, id); err != nil {
 		t.Skip("no file can be given to another user:", err)
 	}
 	acts(t) // built as root: the user has no cache to build in
@@ -173,7 +180,7 @@ func asUser(ctx context.Context, t *testing.T, pattern string) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + filepath.Dir(os.Getenv(setuidVar)) + ":" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, "GITHUB_TOKEN=not-for-engines", setuidVar + "=" + os.Getenv(setuidVar), stageVar + "=" + stageUser, tiersVar + "=" + os.Getenv(tiersVar), actsVar + "=" + filepath.Dir(acts(t))}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(userID()), Gid: uint32(userID())}, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(id), Gid: uint32(id)}, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := start(cmd); err != nil {
@@ -186,10 +193,10 @@ func asUser(ctx context.Context, t *testing.T, pattern string) {
 		}
 	}
 	if err != nil {
-		t.Fatalf("as user %d: %v\n%s", userID(), err, out.String())
+		t.Fatalf("as user %d: %v\n%s", id, err, out.String())
 	}
 	if !strings.Contains(out.String(), "--- PASS") && !strings.Contains(out.String(), "--- SKIP") {
-		t.Fatalf("as user %d nothing ran:\n%s", userID(), out.String())
+		t.Fatalf("as user %d nothing ran:\n%s", id, out.String())
 	}
 }
 
