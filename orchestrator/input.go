@@ -79,10 +79,7 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 		if q.name != a.Name {
 			continue
 		}
-		view, err := patchView(q)
-		if err != nil {
-			return item, err
-		}
+		view := patchView(q)
 		item.Patch = &view
 	}
 	return item, nil
@@ -99,13 +96,24 @@ func parsedBody(mime, text string) any {
 	return text
 }
 
-func patchView(q patched) (policies.Patch, error) {
+func patchView(q patched) policies.Patch {
 	var out policies.Patch
-	raw, err := json.Marshal(patch.View(q.changes, q.meta, limits.PolicyBody))
-	if err != nil {
-		return out, err
+	for _, f := range patch.View(q.changes, q.meta, limits.PolicyPatchText) {
+		v := policies.PatchFile{
+			Op: f.Op, Path: f.Path, OldPath: f.OldPath, OldMode: f.OldMode, NewMode: f.NewMode, Binary: f.Binary,
+			Added: f.Added, Deleted: f.Deleted, AddedLines: f.AddedLines, DeletedLines: f.DeletedLines, Truncated: f.Truncated,
+			ExecutableChanged: f.ExecutableChanged,
+		}
+		for _, h := range f.Hunks {
+			lines := make([]policies.Line, len(h.Lines))
+			for i, l := range h.Lines {
+				lines[i] = policies.Line(l)
+			}
+			v.Hunks = append(v.Hunks, policies.Hunk{OldStart: h.OldStart, NewStart: h.NewStart, Lines: lines})
+		}
+		out.Files = append(out.Files, v)
 	}
-	return out, json.Unmarshal(raw, &out.Files)
+	return out
 }
 
 // evidence gives a step what the steps that it needs planned: the descriptions

@@ -32,6 +32,12 @@ type Finding struct {
 	Role string
 	// Artifact is the name of the artifact that the finding is about, or empty.
 	Artifact string
+	// Rule is the id of the rule that found it, as exemptions name it; empty if it has none.
+	Rule string
+	// Files are the paths that the finding is about, if it says so. Cut says that
+	// there are more.
+	Files []string
+	Cut   bool
 	// Unjudged says that the policy could not be evaluated (an error, a time-out,
 	// an answer of the wrong kind). No aggregation method outvotes it.
 	Unjudged bool

@@ -3,6 +3,7 @@ package policies
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -25,8 +26,41 @@ type Input struct {
 	Opaque bool `json:"opaque"`
 	// Workspace is what is known of the workspace as a whole, if anything.
 	Workspace *Workspace `json:"workspace,omitempty"`
+	// Change is what is known of the change that the plan belongs to.
+	Change Change `json:"change"`
 	// Governance is what the policies and the configuration in force are made of.
 	Governance Governance `json:"governance"`
+	// TakeOff is what a take-off did; only policies over take-offs see it.
+	TakeOff *TakeOff `json:"take_off,omitempty"`
+
+	// Bodies gives whole artifact bodies to judges that read bytes. Without it, a
+	// judge has what the document holds, and what it cannot read it denies.
+	Bodies Bodies `json:"-"`
+}
+
+// Bodies gives the bytes of artifact bodies.
+type Bodies interface {
+	// Open opens the body of an artifact of the step by its name.
+	Open(artifact string) (io.ReadCloser, error)
+}
+
+// Change describes the change that a plan belongs to, as a forge or git knows it.
+type Change struct {
+	// Branch is the branch that the change goes into; outside a forge, the branch
+	// that is checked out. Empty if it is not known.
+	Branch string `json:"branch"`
+	// Labels are the change's labels; meaningful only if LabelsKnown.
+	Labels      []string `json:"labels"`
+	LabelsKnown bool     `json:"labels_known"`
+}
+
+// TakeOff is what a step's take-off did.
+type TakeOff struct {
+	Receipt *protocol.EngineOutput `json:"receipt,omitempty"`
+	// Exit is the exit code of the engine.
+	Exit int `json:"exit"`
+	// Changed are the paths of the workspace that differ from before, sorted.
+	Changed []string `json:"changed"`
 }
 
 // Isolation says what held the engine while it planned.
@@ -98,6 +132,37 @@ type Artifact struct {
 	Size   int64  `json:"size"`
 	// Patch is the parsed view of an artifact of type "patch".
 	Patch *Patch `json:"patch,omitempty"`
+	// Documents are the documents of a body that is YAML or JSON.
+	Documents []any `json:"documents,omitempty"`
+	// Kubernetes are those of them that are Kubernetes objects; lists are taken apart.
+	Kubernetes []any `json:"kubernetes,omitempty"`
+	// Terraform is the parsed view of a plan in Terraform's JSON form.
+	Terraform *Terraform `json:"terraform,omitempty"`
+}
+
+// Terraform is the parsed view of a plan of Terraform or OpenTofu.
+type Terraform struct {
+	FormatVersion string              `json:"format_version"`
+	Resources     []TerraformResource `json:"resources"`
+	// Counts says how many resources have each action.
+	Counts map[string]int64 `json:"counts"`
+}
+
+// TerraformResource is one resource change of a plan.
+type TerraformResource struct {
+	Address  string `json:"address"`
+	Mode     string `json:"mode"` // managed or data
+	Type     string `json:"type"`
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	// Action is create, update, replace, destroy, read, forget or no-op.
+	Action string `json:"action"`
+	// Before and After are the attributes; null where there are none.
+	Before  any `json:"before"`
+	After   any `json:"after"`
+	Unknown any `json:"unknown"` // which of After only take-off will tell
+	// ReplacePaths are the attributes that force a replacement.
+	ReplacePaths []any `json:"replace_paths"`
 }
 
 // Patch is the parsed view of a patch.
@@ -126,6 +191,23 @@ type PatchFile struct {
 	// ExecutableChanged says that the file is executable after the change and
 	// that its content or mode is another.
 	ExecutableChanged bool `json:"executable_changed"`
+	// Hunks are the added and deleted lines with their place in the file, as far as
+	// they are not cut off.
+	Hunks []Hunk `json:"hunks"`
+}
+
+// Hunk is one run of lines of a file that a patch changes.
+type Hunk struct {
+	OldStart int64  `json:"old_start"` // line number, from 1; 0 where the file was empty
+	NewStart int64  `json:"new_start"`
+	Lines    []Line `json:"lines"`
+}
+
+// Line is one line of a hunk, without its end.
+type Line struct {
+	Op   string `json:"op"`   // "+" added, "-" deleted, " " unchanged
+	Line int64  `json:"line"` // its number in the new file; of a deleted one, in the old file
+	Text string `json:"text"`
 }
 
 // Document gives the input as a plain JSON document (map[string]any, []any,
@@ -166,8 +248,18 @@ func (in Input) filled() Input {
 		for j := range files {
 			files[j].AddedLines = list(files[j].AddedLines)
 			files[j].DeletedLines = list(files[j].DeletedLines)
+			files[j].Hunks = append([]Hunk{}, files[j].Hunks...)
+			for k := range files[j].Hunks {
+				files[j].Hunks[k].Lines = append([]Line{}, files[j].Hunks[k].Lines...)
+			}
 		}
 		a.Patch = &Patch{Files: files}
+	}
+	in.Change.Labels = list(in.Change.Labels)
+	if in.TakeOff != nil {
+		t := *in.TakeOff
+		t.Changed = list(t.Changed)
+		in.TakeOff = &t
 	}
 	if in.Context == nil {
 		in.Context = map[string]string{}

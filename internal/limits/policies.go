@@ -22,12 +22,9 @@ const (
 	// PolicyBody is the size in bytes up to which an artifact's body is inline in
 	// the input document; a larger one is there as digest and size only.
 	PolicyBody = 256 << 10
-	// PolicyPatchLines is the number of added (and of deleted) lines of one file
-	// that are in the input document; the rest is counted but not shown.
-	PolicyPatchLines = 20_000
 	// PolicyPatchText is the size in bytes of all lines of one patch in the input
-	// document.
-	PolicyPatchText = 16 << 20
+	// document, each line counted as 64 bytes more than its text.
+	PolicyPatchText = 8 << 20
 
 	// PolicyTime is how long one policy (one package) may take.
 	PolicyTime = 10 * time.Second

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -234,16 +236,21 @@ func TestCheckRefusesOtherMetadata(t *testing.T) {
 func TestView(t *testing.T) {
 	t.Parallel()
 	m := makePatch(t, tree{"run": "100644 a\nb\n", "mv": "100755 moved\n"}, tree{"run": "100755 a\nc\nd\n", "mw": "100755 moved\n"})
-	v := View(readPatch(t, m.text), m.meta, 1000)
-	got := fmt.Sprint(v)
-	want := "[map[added:0 added_lines:[] binary:false deleted:0 deleted_lines:[] executable_changed:false new_mode:100755 old_mode:100755 old_path:mv op:rename path:mw] " +
-		"map[added:2 added_lines:[c d] binary:false deleted:1 deleted_lines:[b] executable_changed:true new_mode:100755 old_mode:100644 old_path:run op:modify path:run]]"
-	if got != want {
-		t.Errorf("%s\nwant\n%s", got, want)
+	lines := []LineView{{" ", 1, "a"}, {"-", 2, "b"}, {"+", 2, "c"}, {"+", 3, "d"}}
+	want := []FileView{
+		{Op: "rename", Path: "mw", OldPath: "mv", OldMode: "100755", NewMode: "100755"},
+		{
+			Op: "modify", Path: "run", OldPath: "run", OldMode: "100644", NewMode: "100755", Added: 2, Deleted: 1, ExecutableChanged: true,
+			AddedLines: []string{"c", "d"}, DeletedLines: []string{"b"}, Hunks: []HunkView{{1, 1, lines}},
+		},
 	}
-	v = View(readPatch(t, m.text), m.meta, 3)
-	if v[1]["truncated"] != true || fmt.Sprint(v[1]["added_lines"]) != "[]" || fmt.Sprint(v[1]["deleted_lines"]) != "[b]" {
-		t.Errorf("not cut: %v", v[1])
+	got := View(readPatch(t, m.text), m.meta, 1000)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant\n%+v", got, want)
+	}
+	cut := View(readPatch(t, m.text), m.meta, 2*(lineCost+2))[1]
+	if !cut.Truncated || cut.AddedLines != nil || !slices.Equal(cut.DeletedLines, []string{"b"}) || len(cut.Hunks[0].Lines) != 2 {
+		t.Errorf("not cut: %+v", cut)
 	}
 }
 

@@ -2,50 +2,86 @@ package patch
 
 import "strings"
 
-// View gives a patch in the form in which policies see it: for each file op,
-// path, old_path, old_mode, new_mode, binary, added, deleted, executable_changed,
-// and the added and deleted lines without newlines. All lines together are held
-// to maxBytes; a file whose lines were cut has truncated true. meta may be nil.
-func View(changes []Change, meta []File, maxBytes int) []map[string]any {
-	out := make([]map[string]any, 0, len(changes))
+// FileView is one file of a patch in the form in which policies see it. Its lines
+// have no newlines.
+type FileView struct {
+	Op                       string
+	Path, OldPath            string
+	OldMode, NewMode         string
+	Binary                   bool
+	Added, Deleted           int64
+	AddedLines, DeletedLines []string
+	Truncated                bool // lines are missing
+	ExecutableChanged        bool
+	Hunks                    []HunkView
+}
+
+// HunkView is one hunk with its lines.
+type HunkView struct {
+	OldStart, NewStart int64
+	Lines              []LineView
+}
+
+// LineView is one line: "+", "-" or " ", its number in the new file (of a deleted
+// one, in the old file), and its text.
+type LineView struct {
+	Op   string
+	Line int64
+	Text string
+}
+
+// lineCost is what a line counts for beyond its text, so that many empty ones have
+// a bound too.
+const lineCost = 64
+
+// View gives a patch in the form in which policies see it. All lines together are
+// held to maxBytes, each counted with lineCost more. meta may be nil.
+func View(changes []Change, meta []File, maxBytes int) []FileView {
+	out := make([]FileView, 0, len(changes))
 	for i := range changes {
 		c := &changes[i]
 		f := c.File
 		if i < len(meta) && f.OldMode == "" && f.NewMode == "" { // a rename, whose mode only the metadata names
 			f.OldMode, f.NewMode = meta[i].OldMode, meta[i].NewMode
 		}
-		v := map[string]any{
-			"op": string(f.Op), "path": f.Path(), "old_path": f.OldPath,
-			"old_mode": f.OldMode, "new_mode": f.NewMode, "binary": f.Binary,
-			"added": f.Added, "deleted": f.Deleted,
-			"executable_changed": executableChanged(&f),
+		v := FileView{
+			Op: string(f.Op), Path: f.Path(), OldPath: f.OldPath, OldMode: f.OldMode, NewMode: f.NewMode, Binary: f.Binary,
+			Added: int64(f.Added), Deleted: int64(f.Deleted), ExecutableChanged: executableChanged(&f),
 		}
-		added, deleted := []string{}, []string{}
-		truncated := false
 		for _, h := range c.Hunks {
-			for _, l := range h.Lines {
-				if l.Kind == ' ' || truncated {
-					continue
-				}
-				if maxBytes -= len(l.Text); maxBytes < 0 {
-					truncated, maxBytes = true, 0
-					continue
-				}
-				text := strings.ToValidUTF8(strings.TrimSuffix(string(l.Text), "\n"), "\ufffd")
-				if l.Kind == '+' {
-					added = append(added, text)
-				} else {
-					deleted = append(deleted, text)
-				}
-			}
-		}
-		v["added_lines"], v["deleted_lines"] = added, deleted
-		if truncated {
-			v["truncated"] = true
+			maxBytes = v.hunk(h, maxBytes)
 		}
 		out = append(out, v)
 	}
 	return out
+}
+
+// hunk adds a hunk and gives how many bytes are left.
+func (v *FileView) hunk(h Hunk, left int) int {
+	out := HunkView{OldStart: int64(h.OldStart), NewStart: int64(h.NewStart)}
+	was, is := out.OldStart, out.NewStart
+	for _, l := range h.Lines {
+		if left -= len(l.Text) + lineCost; left < 0 || v.Truncated {
+			v.Truncated, left = true, 0
+			break
+		}
+		text := strings.ToValidUTF8(strings.TrimSuffix(string(l.Text), "\n"), "\ufffd")
+		line := LineView{Op: string(l.Kind), Line: is, Text: text}
+		switch l.Kind {
+		case '+':
+			v.AddedLines = append(v.AddedLines, text)
+			is++
+		case '-':
+			v.DeletedLines = append(v.DeletedLines, text)
+			line.Line = was
+			was++
+		default:
+			was, is = was+1, is+1
+		}
+		out.Lines = append(out.Lines, line)
+	}
+	v.Hunks = append(v.Hunks, out)
+	return left
 }
 
 // executableChanged says whether an execute bit comes or goes, or whether an

@@ -51,7 +51,10 @@ func (j *judgement) add(d protocol.Decision, id, where string, f fields) {
 	if len(f.files) > 0 {
 		evidence["files"] = f.files[:min(len(f.files), evidenceFiles)]
 	}
-	finding := policies.Finding{Artifact: f.artifact}
+	finding := policies.Finding{Artifact: f.artifact, Rule: f.id, Files: f.files}
+	if f.file != "" {
+		finding.Files = append([]string{f.file}, f.files...)
+	}
 	if d == protocol.RequireApproval {
 		finding.Role = f.role
 		if finding.Role == "" {

@@ -84,10 +84,14 @@ func TestInputIsDocumented(t *testing.T) {
 	}
 	for _, v := range []any{
 		policies.Input{}, policies.Artifact{}, policies.Patch{}, policies.PatchFile{}, policies.Isolation{}, policies.Workspace{}, policies.Governance{},
+		policies.Hunk{}, policies.Line{}, policies.Terraform{}, policies.TerraformResource{}, policies.Change{}, policies.TakeOff{},
 	} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name == "-" {
+				continue
+			}
 			if !strings.Contains(string(page), "`"+name+"`") {
 				t.Errorf("%s.%s is not on the page", typ.Name(), name)
 			}

@@ -131,7 +131,7 @@ require_approval contains {"msg": "m", "artifact": "changes", "id": "r", "files"
 			Source: "opa", PolicyID: "main/require_approval/r", Decision: protocol.RequireApproval, Severity: 2, Reason: "m", EvaluatedAt: now,
 			Evidence: map[string]any{"at": "s/dir/a.rego:3", "artifact": "changes", "file": "f", "files": []string{"a", "b"}, "role": "boss", "rule": "r"},
 		},
-		Role: "boss", Artifact: "changes",
+		Role: "boss", Artifact: "changes", Rule: "r", Files: []string{"f", "a", "b"},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v\nwant %+v", got, want)
