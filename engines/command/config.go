@@ -1,12 +1,12 @@
 package command
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -36,19 +36,19 @@ func readSettings(config map[string]any) (*settings, error) {
 				return nil, badConfig("shell", "it cannot stand beside \"run\"; choose one")
 			}
 			var script string
-			if script, err = readText("shell", value, 1<<20); err == nil {
+			if script, err = reading.Word("shell", value, 1<<20); err == nil {
 				s.argv = []string{"sh", "-e", "-c", script}
 			}
 		case "dir":
-			if s.dir, err = readText("dir", value, limits.PathBytes); err == nil && !fs.ValidPath(s.dir) {
+			if s.dir, err = reading.Word("dir", value, limits.PathBytes); err == nil && !fs.ValidPath(s.dir) {
 				err = badConfig("dir", "%q is not a clean path inside the workspace", s.dir)
 			}
 		case "message":
-			if s.message, err = readText("message", value, limits.CommandMessageBytes); err == nil && strings.ContainsAny(s.message, "\r\n") {
+			if s.message, err = reading.Word("message", value, limits.CommandMessageBytes); err == nil && strings.ContainsAny(s.message, "\r\n") {
 				err = badConfig("message", "it has more than one line")
 			}
 		default:
-			err = badConfig(key, "there is no such setting; the settings are run, shell, dir and message")
+			err = reading.Unknown(key, "the settings are run, shell, dir and message")
 		}
 		if err != nil {
 			return nil, err
@@ -61,41 +61,28 @@ func readSettings(config map[string]any) (*settings, error) {
 }
 
 func readRun(value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok || len(list) == 0 || len(list) > limits.CommandArguments {
-		return nil, badConfig("run", "it must be a list of 1 to %d strings", limits.CommandArguments)
-	}
-	argv := make([]string, 0, len(list))
-	for i, v := range list {
+	var argv []string
+	err := reading.List("run", value, 1, limits.CommandArguments, "strings", func(at string, v any) error {
 		s, ok := v.(string)
-		if !ok {
-			return nil, badConfig(fmt.Sprintf("run[%d]", i), "it must be a string (put quotes around it)")
-		}
-		if strings.ContainsRune(s, 0) {
-			return nil, badConfig(fmt.Sprintf("run[%d]", i), "it has a NUL byte")
+		switch {
+		case !ok:
+			return badConfig(at, "it must be a string (put quotes around it)")
+		case strings.ContainsRune(s, 0):
+			return badConfig(at, "it has a NUL byte")
 		}
 		argv = append(argv, s)
+		return nil
+	})
+	if err == nil && argv[0] == "" {
+		err = badConfig("run[0]", "the program's name is empty")
 	}
-	if argv[0] == "" {
-		return nil, badConfig("run[0]", "the program's name is empty")
-	}
-	return argv, nil
+	return argv, err
 }
 
-func readText(key string, value any, most int) (string, error) {
-	s, ok := value.(string)
-	switch {
-	case !ok || s == "":
-		return "", badConfig(key, "it must be a string that is not empty")
-	case len(s) > most:
-		return "", badConfig(key, "it is longer than %d bytes", most)
-	case strings.ContainsRune(s, 0):
-		return "", badConfig(key, "it has a NUL byte")
-	}
-	return s, nil
-}
+// reading reads values.
+var reading = kit.Settings(badConfig)
 
-func badConfig(key, format string, args ...any) error {
+func badConfig(key, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "command_config", format, args...).At("config." + key).
 		WithHint("for example: engine: {use: command, with: {run: [gofmt, -w, .]}}")
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -64,13 +63,11 @@ func readSettings(config map[string]any) (*settings, error) {
 		case "files":
 			err = s.readFiles(value)
 		case "values":
-			err = s.readValues(value)
+			s.values, err = reading.Values(key, value)
 		case "message":
-			if s.message, err = readText(key, value, limits.FilesMessageBytes); err == nil && strings.ContainsFunc(s.message, unicode.IsControl) {
-				err = badConfig(key, "it has a line break or another control character")
-			}
+			s.message, err = reading.Title(key, value, limits.FilesMessageBytes)
 		default:
-			err = badConfig(key, "there is no such setting; the settings are files, values and message")
+			err = reading.Unknown(key, "the settings are files, values and message")
 		}
 		if err != nil {
 			return nil, err
@@ -85,36 +82,16 @@ func readSettings(config map[string]any) (*settings, error) {
 	return s, nil
 }
 
-func (s *settings) readValues(value any) error {
-	m, ok := value.(map[string]any)
-	if !ok {
-		return badConfig("values", "it must be a map")
-	}
-	plain, err := kit.PlainValues(m, "values")
-	if err != nil {
-		return badConfig("values", "%w", err)
-	}
-	s.values, _ = plain.(map[string]any)
-	return nil
-}
-
 func (s *settings) readFiles(value any) error {
-	list, ok := value.([]any)
-	if !ok || len(list) == 0 || len(list) > limits.FilesEntries {
-		return badConfig("files", "it must be a list of 1 to %d files", limits.FilesEntries)
-	}
-	for i, v := range list {
-		e := entry{key: fmt.Sprintf("files[%d]", i)}
-		m, ok := v.(map[string]any)
-		if !ok {
-			return badConfig(e.key, "it must be a map with a path")
-		}
-		if err := e.read(m); err != nil {
-			return err
+	return reading.List("files", value, 1, limits.FilesEntries, "files", func(at string, v any) error {
+		e := entry{key: at}
+		m, err := reading.Map(at, v, "a path")
+		if err == nil {
+			err = e.read(m)
 		}
 		s.entries = append(s.entries, e)
-	}
-	return nil
+		return err
+	})
 }
 
 // read reads one file of the list.
@@ -140,7 +117,7 @@ func (e *entry) read(m map[string]any) error {
 				err = badConfig(e.key+".missing", "it can only be ok")
 			}
 		default:
-			err = badConfig(e.key+"."+key, "there is no such setting; a file has path, content, template, from, mode, delete and missing")
+			err = reading.Unknown(e.key+"."+key, "a file has path, content, template, from, mode, delete and missing")
 		}
 		if err != nil {
 			return err
@@ -179,13 +156,10 @@ func (e *entry) readSource(key string, value any) (err error) {
 		e.text, err = e.readPath(key, value)
 		return err
 	case keyTemplate:
-		if e.text, err = readText(e.key+"."+key, value, limits.TemplateBytes); err != nil {
-			return err
-		}
-		if fault := kit.CheckTemplate(e.text); fault != nil {
+		e.text, err = reading.Template(e.key+"."+key, value, limits.TemplateBytes, func(fault *kit.TemplateError) *protocol.Error {
 			return badTemplate(e.at(key), fault)
-		}
-		return nil
+		})
+		return err
 	}
 	text, ok := value.(string)
 	switch {
@@ -201,7 +175,7 @@ func (e *entry) readSource(key string, value any) (err error) {
 // readPath reads a path inside the workspace; what patches refuse is refused here
 // too, before anything runs. SPEC: docs/protocol.md 4
 func (e *entry) readPath(key string, value any) (string, error) {
-	p, err := readText(e.key+"."+key, value, limits.PathBytes)
+	p, err := reading.Text(e.key+"."+key, value, limits.PathBytes)
 	if err != nil {
 		return "", err
 	}
@@ -251,17 +225,8 @@ func (s *settings) checkTogether() error {
 // folded gives a path as a file system has it that does not tell case.
 func folded(p string) string { return strings.ToLower(strings.ToUpper(p)) }
 
-// readText reads a text that is not empty.
-func readText(key string, value any, most int) (string, error) {
-	s, ok := value.(string)
-	switch {
-	case !ok || s == "":
-		return "", badConfig(key, "it must be text that is not empty")
-	case len(s) > most:
-		return "", badConfig(key, "it is longer than %d bytes", most)
-	}
-	return s, nil
-}
+// reading reads values.
+var reading = kit.Settings(badConfig)
 
 func badConfig(key, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "files_config", format, args...).At("config." + key).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -68,7 +69,7 @@ func readSettings(config map[string]any) (*settings, error) {
 	for _, key := range slices.Sorted(maps.Keys(config)) {
 		read := readers[key]
 		if read == nil {
-			return nil, badConfig(key, "there is no such setting; the settings are %s", strings.Join(slices.Sorted(maps.Keys(readers)), ", "))
+			return nil, reading.Unknown(key, "the settings are "+strings.Join(slices.Sorted(maps.Keys(readers)), ", "))
 		}
 		if err := read(config[key]); err != nil {
 			return nil, err
@@ -201,13 +202,13 @@ func (r *reader) date(v any) error {
 // readIdentity reads {name, email}. As git does, it drops what cannot stand in a
 // commit's line from both ends.
 func readIdentity(key string, v any, to *identity) error {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return badConfig(key, "it must be a map with name and email")
+	m, err := reading.Map(key, v, "name and email")
+	if err != nil {
+		return err
 	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if k != "name" && k != "email" {
-			return badConfig(key+"."+k, "there is no such setting; the settings are name and email")
+			return reading.Unknown(key+"."+k, "the settings are name and email")
 		}
 	}
 	for k, field := range map[string]*string{"name": &to.name, "email": &to.email} {
@@ -226,16 +227,11 @@ func readIdentity(key string, v any, to *identity) error {
 func isCrud(r rune) bool { return r <= ' ' || strings.ContainsRune(".,:;<>\"\\'", r) }
 
 func readText(key string, v any, most int) (string, error) {
-	s, ok := v.(string)
-	switch {
-	case !ok || s == "":
-		return "", badConfig(key, "it must be a string that is not empty")
-	case len(s) > most:
-		return "", badConfig(key, "it is longer than %d bytes", most)
-	case !utf8.ValidString(s) || strings.ContainsRune(s, 0):
-		return "", badConfig(key, "it is not UTF-8 or has a NUL byte")
+	s, err := reading.Word(key, v, most)
+	if err == nil && !utf8.ValidString(s) {
+		err = badConfig(key, "it is not UTF-8")
 	}
-	return s, nil
+	return s, err
 }
 
 func readLine(key string, v any, most int) (string, error) {
@@ -248,13 +244,9 @@ func readLine(key string, v any, most int) (string, error) {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-func readBool(key string, v any, to *bool) error {
-	b, ok := v.(bool)
-	if !ok {
-		return badConfig(key, "it must be true or false")
-	}
-	*to = b
-	return nil
+func readBool(key string, v any, to *bool) (err error) {
+	*to, err = reading.Bool(key, v)
+	return err
 }
 
 func readID(key string, v any, to *plumbing.Hash) error {
@@ -264,6 +256,9 @@ func readID(key string, v any, to *plumbing.Hash) error {
 	}
 	return nil
 }
+
+// reading reads values.
+var reading = kit.Settings(badConfig)
 
 func badConfig(key, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "git_config", format, args...).At("config." + key).

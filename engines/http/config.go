@@ -63,15 +63,13 @@ func readSettings(config map[string]any) (*settings, error) {
 		case "requests":
 			err = s.readRequests(value)
 		case "values":
-			err = s.readValues(value)
+			s.values, err = reading.Values(key, value)
 		case "timeout":
 			err = s.readTimeout(value)
 		case "message":
-			if s.message, err = readText(key, value, limits.HTTPMessageBytes); err == nil && strings.ContainsFunc(s.message, unicode.IsControl) {
-				err = badConfig(key, "it has a line break or another control character")
-			}
+			s.message, err = reading.Title(key, value, limits.HTTPMessageBytes)
 		default:
-			err = badConfig(key, "there is no such setting; the settings are requests, values, timeout and message")
+			err = reading.Unknown(key, "the settings are requests, values, timeout and message")
 		}
 		if err != nil {
 			return nil, err
@@ -81,19 +79,6 @@ func readSettings(config map[string]any) (*settings, error) {
 		return nil, badConfig("requests", "it is missing: the requests to send")
 	}
 	return s, nil
-}
-
-func (s *settings) readValues(value any) error {
-	m, ok := value.(map[string]any)
-	if !ok {
-		return badConfig("values", "it must be a map")
-	}
-	plain, err := kit.PlainValues(m, "values")
-	if err != nil {
-		return badConfig("values", "%w", err)
-	}
-	s.values, _ = plain.(map[string]any)
-	return nil
 }
 
 func (s *settings) readTimeout(value any) error {
@@ -107,27 +92,23 @@ func (s *settings) readTimeout(value any) error {
 }
 
 func (s *settings) readRequests(value any) error {
-	list, ok := value.([]any)
-	if !ok || len(list) == 0 || len(list) > limits.HTTPRequests {
-		return badConfig("requests", "it must be a list of 1 to %d requests", limits.HTTPRequests)
-	}
 	first := map[string]string{}
-	for i, v := range list {
-		r := request{key: fmt.Sprintf("requests[%d]", i), headers: map[string]string{}}
-		m, ok := v.(map[string]any)
-		if !ok {
-			return badConfig(r.key, "it must be a map with name, method and url")
+	return reading.List("requests", value, 1, limits.HTTPRequests, "requests", func(at string, v any) error {
+		r := request{key: at, headers: map[string]string{}}
+		m, err := reading.Map(at, v, "name, method and url")
+		if err == nil {
+			err = r.read(m)
 		}
-		if err := r.read(m); err != nil {
+		if err != nil {
 			return err
 		}
 		if other := first[r.name]; other != "" {
-			return badConfig(r.key+".name", "%q is the name of %s already", r.name, other)
+			return badConfig(at+".name", "%q is the name of %s already", r.name, other)
 		}
-		first[r.name] = r.key
+		first[r.name] = at
 		s.requests = append(s.requests, r)
-	}
-	return nil
+		return nil
+	})
 }
 
 var (
@@ -147,7 +128,7 @@ func (r *request) read(m map[string]any) error {
 		case "method":
 			err = r.readMethod(value)
 		case "url":
-			if r.rawURL, err = readText(r.key+".url", value, limits.HTTPURLBytes); err == nil {
+			if r.rawURL, err = reading.Text(r.key+".url", value, limits.HTTPURLBytes); err == nil {
 				if r.url, err = parseURL(r.rawURL); err != nil {
 					err = badConfig(r.key+".url", "%w", err)
 				}
@@ -159,12 +140,9 @@ func (r *request) read(m map[string]any) error {
 		case "expect":
 			err = r.readExpect(value)
 		case "idempotency_key":
-			var ok bool
-			if r.idempotencyKey, ok = value.(bool); !ok {
-				err = badConfig(r.key+".idempotency_key", "it must be true or false")
-			}
+			r.idempotencyKey, err = reading.Bool(r.key+"."+key, value)
 		default:
-			err = badConfig(r.key+"."+key, "there is no such setting; a request has name, method, url, headers, secrets, body, body_template, body_file, expect and idempotency_key")
+			err = reading.Unknown(r.key+"."+key, "a request has name, method, url, headers, secrets, body, body_template, body_file, expect and idempotency_key")
 		}
 		if err != nil {
 			return err
@@ -212,17 +190,14 @@ func (r *request) readBody(key string, value any) (err error) {
 	r.source = key
 	switch key {
 	case keyTemplate:
-		if r.text, err = readText(r.key+"."+key, value, limits.TemplateBytes); err != nil {
-			return err
-		}
-		if fault := kit.CheckTemplate(r.text); fault != nil {
+		r.text, err = reading.Template(r.key+"."+key, value, limits.TemplateBytes, func(fault *kit.TemplateError) *protocol.Error {
 			return badTemplate(r.at(key), fault)
-		}
-		return nil
+		})
+		return err
 	case keyFile:
 		return r.readBodyFile(key, value)
 	}
-	r.text, err = readText(r.key+"."+key, value, limits.HTTPBodyBytes)
+	r.text, err = reading.Text(r.key+"."+key, value, limits.HTTPBodyBytes)
 	if err == nil && strings.Contains(r.text, placeholderStart) {
 		err = badConfig(r.key+"."+key, "it has %q, but secrets go into headers only", placeholderStart)
 	}
@@ -230,7 +205,7 @@ func (r *request) readBody(key string, value any) (err error) {
 }
 
 func (r *request) readBodyFile(key string, value any) (err error) {
-	if r.text, err = readText(r.key+"."+key, value, limits.PathBytes); err != nil {
+	if r.text, err = reading.Text(r.key+"."+key, value, limits.PathBytes); err != nil {
 		return err
 	}
 	if strings.ContainsFunc(r.text, func(c rune) bool { return !unicode.IsPrint(c) || c == '\\' }) {
@@ -280,17 +255,8 @@ func (r *request) expects(status int) bool {
 	return slices.Contains(r.expect, any(int64(status))) || slices.Contains(r.expect, any(fmt.Sprintf("%dxx", status/100)))
 }
 
-// readText reads a text that is not empty.
-func readText(key string, value any, most int) (string, error) {
-	s, ok := value.(string)
-	switch {
-	case !ok || s == "":
-		return "", badConfig(key, "it must be text that is not empty")
-	case len(s) > most:
-		return "", badConfig(key, "it is longer than %d bytes", most)
-	}
-	return s, nil
-}
+// reading reads values.
+var reading = kit.Settings(badConfig)
 
 func badConfig(key, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "http_config", format, args...).At("config." + key).

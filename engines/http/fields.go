@@ -25,9 +25,9 @@ var (
 
 // readFields reads the headers of a request, or those that hold secrets.
 func (r *request) readFields(key string, value any) error {
-	m, ok := value.(map[string]any)
-	if !ok {
-		return badConfig(r.key+"."+key, "it must be a map of headers")
+	m, err := reading.Map(r.key+"."+key, value, "headers")
+	if err != nil {
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		where := r.key + "." + key + "." + name

@@ -75,6 +75,16 @@ func (r *Run) Planned(name string, most int64) (protocol.Artifact, []byte, error
 	return ReadArtifact(root, name, most)
 }
 
+// PlannedBody reads a planned artifact of a type as Planned does; one without a body
+// file is refused.
+func (r *Run) PlannedBody(name, kind string, most int64) (protocol.Artifact, []byte, error) {
+	a, body, err := r.Planned(name, most)
+	if err == nil && (a.ArtifactType != kind || a.BodyFile == "") {
+		err = InvalidPlan("the planned %s are not a %s with a body file", name, kind)
+	}
+	return a, body, err
+}
+
 // ReadArtifact reads one artifact below a directory of artifacts.
 func ReadArtifact(root *os.Root, name string, most int64) (a protocol.Artifact, body []byte, err error) {
 	if info, err := root.Lstat(name); err != nil || !info.IsDir() {

@@ -14,6 +14,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -92,61 +93,38 @@ func (s *settings) read(key string, value any) (err error) {
 	case "encrypt_to":
 		s.recipients, err = readRecipients(key, value)
 	case "plaintext_state":
-		s.plaintext, err = readBool(key, value)
+		s.plaintext, err = reading.Bool(key, value)
 	case "identity":
 		if s.identity, err = readText(key, value); err == nil && !secretName.MatchString(s.identity) {
 			err = badConfig(key, "%q is not the name of a secret", s.identity)
 		}
 	case "refresh":
-		s.refresh, err = readBool(key, value)
+		s.refresh, err = reading.Bool(key, value)
 	case "destroy":
-		s.destroy, err = readBool(key, value)
+		s.destroy, err = reading.Bool(key, value)
 	case "parallelism":
 		s.parallelism, err = readCount(key, value)
 	case "lock_timeout":
 		s.lockTimeout, err = readDuration(key, value)
 	default:
-		err = badConfig(key, "there is no such setting; the settings are binary, dir, var, var_files, targets, backend_config, env, "+
+		err = reading.Unknown(key, "the settings are binary, dir, var, var_files, targets, backend_config, env, "+
 			"encrypt_to, plaintext_state, identity, refresh, destroy, parallelism and lock_timeout")
 	}
 	return err
 }
 
 func readText(key string, value any) (string, error) {
-	text, ok := value.(string)
-	switch {
-	case !ok || text == "":
-		return "", badConfig(key, "it must be a string that is not empty (put quotes around numbers)")
-	case len(text) > limits.TerraformText:
-		return "", badConfig(key, "it is longer than %d bytes", limits.TerraformText)
-	case strings.ContainsRune(text, 0):
-		return "", badConfig(key, "it has a NUL byte")
-	}
-	return text, nil
-}
-
-func readBool(key string, value any) (bool, error) {
-	b, ok := value.(bool)
-	if !ok {
-		return false, badConfig(key, "it must be true or false")
-	}
-	return b, nil
+	return reading.Word(key, value, limits.TerraformText)
 }
 
 func readList(key string, value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok || len(list) > limits.TerraformList {
-		return nil, badConfig(key, "it must be a list of at most %d strings", limits.TerraformList)
-	}
-	out := make([]string, 0, len(list))
-	for i, v := range list {
-		text, err := readText(fmt.Sprintf("%s[%d]", key, i), v)
-		if err != nil {
-			return nil, err
-		}
+	out := []string{}
+	err := reading.List(key, value, 0, limits.TerraformList, "strings", func(at string, v any) error {
+		text, err := readText(at, v)
 		out = append(out, text)
-	}
-	return out, nil
+		return err
+	})
+	return out, err
 }
 
 func readMap(key string, value any, name *regexp.Regexp) (map[string]string, error) {
@@ -243,6 +221,9 @@ func checkSecret(key, text string) error {
 	}
 	return nil
 }
+
+// reading reads values.
+var reading = kit.Settings(badConfig)
 
 func badConfig(key, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "terraform_config", format, args...).At("config." + key).
