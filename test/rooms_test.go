@@ -40,7 +40,11 @@ func rooms() map[string]room {
 		"internal/config":     {1, []string{"flag", "github.com/spf13/pflag", "ci"}},
 		"internal/workspace":  {1, []string{"os/exec", "net/http"}},
 		"internal/patch":      {1, []string{"os/exec", "net/http"}},
-		"ci":                  {1, []string{"orchestrator"}},
+
+		// A child of its room: what engines share of patches, without the kit.
+		"internal/patch/artifact": {1, []string{"os", "os/exec", "net/http"}},
+
+		"ci": {1, []string{"orchestrator"}},
 
 		"engines/command":   {2, engineNever()},
 		"engines/git":       {2, engineNever()},

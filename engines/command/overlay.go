@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/patch/artifact"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 )
@@ -32,7 +33,7 @@ func (r run) overlaid(ctx context.Context, s *settings, base, changes string) (*
 		return nil, err
 	}
 	if len(paths) == 0 {
-		return r.writeArtifacts(ctx, s, base, nil, r.Workspace, nil)
+		return r.writeArtifacts(ctx, s, artifact.Tree{Dir: base}, artifact.Tree{Dir: r.Workspace})
 	}
 	before, err := workspace.Scan(ctx, base, workspace.Options{NoIgnore: true, Tracked: []string{}, Only: paths, Exclude: []string{stateDir, ".git"}})
 	if err != nil {
@@ -47,7 +48,7 @@ func (r run) overlaid(ctx context.Context, s *settings, base, changes string) (*
 	if err != nil {
 		return nil, err
 	}
-	return r.writeArtifacts(ctx, s, base, entries(before), r.Workspace, entries(after))
+	return r.writeArtifacts(ctx, s, artifact.Tree{Dir: base, Entries: entries(before)}, artifact.Tree{Dir: r.Workspace, Entries: entries(after)})
 }
 
 // changed lists the paths that an overlay's upper directory speaks of; a directory

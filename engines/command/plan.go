@@ -1,11 +1,9 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -17,13 +15,9 @@ import (
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/patch/artifact"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
-)
-
-const (
-	changesName = "changes"
-	summaryName = "summary"
 )
 
 // stateDir is never part of a copy; a run by hand may find it in the workspace.
@@ -71,7 +65,7 @@ func plan(ctx context.Context, k *kit.Run) (*protocol.EngineOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.writeArtifacts(ctx, s, from, entries(before), copied, entries(after))
+	return r.writeArtifacts(ctx, s, artifact.Tree{Dir: from, Entries: entries(before)}, artifact.Tree{Dir: copied, Entries: entries(after)})
 }
 
 // removeCopy deletes the private copy, also directories that the program locked.
@@ -181,49 +175,10 @@ func (r run) resolve(name, copied string) (string, error) {
 }
 
 // writeArtifacts writes the patch and the summary and declares them.
-func (r run) writeArtifacts(ctx context.Context, s *settings, oldDir string, old []patch.Entry, newDir string, newer []patch.Entry) (*protocol.EngineOutput, error) {
-	var body bytes.Buffer // bounded by limits.PatchBytes
-	files, err := patch.Make(ctx, oldDir, old, newDir, newer, &body)
-	if err != nil {
-		return nil, err
-	}
-	added, deleted := count(files)
-	digest, err := r.Artifact(changesName, protocol.RoleEvidence, protocol.Artifact{
-		ArtifactType: "patch", Action: "apply", Mime: "text/x-diff",
-		Metadata: map[string]any{"files": files, "files_changed": len(files), "added": added, "deleted": deleted},
-	}, func(w io.Writer) error { _, err := w.Write(body.Bytes()); return err })
-	if err != nil {
-		return nil, err
-	}
-	_, err = r.Artifact(summaryName, protocol.RoleEvidence, protocol.Artifact{
-		ArtifactType: "summary", Action: "inform", Mime: "application/json", Body: summarise(s, files, added, deleted),
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, digest), Metrics: metrics(len(files), added, deleted)}, nil
-}
-
-func count(files []patch.File) (added, deleted int) {
-	for i := range files {
-		added, deleted = added+files[i].Added, deleted+files[i].Deleted
-	}
-	return added, deleted
-}
-
-// summarise makes the body of the summary.
-func summarise(s *settings, files []patch.File, added, deleted int) map[string]any {
-	list := make([]any, 0, len(files))
-	for i := range files {
-		f := &files[i]
-		list = append(list, map[string]any{"path": f.Path(), "op": string(f.Op), "added": f.Added, "deleted": f.Deleted})
-	}
-	body := map[string]any{"command": s.argv, "files_changed": len(files), "added": added, "deleted": deleted, "files": list}
+func (r run) writeArtifacts(ctx context.Context, s *settings, old, newer artifact.Tree) (*protocol.EngineOutput, error) {
+	body := map[string]any{"command": s.argv}
 	if s.dir != "." {
 		body["dir"] = s.dir
 	}
-	if s.message != "" {
-		body["title"] = s.message
-	}
-	return body
+	return output(artifact.Write(ctx, r, old, newer, artifact.Summary{Title: s.message, Body: body}))
 }

@@ -1,39 +1,25 @@
 package command
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/cabincrew/action/engines/kit"
-	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/patch/artifact"
 	"github.com/cabincrew/action/protocol"
 )
 
-// takeOff applies the planned patch. A workspace where it was applied in part, by
-// a run that was killed, is completed.
+// takeOff applies the planned patch.
 func takeOff(ctx context.Context, r *kit.Run) (*protocol.EngineOutput, error) {
 	if _, err := readSettings(r.Input.Config); err != nil {
 		return nil, err
 	}
-	a, body, err := r.Planned(changesName, limits.PatchBytes)
+	return output(artifact.Apply(ctx, r, r.Workspace, nil))
+}
+
+// output is the receipt of changes that were described or applied.
+func output(c *artifact.Changes, err error) (*protocol.EngineOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.ArtifactType != "patch" || a.BodyFile == "" {
-		return nil, kit.InvalidPlan("the planned changes are not a patch with a body file")
-	}
-	files, err := patch.Files(a.Metadata)
-	if err != nil {
-		return nil, err
-	}
-	changes, err := patch.Read(bytes.NewReader(body), patch.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	if err := patch.Apply(ctx, r.Workspace, changes, files, patch.ApplyOptions{AllowApplied: true}); err != nil {
-		return nil, err
-	}
-	added, deleted := count(files)
-	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, protocol.Digest(body)), Metrics: metrics(len(files), added, deleted)}, nil
+	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, c.Digest), Metrics: c.Metrics()}, nil
 }

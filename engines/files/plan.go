@@ -1,12 +1,10 @@
 package files
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -15,12 +13,8 @@ import (
 	"github.com/cabincrew/action/engines/kit"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/patch/artifact"
 	"github.com/cabincrew/action/protocol"
-)
-
-const (
-	changesName = "changes"
-	summaryName = "summary"
 )
 
 // planner works out what the files become.
@@ -244,58 +238,19 @@ func (p *planner) keep(e patch.Entry, body []byte) error {
 
 // writeArtifacts writes the patch and the summary and declares them.
 func (p *planner) writeArtifacts(made string) (*protocol.EngineOutput, error) {
-	var body bytes.Buffer // bounded by limits.PatchBytes
-	files, err := patch.Make(p.ctx, p.Workspace, p.old, made, p.new, &body)
-	if err != nil {
-		return nil, err
-	}
-	added, deleted := count(files)
-	digest, err := p.Artifact(changesName, protocol.RoleEvidence, protocol.Artifact{
-		ArtifactType: "patch", Action: "apply", Mime: "text/x-diff",
-		Metadata: map[string]any{"files": files, "files_changed": len(files), "added": added, "deleted": deleted},
-	}, func(w io.Writer) error { _, err := w.Write(body.Bytes()); return err })
-	if err != nil {
-		return nil, err
-	}
-	_, err = p.Artifact(summaryName, protocol.RoleEvidence, protocol.Artifact{
-		ArtifactType: "summary", Action: "inform", Mime: "application/json", Body: p.summarise(files, added, deleted),
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, digest), Metrics: metrics(len(files), added, deleted)}, nil
-}
-
-func count(files []patch.File) (added, deleted int) {
-	for i := range files {
-		added, deleted = added+files[i].Added, deleted+files[i].Deleted
-	}
-	return added, deleted
-}
-
-// summarise makes the body of the summary.
-func (p *planner) summarise(files []patch.File, added, deleted int) map[string]any {
-	list := make([]any, 0, len(files))
-	for i := range files {
-		f := &files[i]
-		item := map[string]any{"path": f.Path(), "op": string(f.Op), "added": f.Added, "deleted": f.Deleted}
+	sum := artifact.Summary{Title: p.s.message, Body: map[string]any{}, File: func(f *patch.File, item map[string]any) {
 		if f.Op == patch.Rename {
 			item["old_path"] = f.OldPath
 		}
 		if f.OldMode != f.NewMode && f.NewMode != "" {
 			item["mode"] = f.NewMode
 		}
-		list = append(list, item)
-	}
-	body := map[string]any{"files_changed": len(files), "added": added, "deleted": deleted, "files": list}
+	}}
 	if len(p.same) > 0 {
 		slices.Sort(p.same)
-		body["unchanged"] = p.same
+		sum.Body["unchanged"] = p.same
 	}
-	if p.s.message != "" {
-		body["title"] = p.s.message
-	}
-	return body
+	return output(artifact.Write(p.ctx, p, artifact.Tree{Dir: p.Workspace, Entries: p.old}, artifact.Tree{Dir: made, Entries: p.new}, sum))
 }
 
 // refuse says that the workspace is not as the configuration takes it to be.

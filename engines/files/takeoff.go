@@ -1,45 +1,29 @@
 package files
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/cabincrew/action/engines/kit"
-	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
+	"github.com/cabincrew/action/internal/patch/artifact"
 	"github.com/cabincrew/action/protocol"
 )
 
-// takeOff applies the planned patch to the declared files. A workspace where it was
-// applied in part, by a run that was killed, is completed.
+// takeOff applies the planned patch to the declared files.
 func takeOff(ctx context.Context, r *kit.Run) (*protocol.EngineOutput, error) {
 	s, err := readSettings(r.Input.Config)
 	if err != nil {
 		return nil, err
 	}
-	a, body, err := r.Planned(changesName, limits.PatchBytes)
+	return output(artifact.Apply(ctx, r, r.Workspace, s.covers))
+}
+
+// output is the receipt of changes that were described or applied.
+func output(c *artifact.Changes, err error) (*protocol.EngineOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.ArtifactType != "patch" || a.BodyFile == "" {
-		return nil, kit.InvalidPlan("the planned changes are not a patch with a body file")
-	}
-	files, err := patch.Files(a.Metadata)
-	if err != nil {
-		return nil, err
-	}
-	changes, err := patch.Read(bytes.NewReader(body), patch.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.covers(files); err != nil {
-		return nil, err
-	}
-	if err := patch.Apply(ctx, r.Workspace, changes, files, patch.ApplyOptions{AllowApplied: true}); err != nil {
-		return nil, err
-	}
-	added, deleted := count(files)
-	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, protocol.Digest(body)), Metrics: metrics(len(files), added, deleted)}, nil
+	return &protocol.EngineOutput{ReceiptID: kit.ReceiptID(ID, c.Digest), Metrics: c.Metrics()}, nil
 }
 
 // covers refuses a patch of files that are not declared. Apply makes sure that

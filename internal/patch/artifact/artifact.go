@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"strconv"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -91,9 +92,7 @@ func (c *Changes) summarise(s Summary) map[string]any {
 		list = append(list, item)
 	}
 	body := map[string]any{"files_changed": len(c.Files), "added": c.Added, "deleted": c.Deleted, "files": list}
-	for key, value := range s.Body {
-		body[key] = value
-	}
+	maps.Copy(body, s.Body)
 	if s.Title != "" {
 		body["title"] = s.Title
 	}
