@@ -22,6 +22,7 @@ func rooms() map[string]room {
 		"internal/redact":    {0, nil},
 		"internal/limits":    {0, nil},
 		"internal/telemetry": {0, nil},
+		"internal/onnxfile":  {0, []string{"os", "os/exec", "net"}},
 
 		"protocol/plantoken":  {1, []string{"os", "net", "net/http", "os/exec", "io/fs", "path/filepath"}},
 		"audit":               {1, []string{"storage", "orchestrator"}},
@@ -40,6 +41,7 @@ func rooms() map[string]room {
 		"internal/config":     {1, []string{"flag", "github.com/spf13/pflag", "ci"}},
 		"internal/workspace":  {1, []string{"os/exec", "net/http"}},
 		"internal/patch":      {1, []string{"os/exec", "net/http"}},
+		"policies/views":      {1, []string{"os", "os/exec", "net/http"}},
 
 		// A child of its room: what engines share of patches, without the kit.
 		"internal/patch/artifact": {1, []string{"os", "os/exec", "net/http"}},
@@ -55,6 +57,7 @@ func rooms() map[string]room {
 		"policies/rego":     {2, []string{"net/http"}},
 		"policies/onnx":     {2, []string{"net/http"}},
 		"policies/secrets":  {2, []string{"net/http"}},
+		"policies/rules":    {2, []string{"os", "net/http"}},
 		"ci/github":         {2, []string{"orchestrator", "gateways"}},
 		"ci/gitlab":         {2, []string{"orchestrator", "gateways"}},
 		"ci/gitea":          {2, []string{"orchestrator", "gateways"}},
@@ -85,10 +88,11 @@ func owners() map[string][]string {
 		"github.com/open-policy-agent/opa":           {"policies/rego"},
 		"github.com/yalue/onnxruntime_go":            {"policies/onnx"},
 		"github.com/zricethezav/gitleaks":            {"policies/secrets"},
+		"google.golang.org/protobuf":                 {"internal/onnxfile"},
 		"github.com/sigstore":                        {"signing"},
 		"github.com/secure-systems-lab":              {"signing"},
 		"github.com/in-toto":                         {"signing"},
-		"go.yaml.in/yaml":                            {"internal/config"},
+		"go.yaml.in/yaml":                            {"internal/config", "policies/views"},
 		"gopkg.in/yaml.v3":                           {},
 		"sigs.k8s.io/yaml":                           {},
 		"github.com/santhosh-tekuri/jsonschema":      {"schemas"},
@@ -165,6 +169,8 @@ func budgets() map[string][]string {
 		"internal/limits":    {},
 		"internal/redact":    {},
 		"policies":           {},
+		"policies/rules":     {doublestar},
+		"policies/views":     {yaml},
 		"audit":              {},
 		"engines/egress":     {}, // what judges an engine's traffic reads it with the standard library alone
 		"schemas":            {jsonschema, text},
