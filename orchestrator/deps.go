@@ -135,6 +135,11 @@ type Governance struct {
 type Source struct {
 	HeadCommit  string
 	AuthorEmail string
+	// Branch is the branch that the change goes into, or that is checked out.
+	Branch string
+	// Labels are the labels of the change, if LabelsKnown.
+	Labels      []string
+	LabelsKnown bool
 }
 
 // Setup is what one command works on.

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
 	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/views"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -23,6 +25,8 @@ func (f *Flight) input(s *Setup, p *stepPlan, token protocol.PlanToken) (policie
 		Isolation: isolationInput(p.isolation),
 		Opaque:    p.opaque, Workspace: &policies.Workspace{Files: int64(p.files)},
 		Governance: policies.Governance{Paths: s.Governance.Paths},
+		Change:     policies.Change{Branch: s.Source.Branch, Labels: s.Source.Labels, LabelsKnown: s.Source.LabelsKnown},
+		Bodies:     bodies{f, p},
 	}
 	raw, err := protocol.Canonical(p.preimage.Context)
 	if err != nil {
@@ -75,6 +79,9 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 			item.Body = parsedBody(d.Mime, text)
 		}
 	}
+	if views.Wanted(item) {
+		f.fillViews(p.id, a, &item)
+	}
 	for _, q := range p.patches {
 		if q.name != a.Name {
 			continue
@@ -83,6 +90,40 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 		item.Patch = &view
 	}
 	return item, nil
+}
+
+// fillViews adds what a body of a known kind says.
+func (f *Flight) fillViews(step string, a engines.Artifact, item *policies.Artifact) {
+	if a.Description.BodyFile == "" {
+		views.Fill(item, nil)
+		return
+	}
+	body, err := f.body(step, a, limits.ViewBody)
+	if err != nil {
+		item.ViewError = err.Error()
+		return
+	}
+	views.Fill(item, body)
+}
+
+// bodies gives judges the bytes of a step's artifact bodies.
+type bodies struct {
+	f *Flight
+	p *stepPlan
+}
+
+// Open implements policies.Bodies.
+func (b bodies) Open(artifact string) (io.ReadCloser, error) {
+	for _, a := range b.p.artifacts {
+		if a.Name != artifact || a.Role == protocol.RoleLog {
+			continue
+		}
+		if a.Description.BodyFile == "" {
+			return nil, fmt.Errorf("artifact %s has no body file", artifact)
+		}
+		return b.f.Root().Open(stepPath(b.p.id, artifactsDir, a.Name, a.Description.BodyFile))
+	}
+	return nil, fmt.Errorf("there is no artifact %s to judge", artifact)
 }
 
 // parsedBody gives JSON as a document where it can be read strictly, else text.

@@ -306,17 +306,29 @@ func (f *Flight) manifestFile(name string, d fs.DirEntry, digest string) (planto
 // bodyText reads an artifact's body up to a bound; ok is false where it is
 // larger, is not there or is not UTF-8.
 func (f *Flight) bodyText(id string, a engines.Artifact, most int64) (string, bool) {
-	if a.Description.BodyFile == "" || a.Size > most {
-		return "", false
+	data, err := f.body(id, a, most)
+	return string(data), err == nil && validText(data)
+}
+
+// body gives the bytes of a body file of at most so many bytes.
+func (f *Flight) body(id string, a engines.Artifact, most int64) ([]byte, error) {
+	if a.Description.BodyFile == "" {
+		return nil, errors.New("it has no body file")
+	}
+	if a.Size > most {
+		return nil, fmt.Errorf("the body has %d bytes, more than %d", a.Size, most)
 	}
 	file, err := f.Root().Open(stepPath(id, artifactsDir, a.Name, a.Description.BodyFile))
 	if err != nil {
-		return "", false
+		return nil, err
 	}
 	defer func() { _ = file.Close() }() // only read
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
-	if err != nil || int64(len(data)) > most {
-		return "", false
+	if err != nil {
+		return nil, err
 	}
-	return string(data), validText(data)
+	if int64(len(data)) != a.Size {
+		return nil, fmt.Errorf("the body has not %d bytes any more", a.Size)
+	}
+	return data, nil
 }

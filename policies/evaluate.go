@@ -38,6 +38,8 @@ type Finding struct {
 	// there are more.
 	Files []string
 	Cut   bool
+	// Firm says that no exemption of the configuration covers it.
+	Firm bool
 	// Unjudged says that the policy could not be evaluated (an error, a time-out,
 	// an answer of the wrong kind). No aggregation method outvotes it.
 	Unjudged bool

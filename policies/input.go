@@ -132,6 +132,9 @@ type Artifact struct {
 	Size   int64  `json:"size"`
 	// Patch is the parsed view of an artifact of type "patch".
 	Patch *Patch `json:"patch,omitempty"`
+	// ViewError says why a body of a known kind has no parsed view: a rule about
+	// what it holds saw nothing.
+	ViewError string `json:"view_error,omitempty"`
 	// Documents are the documents of a body that is YAML or JSON.
 	Documents []any `json:"documents,omitempty"`
 	// Kubernetes are those of them that are Kubernetes objects; lists are taken apart.

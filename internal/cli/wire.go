@@ -174,7 +174,7 @@ func (s *session) source(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email}
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch}
 	if s.setup.Redactor, err = a.redactor(c, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}

@@ -46,3 +46,17 @@ const (
 	// of one rule's findings together.
 	PolicyAnswer = 1 << 20
 )
+
+// Bounds on parsed views of artifact bodies.
+const (
+	// ViewBody is the size in bytes of a body that is parsed for judges.
+	ViewBody = 16 << 20
+	// ViewYAML is the same for YAML, which takes many times its size to read.
+	ViewYAML = 4 << 20
+	// ViewNodes is the number of values of a YAML body, each use of an alias counted.
+	ViewNodes = 500_000
+	// ViewDocuments is the number of documents in one body.
+	ViewDocuments = 10_000
+	// ViewResources is the number of resource changes of one Terraform plan.
+	ViewResources = 50_000
+)

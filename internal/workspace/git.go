@@ -16,8 +16,9 @@ import (
 
 // Info is what the surrounding git repository says.
 type Info struct {
-	Head  string // the commit that HEAD names, in hex; empty without a commit
-	Email string // user.email; empty if it is not set
+	Head   string // the commit that HEAD names, in hex; empty without a commit
+	Email  string // user.email; empty if it is not set
+	Branch string // the branch that is checked out, such as main; empty if none is
 }
 
 // repository is a git directory that was found from a workspace.
@@ -38,7 +39,7 @@ func Git(dir string, env map[string]string) (Info, error) {
 	}
 	files := globalConfigs(env)
 	if repo != nil {
-		if info.Head, err = repo.head(); err != nil {
+		if info.Head, info.Branch, err = repo.head(); err != nil {
 			return info, err
 		}
 		files = append(files, filepath.Join(repo.commonDir, "config"))
@@ -166,27 +167,30 @@ func readFile(p string, limit int64) ([]byte, error) {
 }
 
 // head follows HEAD to a commit.
-func (r *repository) head() (string, error) {
+func (r *repository) head() (commit, branch string, err error) {
 	p := filepath.Join(r.gitDir, "HEAD")
 	if _, err := os.Stat(filepath.Join(r.commonDir, "reftable")); err == nil {
-		return "", gitInvalid(r.commonDir, "the repository keeps its refs in reftable form, which is not supported")
+		return "", "", gitInvalid(r.commonDir, "the repository keeps its refs in reftable form, which is not supported")
 	}
 	data, err := readFile(p, limits.GitFileBytes)
 	for range limits.GitSymrefs {
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		text := strings.TrimRight(string(data), " \r\n")
 		ref, symbolic := strings.CutPrefix(text, "ref:")
 		if !symbolic {
 			if !isObjectID(text) {
-				return "", gitInvalid(p, "it holds neither a ref nor a commit")
+				return "", "", gitInvalid(p, "it holds neither a ref nor a commit")
 			}
-			return text, nil
+			return text, branch, nil
 		}
 		ref = strings.TrimSpace(ref)
 		if !strings.HasPrefix(ref, "refs/") || !fs.ValidPath(ref) || strings.ContainsAny(ref, "\n\x00") {
-			return "", gitInvalid(p, "it names an invalid ref")
+			return "", "", gitInvalid(p, "it names an invalid ref")
+		}
+		if branch == "" {
+			branch = strings.TrimPrefix(ref, "refs/heads/")
 		}
 		if strings.HasPrefix(ref, "refs/worktree/") || strings.HasPrefix(ref, "refs/bisect/") {
 			p = filepath.Join(r.gitDir, filepath.FromSlash(ref))
@@ -194,13 +198,15 @@ func (r *repository) head() (string, error) {
 			p = filepath.Join(r.commonDir, filepath.FromSlash(ref))
 		}
 		if info, err := os.Stat(p); err == nil && info.IsDir() {
-			return r.packed(ref) // an empty directory that a deleted branch left
+			commit, err = r.packed(ref) // an empty directory that a deleted branch left
+			return commit, branch, err
 		}
 		if data, err = readFile(p, limits.GitFileBytes); err == nil && data == nil {
-			return r.packed(ref)
+			commit, err = r.packed(ref)
+			return commit, branch, err
 		}
 	}
-	return "", gitInvalid(r.gitDir, "HEAD goes over more than %d symbolic refs", limits.GitSymrefs)
+	return "", "", gitInvalid(r.gitDir, "HEAD goes over more than %d symbolic refs", limits.GitSymrefs)
 }
 
 // packed looks a ref up in packed-refs; an unborn branch has no commit.

@@ -21,6 +21,9 @@ func TestGitHead(t *testing.T) {
 		}
 	}
 	check(dir, "")
+	if info, err := Git(dir, nil); err != nil || info.Branch != "trunk" {
+		t.Errorf("branch %q, %v", info.Branch, err)
+	}
 	tree(t, dir, "a", "sub/b")
 	git(t, dir, "add", ".")
 	git(t, dir, "commit", "-q", "-m", "one")
