@@ -18,25 +18,28 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator storage/file test/flight))
+RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight))
 
-.PHONY: help build demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
+.PHONY: help build onnxruntime demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/cabincrew
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cabincrew ./cmd/cabincrew
 
-demo: build ## fly the main job on a clone of this repository, stage by stage
+onnxruntime: ## put the pinned ONNX Runtime into bin/lib (demo and test do it by themselves)
+	@scripts/onnxruntime.sh
+
+demo: build onnxruntime ## fly the main job on a clone of this repository, stage by stage
 	scripts/demo.sh
 
 test: unit race ## run all tests
 
-unit: ## run the tests of all packages
+unit: onnxruntime ## run the tests of all packages
 	$(GO) test -timeout 10m ./...
 
-race: ## run the tests of the concurrent packages with the race detector
+race: onnxruntime ## run the tests of the concurrent packages with the race detector
 ifeq ($(CGO_ENABLED),1)
 	$(GO) test -race -timeout 10m $(RACE)
 else
