@@ -135,6 +135,12 @@ func misplaced(s source, from room, rel string) string {
 		return "nothing imports what is outside the rooms"
 	}
 	to, ok := rooms()[rel]
+	if whole := parts()[rel]; whole != "" && rel != s.pkg {
+		if s.pkg == whole {
+			return ""
+		}
+		return "it is a part of " + whole + ", which alone imports it"
+	}
 	switch {
 	case !ok:
 		return "it has no room"
@@ -309,6 +315,24 @@ func TestNeverThroughOthers(t *testing.T) {
 				if below(rel, never) {
 					t.Errorf("%s reaches %s, which it never may", pkg, rel)
 				}
+			}
+		}
+	}
+}
+
+// TestTheHelperStartsEarly keeps the sandbox's helper from what is initialised
+// late: each start of a sandbox would wait for it.
+func TestTheHelperStartsEarly(t *testing.T) {
+	t.Parallel()
+	all := goList(t)
+	for part := range parts() {
+		deps := all[module+"/"+part].Deps
+		if len(deps) == 0 {
+			t.Errorf("%s is not there", part)
+		}
+		for _, dep := range deps {
+			if _, own := house(dep); own || slices.Contains(late(), dep) {
+				t.Errorf("%s reaches %s, which is initialised late", part, dep)
 			}
 		}
 	}

@@ -420,7 +420,7 @@ func TestDescriptorsAreClosed(t *testing.T) {
 			}
 			defer func() { _ = unix.Close(fd) }()
 		}
-		exit, out := inside(t, c, "fds")
+		exit, out := within(t, c, "fds")
 		if exit.Code != 0 || strings.Contains(out, "secret") || strings.Contains(out, "socket") {
 			t.Errorf("%+v\n%s", exit, out)
 		}

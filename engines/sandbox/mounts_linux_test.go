@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// inside runs the program of hostile acts in a tier, with what it prints.
-func inside(t *testing.T, c *Confine, args ...string) (Exit, string) {
+// within runs the program of hostile acts in a tier, with what it prints.
+func within(t *testing.T, c *Confine, args ...string) (Exit, string) {
 	t.Helper()
 	cmd, out := hostile(t, c, args...)
 	exit, err := Run(t.Context(), cmd)
@@ -171,7 +171,7 @@ func TestBinds(t *testing.T) {
 			t.Parallel()
 			dir := fill(t, shared(t), map[string]string{"w/file": "w", "w/.git/config": "kept", "w/sub/deep/file": "deep", "other/file": "other", "lone": "lone"})
 			w := filepath.Join(dir, "w")
-			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{
 				{Source: filepath.Join(dir, "other"), Target: "/w/sub/deep"}, // before what it lies in
 				{Source: w, Target: "/w", Write: true}, {Source: filepath.Join(w, ".git"), Target: "/w/.git"},
 				{Source: filepath.Join(dir, "lone"), Target: "/w/file"},
@@ -192,7 +192,7 @@ func TestBinds(t *testing.T) {
 		t.Run("writable below read-only", func(t *testing.T) {
 			t.Parallel()
 			dir := fill(t, shared(t), map[string]string{"file": "x", "out/": ""})
-			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir, Target: dir}, {Source: dir + "/out", Target: dir + "/out", Write: true}}},
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir, Target: dir}, {Source: dir + "/out", Target: dir + "/out", Write: true}}},
 				"do", "write|"+dir+"/file|y", "write|"+dir+"/out/new|y")
 			if !strings.Contains(out, "read-only") || strings.Count(out, "<nil>") != 1 {
 				t.Error(out)
@@ -201,7 +201,7 @@ func TestBinds(t *testing.T) {
 		t.Run("links and what is missing", func(t *testing.T) {
 			t.Parallel()
 			dir := fill(t, shared(t), map[string]string{"secret/file": "secret", "link": "->secret", "here/file": "x", "parent": "->here"})
-			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{
 				{Source: dir + "/link", Target: "/link"}, {Source: dir + "/nowhere", Target: "/nowhere"}, {Source: dir + "/parent/file", Target: "/through"},
 			}}, "do", "readlink|/link", "read|/link/file", "read|/nowhere", "read|/through")
 			lines := strings.Split(out, "\n")
@@ -228,7 +228,7 @@ func TestBinds(t *testing.T) {
 				defer func() { _ = l.Close() }()
 			}
 			// This is how it is, and the comment of Bind says so. What is not bound is not there.
-			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir + "/in", Target: "/in"}}}, "dial", "unix /in/s", "unix "+dir+"/out/s", "unix "+dir+"/in/s")
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir + "/in", Target: "/in"}}}, "dial", "unix /in/s", "unix "+dir+"/out/s", "unix "+dir+"/in/s")
 			if strings.Count(out, "\tpassed\t") != 1 || !strings.HasPrefix(out, "unix /in/s\tpassed") {
 				t.Error(out)
 			}
@@ -238,7 +238,7 @@ func TestBinds(t *testing.T) {
 			dir := fill(t, shared(t), map[string]string{"w/": "", "f": "x"})
 			mkfifo(t, dir+"/w/pipe")
 			begin := time.Now()
-			_, out := inside(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir + "/w", Target: "/w", Write: true}, {Source: dir + "/f", Target: "/w/pipe"}}}, "do", "read|/w/pipe")
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir + "/w", Target: "/w", Write: true}, {Source: dir + "/f", Target: "/w/pipe"}}}, "do", "read|/w/pipe")
 			if !strings.Contains(out, `"x" <nil>`) || time.Since(begin) > 10*time.Second {
 				t.Error(out)
 			}

@@ -319,8 +319,13 @@ func marker() string {
 // carrying lists the living processes that have a word in their arguments.
 func carrying(word string) []int {
 	var out []int
-	for _, pid := range processes() {
-		args, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range files {
+		pid, err := strconv.Atoi(strings.Split(name, "/")[2])
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		args, err := os.ReadFile(name)
 		if err == nil && bytes.Contains(args, []byte(word)) && alive(pid) {
 			out = append(out, pid)
 		}

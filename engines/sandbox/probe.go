@@ -1,13 +1,5 @@
 package sandbox
 
-// Act is a forbidden act that a probe tried.
-type Act struct {
-	Name   string `json:"name"`
-	Layer  string `json:"layer"`  // that should stop it
-	Passed bool   `json:"passed"` // it was not stopped
-	Result string `json:"result"` // the error, or "succeeded"
-}
-
 // Found is what a probe found out.
 type Found struct {
 	Isolation Isolation `json:"isolation"` // of the best tier that can be had

@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"github.com/cabincrew/action/engines/sandbox/inside"
 )
 
 // probeTime bounds one probe.
@@ -65,7 +64,7 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 	}
 	var listen net.ListenConfig
 	// A long path cannot be a socket's; then nothing is there to be reached.
-	if l, err := listen.Listen(ctx, "unix", filepath.Join(dir, "unseen", socketName)); err == nil {
+	if l, err := listen.Listen(ctx, "unix", filepath.Join(dir, "unseen", inside.SocketName)); err == nil {
 		defer func() { _ = l.Close() }() // nobody shall have come
 	}
 	if l, err := listen.Listen(ctx, "unix", "@"+filepath.Join(dir, "unseen", "file")); err == nil {
@@ -80,7 +79,7 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 		c.View = &View{Target: "/view", Lower: []string{filepath.Join(dir, "lower")}, Hide: []string{"hidden"}, Upper: filepath.Join(dir, "upper"), Base: "/base", Changes: "/changes"}
 	}
 	var log bytes.Buffer
-	h, err := launch(context.WithoutCancel(ctx), spec{
+	h, err := launch(context.WithoutCancel(ctx), inside.Spec{
 		Role: "probe", Argv: []string{filepath.Join(seen, "file"), filepath.Join(dir, "unseen", "file"), strconv.Itoa(os.Getpid())},
 		Dir: "/", Confine: c,
 	}, Command{Stderr: &log})
@@ -102,11 +101,11 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 }
 
 // judgeActs turns what a probe reports into an isolation.
-func judgeActs(r report) (Isolation, []Act, error) {
+func judgeActs(r inside.Report) (Isolation, []Act, error) {
 	isolation := *r.Isolation
 	acts := make([]Act, 0, len(r.Acts))
 	for _, a := range r.Acts {
-		acts = append(acts, Act(a))
+		acts = append(acts, a)
 		if !a.Passed {
 			continue
 		}
@@ -115,116 +114,4 @@ func judgeActs(r report) (Isolation, []Act, error) {
 		}
 	}
 	return isolation, acts, nil
-}
-
-// probe applies a tier to this process, tries what it must stop, and reports.
-func (m *monitor) probe() {
-	c := m.spec.Confine
-	if c.Tier == TierA {
-		m.confineA()
-	} else {
-		m.confineB()
-		if fd := m.filter(noSockets); fd >= 0 {
-			go m.judge(fd)
-		}
-	}
-	pid, err := strconv.Atoi(m.spec.Argv[2])
-	if err != nil {
-		m.fail("", err)
-	}
-	if inOwnPids() && pid == os.Getpid() {
-		pid = noPid // the program is the first process of a container; here its number is ours
-	}
-	if c.View != nil {
-		if err := tryView(c.View); err != nil {
-			m.fail(LayerNamespaces, err)
-		}
-	}
-	m.say(report{Acts: tryActs(m.spec.Argv[0], m.spec.Argv[1], pid), Isolation: &m.isolation})
-}
-
-// noPid is larger than any pid can be.
-const noPid = 1<<22 + 1
-
-// reach connects to a unix socket; a name that begins with @ is abstract.
-func reach(name string) error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }() // only tried
-	return unix.Connect(fd, &unix.SockaddrUnix{Name: name})
-}
-
-// tryView makes sure that a view shows, hides and takes changes as it must.
-func tryView(v *View) error {
-	if _, err := os.Lstat(v.Target + "/hidden"); !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("a view shows what it hides: %w", err)
-	}
-	if err := os.WriteFile(v.Target+"/file", []byte("changed\n"), 0o600); err != nil {
-		return fmt.Errorf("a view takes no changes: %w", err)
-	}
-	for name, want := range map[string]string{v.Base + "/file": "x\n", v.Changes + "/file": "changed\n"} {
-		if data, err := os.ReadFile(name); err != nil || string(data) != want {
-			return fmt.Errorf("a view does not keep changes apart: %w", errors.Join(errors.New(name), err))
-		}
-	}
-	return nil
-}
-
-// socketName is the name of a socket that a probed child must not reach.
-const socketName = "socket"
-
-// tryActs tries what no child may do: over a file that it sees, one that it must
-// not see, and a process of the same user outside.
-func tryActs(seen, unseen string, outside int) []act {
-	var acts []act
-	try := func(name, layer string, err error) {
-		result := "succeeded"
-		if err != nil {
-			result = err.Error()
-		}
-		acts = append(acts, act{Name: name, Layer: layer, Passed: err == nil, Result: result})
-	}
-	access := func(path string, flags int) error {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
-		if err == nil {
-			_ = unix.Close(fd) // only tried
-		}
-		return err
-	}
-	socket := func(family, kind, protocol int) error {
-		fd, err := unix.Socket(family, kind, protocol)
-		if err == nil {
-			_ = unix.Close(fd) // only tried
-		}
-		return err
-	}
-	call := func(nr, a, b, c uintptr) error {
-		if _, _, errno := unix.Syscall(nr, a, b, c); errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	try("write a file that is read-only", LayerLandlock, access(seen, unix.O_WRONLY))
-	try("make a file beside it", LayerLandlock, access(seen+".new", unix.O_WRONLY|unix.O_CREAT))
-	try("remove it", LayerLandlock, unix.Unlink(seen))
-	try("cut it", LayerLandlock, unix.Truncate(seen, 0))
-	try("change its mode", LayerAttributes, unix.Chmod(seen, 0o600))
-	try("read a file outside", LayerLandlock, access(unseen, unix.O_RDONLY))
-	try("read another process' environment", LayerLandlock, access("/proc/"+strconv.Itoa(outside)+"/environ", unix.O_RDONLY))
-	try("read another process' memory", LayerLandlock, access("/proc/"+strconv.Itoa(outside)+"/mem", unix.O_RDONLY))
-	try("signal another process", LayerSignals, unix.Kill(outside, 0))
-	try("trace another process", LayerSeccomp, call(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(outside), 0)) //nolint:gosec // a pid
-	try("open a TCP socket", LayerSeccomp, socket(unix.AF_INET, unix.SOCK_STREAM, 0))
-	try("open a UDP socket", LayerSeccomp, socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
-	try("reach a unix socket outside", LayerSeccomp, reach(filepath.Join(filepath.Dir(unseen), socketName)))
-	try("reach an abstract unix socket outside", LayerSeccomp, reach("@"+unseen))
-	try("open a netlink socket", LayerSeccomp, socket(unix.AF_NETLINK, unix.SOCK_RAW, 0))
-	try("open a packet socket", LayerSeccomp, socket(unix.AF_PACKET, unix.SOCK_RAW, 0))
-	try("set up io_uring", LayerSeccomp, call(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&[256]byte{})), 0))
-	try("use the keyring", LayerSeccomp, call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0))
-	try("make a user namespace", LayerSeccomp, unix.Unshare(unix.CLONE_NEWUSER))
-	try("mount", LayerSeccomp, unix.Mount("tmpfs", "/tmp", "tmpfs", 0, ""))
-	return acts
 }

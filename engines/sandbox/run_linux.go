@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cabincrew/action/engines/sandbox/inside"
 )
 
 // starter is a goroutine on a thread that never ends: the death signal is tied
@@ -50,7 +52,7 @@ type helper struct {
 }
 
 // launch starts a helper with a spec. Its standard streams are the child's.
-func launch(ctx context.Context, s spec, c Command) (*helper, error) {
+func launch(ctx context.Context, s inside.Spec, c Command) (*helper, error) {
 	control, theirControl, err := socketpair()
 	if err != nil {
 		return nil, err
@@ -72,7 +74,7 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 		return h, err
 	}
 	h.cmd = exec.CommandContext(ctx, "/proc/self/exe") //nolint:gosec // this program itself
-	h.cmd.Args = []string{helperName}
+	h.cmd.Args = []string{inside.Name}
 	// A heap that is hardly ever collected, and no more threads than needed.
 	h.cmd.Env = []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=32MiB", "GORACE=atexit_sleep_ms=0"}
 	h.cmd.Stdin, h.cmd.Stdout, h.cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
@@ -93,8 +95,8 @@ func launch(ctx context.Context, s spec, c Command) (*helper, error) {
 }
 
 // begin tells a helper what to do.
-func (h *helper) begin(s spec) error {
-	err := h.send(s.over(pack))
+func (h *helper) begin(s inside.Spec) error {
+	err := h.send(s.Packed())
 	if err != nil {
 		_ = h.cmd.Process.Kill()
 		_ = h.cmd.Wait() // the error above is the one that counts
@@ -111,15 +113,15 @@ func (h *helper) close() {
 func (h *helper) send(v any) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, err := h.control.Write(encode(v))
+	_, err := h.control.Write(inside.Encode(v))
 	return err
 }
 
 // maxReport bounds a report, in bytes: a child of tier C could write one.
 const maxReport = 1 << 20
 
-func (h *helper) report() (report, error) {
-	var r report
+func (h *helper) report() (inside.Report, error) {
+	var r inside.Report
 	var line []byte
 	for {
 		part, err := h.reports.ReadSlice('\n')
@@ -140,7 +142,7 @@ func (h *helper) report() (report, error) {
 
 // attributes gives the helper what only its creator can: the death signal, and in
 // tier A the namespaces.
-func attributes(s spec) *syscall.SysProcAttr {
+func attributes(s inside.Spec) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if s.Confine == nil || s.Confine.Tier != TierA {
 		// With this helper only the child itself would die, and not what that
@@ -149,7 +151,7 @@ func attributes(s spec) *syscall.SysProcAttr {
 		a.Pdeathsig = syscall.SIGCONT
 		return a
 	}
-	a.Cloneflags = syscall.CLONE_NEWUSER | namespaces
+	a.Cloneflags = syscall.CLONE_NEWUSER | inside.Namespaces
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: innerID, HostID: os.Getuid(), Size: 1}}
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: innerID, HostID: os.Getgid(), Size: 1}}
 	// The helper needs its capabilities in the new namespace after execve. It drops
@@ -159,9 +161,6 @@ func attributes(s spec) *syscall.SysProcAttr {
 	}
 	return a
 }
-
-// namespaces are those of tier A beside the user namespace.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
 
 // innerID is user and group of a child in tier A, the same on every machine.
 const innerID = 1000
@@ -177,7 +176,7 @@ func run(ctx context.Context, c Command) (Exit, error) {
 	if err := ctx.Err(); err != nil {
 		return exit, fmt.Errorf("the engine was stopped: %w", context.Cause(ctx))
 	}
-	h, err := launch(context.WithoutCancel(ctx), spec{Role: "monitor", Argv: c.Argv, Dir: c.Dir, Env: c.Env, Confine: c.Confine}, c)
+	h, err := launch(context.WithoutCancel(ctx), inside.Spec{Role: "monitor", Argv: c.Argv, Dir: c.Dir, Env: c.Env, Confine: c.Confine}, c)
 	if err != nil {
 		if c.Confine != nil && c.Confine.Tier == TierA {
 			return exit, fmt.Errorf("%w: %s: %w", ErrIsolation, LayerNamespaces, err)
@@ -199,7 +198,7 @@ func run(ctx context.Context, c Command) (Exit, error) {
 
 // ending is the last report, and whether the child had been told to stop.
 type ending struct {
-	report
+	inside.Report
 	stopped bool
 }
 
@@ -226,7 +225,7 @@ func (h *helper) watch(ctx context.Context, c Command, exit *Exit) (last ending,
 				return last, err
 			}
 		}
-		last.report = r
+		last.Report = r
 		if r.Ended || r.Error != "" {
 			return last, nil
 		}
@@ -240,7 +239,7 @@ func (h *helper) stopper(ctx context.Context, grace time.Duration, done <-chan s
 		return false
 	case <-ctx.Done():
 	}
-	_ = h.send(order{Signal: int(unix.SIGTERM)}) // if it cannot be told, it is killed
+	_ = h.send(inside.Order{Signal: int(unix.SIGTERM)}) // if it cannot be told, it is killed
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
@@ -248,12 +247,12 @@ func (h *helper) stopper(ctx context.Context, grace time.Duration, done <-chan s
 		return true
 	case <-timer.C:
 	}
-	_ = h.send(order{Kill: true}) // as above
+	_ = h.send(inside.Order{Kill: true}) // as above
 	timer.Reset(killGrace)
 	select {
 	case <-done:
 	case <-timer.C: // a helper that does not answer
-		for _, pid := range descendants(h.cmd.Process.Pid) {
+		for _, pid := range inside.Descendants(h.cmd.Process.Pid) {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
 		}
 		_ = h.cmd.Process.Kill()

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/cabincrew/action/engines/sandbox/inside"
 )
 
 // Command is one child process.
@@ -54,7 +56,7 @@ func Run(ctx context.Context, c Command) (Exit, error) {
 }
 
 // None is the isolation of tier C.
-func None() Isolation { return Isolation{Tier: TierC, Missing: missing()} }
+func None() Isolation { return inside.None() }
 
 // Environ gives an environment as "NAME=value" entries from pairs.
 func Environ(pairs ...[2]string) []string {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cabincrew/action/engines/sandbox/inside"
 )
 
 // told is what the act state tells of itself.
@@ -41,7 +43,7 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	held(t, "SAB", func(t *testing.T, name string, c *Confine, _ string) {
 		c.Limits = Limits{FileSize: 1 << 20, OpenFiles: 64, Processes: 10, Memory: 1 << 30}
-		_, out := inside(t, c, "state")
+		_, out := within(t, c, "state")
 		var s told
 		if err := json.Unmarshal([]byte(out), &s); err != nil {
 			t.Fatal(err, out)
@@ -109,12 +111,12 @@ func TestState(t *testing.T) {
 func TestIsolationIsTold(t *testing.T) {
 	t.Parallel()
 	held(t, "SABC", func(t *testing.T, name string, c *Confine, _ string) {
-		exit, _ := inside(t, c, "true")
+		exit, _ := within(t, c, "true")
 		i := exit.Isolation
 		if i.Tier != name || i.NetNS != (name == TierA) || (len(i.Seccomp) == 64) != (name != TierC) || !slices.IsSorted(i.Missing) {
 			t.Errorf("%+v", i)
 		}
-		if name == TierB && i.LandlockABI < leastABI || name == TierC && i.LandlockABI != 0 {
+		if name == TierB && i.LandlockABI < inside.LeastABI || name == TierC && i.LandlockABI != 0 {
 			t.Errorf("%+v", i)
 		}
 		for layer, lacking := range map[string]bool{
@@ -142,7 +144,7 @@ func TestRequire(t *testing.T) {
 			t.Error("it ran")
 		}
 		c.Require = []string{LayerSeccomp, LayerNoNewPrivs}
-		if exit, _ := inside(t, c, "true"); exit.Code != 0 {
+		if exit, _ := within(t, c, "true"); exit.Code != 0 {
 			t.Errorf("%+v", exit)
 		}
 	})
@@ -223,7 +225,7 @@ func TestProxyListener(t *testing.T) {
 func TestListenWithoutProxy(t *testing.T) {
 	t.Parallel()
 	tier(t, TierA)
-	exit, out := inside(t, &Confine{Tier: TierA, Listen: true}, "dial", "tcp 127.0.0.1:3129", "udp 127.0.0.1:3128")
+	exit, out := within(t, &Confine{Tier: TierA, Listen: true}, "dial", "tcp 127.0.0.1:3129", "udp 127.0.0.1:3128")
 	if exit.Code != 0 || strings.Count(out, "stopped") != 2 {
 		t.Errorf("%+v\n%s", exit, out)
 	}
@@ -250,7 +252,7 @@ func TestNothingIsLeft(t *testing.T) {
 	run := func() {
 		for _, name := range []string{TierA, TierB, TierC} {
 			dir := shared(t)
-			inside(t, &Confine{Tier: name, Binds: []Bind{{Source: dir, Target: dir, Write: true}}}, "true")
+			within(t, &Confine{Tier: name, Binds: []Bind{{Source: dir, Target: dir, Write: true}}}, "true")
 			cmd, _ := hostile(t, &Confine{Tier: name, Binds: []Bind{{Source: dir + "/nowhere", Target: "/x", Write: true}}}, "true")
 			_, _ = Run(t.Context(), cmd) // refused in tier A
 			cmd, _ = hostile(t, &Confine{Tier: name, Listen: name == TierA})
@@ -259,7 +261,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	run() // what is opened once
-	before, fds, kids := mounts(), open(), len(descendants(os.Getpid()))
+	before, fds, kids := mounts(), open(), len(inside.Descendants(os.Getpid()))
 	for range 3 {
 		run()
 	}
@@ -272,7 +274,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if now := open(); now > fds+2 {
 		t.Errorf("%d descriptors were left", now-fds)
 	}
-	if now := descendants(os.Getpid()); len(now) > kids {
+	if now := inside.Descendants(os.Getpid()); len(now) > kids {
 		for _, pid := range now {
 			t.Error("left:", read(fmt.Sprintf("/proc/%d/stat", pid)))
 		}

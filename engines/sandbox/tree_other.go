@@ -9,12 +9,6 @@ import (
 	"os/exec"
 )
 
-// missing lists the layers that tier C does not have; on this system no other tier
-// exists.
-func missing() []string {
-	return []string{LayerCapabilities, LayerCgroup, LayerLandlock, LayerNamespaces, LayerNoNewPrivs, "process_tree", LayerRlimits, LayerSeccomp}
-}
-
 // Probe tells that this system has no isolation of ours.
 func Probe(context.Context, bool) Found {
 	return Found{Isolation: None(), Refused: map[string]string{TierA: "engines are isolated on Linux only", TierB: "engines are isolated on Linux only"}}

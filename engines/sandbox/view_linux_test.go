@@ -22,7 +22,7 @@ func mkfifo(t testing.TB, at string) {
 func look(t *testing.T, c *Confine, acts ...string) []string {
 	t.Helper()
 	c.Tier = TierA
-	_, out := inside(t, c, append([]string{"do"}, acts...)...)
+	_, out := within(t, c, append([]string{"do"}, acts...)...)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != len(acts) {
 		t.Fatalf("%d answers to %d acts:\n%s", len(lines), len(acts), out)

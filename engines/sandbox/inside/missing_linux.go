@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 // missing lists the layers that tier C does not have.
 func missing() []string {

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"bytes"
@@ -77,8 +77,8 @@ func childrenByParent(parent int) []int {
 // maxDescendants bounds one look; the next look goes on.
 const maxDescendants = 100_000
 
-// descendants lists the processes below one, parents first.
-func descendants(root int) []int {
+// Descendants lists the processes below one, parents first.
+func Descendants(root int) []int {
 	out := children(root)
 	for i := 0; i < len(out) && len(out) < maxDescendants; i++ {
 		out = append(out, children(out[i])...)
@@ -98,7 +98,7 @@ func (m *monitor) guard(l Limits) {
 	}
 	for {
 		time.Sleep(guardPause)
-		pids := descendants(os.Getpid())
+		pids := Descendants(os.Getpid())
 		if inOwnPids() {
 			pids = processes()
 		}

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -7,15 +7,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
-
-// The defaults of Limits.
-const (
-	DefaultMemory    = 4 << 30
-	DefaultProcesses = 512
-	DefaultFileSize  = 16 << 30
-	DefaultOpenFiles = 4096
-	DefaultTempBytes = 1 << 30
 )
 
 func (l Limits) withDefaults() Limits {

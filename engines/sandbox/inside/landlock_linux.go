@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -50,9 +50,9 @@ func handled(abi int) (fs, net, scoped uint64) {
 	return fs, net, scoped
 }
 
-// leastABI is the version of the kernel's interface below which tier B cannot be
+// LeastABI is the version of the kernel's interface below which tier B cannot be
 // had: older ones let files be cut that may only be read.
-const leastABI = 3
+const LeastABI = 3
 
 // gaps are the acts that a version of the interface cannot stop, where nothing
 // but Landlock could.

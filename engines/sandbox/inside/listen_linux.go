@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"fmt"
@@ -23,9 +23,9 @@ func (m *monitor) listen() {
 	fail("the proxy's socket", err)
 	fail("the proxy's address", unix.Bind(fd, &unix.SockaddrInet4{Port: proxyPort, Addr: [4]byte{127, 0, 0, 1}}))
 	fail("the proxy's listener", unix.Listen(fd, 128))
-	fail("passing the proxy's listener", sendFD(fdPass, fd))
+	fail("passing the proxy's listener", SendFD(FDPass, fd))
 	_ = unix.Close(fd) // the parent's is what counts
-	m.say(report{Listening: true})
+	m.say(Report{Listening: true})
 }
 
 func loopbackUp() error {
@@ -52,5 +52,5 @@ func recvFD(from int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	return rights(oob[:n])
+	return Rights(oob[:n])
 }

@@ -1,11 +1,10 @@
-package sandbox
+package inside
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -112,14 +111,14 @@ func makeMask(mask string, v *View, lower []source) error {
 	}
 	for _, name := range v.Hide {
 		clean := path.Clean(name)
-		if !filepath.IsLocal(clean) || clean == "." {
+		if !local(clean) || clean == "." {
 			return fmt.Errorf("%q cannot be hidden", name)
 		}
 		hidden, err := maskParents(mask, path.Dir(clean), lower)
 		if err != nil {
 			return fmt.Errorf("hiding %q: %w", name, err)
 		}
-		at := filepath.Join(mask, clean)
+		at := path.Join(mask, clean)
 		if info, err := os.Lstat(at); err == nil && info.IsDir() { // what it holds is hidden with it
 			if err := os.RemoveAll(at); err != nil {
 				return fmt.Errorf("hiding %q: %w", name, err)
@@ -137,13 +136,19 @@ func makeMask(mask string, v *View, lower []source) error {
 	return nil
 }
 
+// local says whether a clean path stays below where it begins. filepath.IsLocal
+// would do, but that package is initialised late.
+func local(clean string) bool {
+	return !path.IsAbs(clean) && clean != ".." && !strings.HasPrefix(clean, "../")
+}
+
 // maskParents makes the directories above what is to be hidden. It says whether
 // one of them is hidden itself.
 func maskParents(mask, dir string, lower []source) (hidden bool, err error) {
 	if dir == "." {
 		return false, nil
 	}
-	if info, err := os.Lstat(filepath.Join(mask, dir)); err == nil {
+	if info, err := os.Lstat(path.Join(mask, dir)); err == nil {
 		return !info.IsDir(), nil
 	}
 	if hidden, err := maskParents(mask, path.Dir(dir), lower); err != nil || hidden {
@@ -157,8 +162,8 @@ func maskParents(mask, dir string, lower []source) (hidden bool, err error) {
 			break
 		}
 	}
-	if err := os.Mkdir(filepath.Join(mask, dir), mode); err != nil {
+	if err := os.Mkdir(path.Join(mask, dir), mode); err != nil {
 		return false, err
 	}
-	return false, os.Chmod(filepath.Join(mask, dir), mode)
+	return false, os.Chmod(path.Join(mask, dir), mode)
 }

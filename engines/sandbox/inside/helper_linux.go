@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"bufio"
@@ -18,13 +18,14 @@ import (
 
 // A helper must not pay for what the rest of the program initialises: that would
 // be more than all layers together. Packages are initialised in the order of their
-// import paths as soon as all that they import is, so this runs early.
-// docs/decisions/0012 says why this one exception from "no init" is worth it.
+// import paths as soon as all that they import is, so this runs as early as the
+// imports of this package let it. docs/decisions/0012 says why this one exception
+// from "no init" is worth it.
 func init() { //nolint:gochecknoinits // see above
 	switch {
-	case len(os.Args) == 1 && os.Args[0] == helperName:
+	case len(os.Args) == 1 && os.Args[0] == Name:
 		runHelper()
-	case len(os.Args) == 3 && os.Args[1] == helperName:
+	case len(os.Args) == 3 && os.Args[1] == Name:
 		runBySudo(os.Args[2])
 	}
 }
@@ -32,7 +33,7 @@ func init() { //nolint:gochecknoinits // see above
 // monitor is the helper in its main role: it prepares, starts the child, waits for
 // it and for what it left, and reports.
 type monitor struct {
-	spec      spec
+	spec      Spec
 	orders    *json.Decoder
 	mu        sync.Mutex // guards reports, attempts and over
 	attempts  map[string]int
@@ -52,7 +53,7 @@ func runHelper() {
 		os.Exit(exitHelper) // nothing may run that has them
 	}
 	m := &monitor{attempts: map[string]int{}}
-	control := os.NewFile(fdControl, "control")
+	control := os.NewFile(FDControl, "control")
 	m.orders = json.NewDecoder(bufio.NewReader(control))
 	if err := m.orders.Decode(&m.spec); err != nil {
 		os.Exit(exitHelper) // the parent is gone: there is nobody to tell
@@ -69,8 +70,8 @@ func runHelper() {
 	os.Exit(0)
 }
 
-func (m *monitor) say(r report) {
-	if _, err := unix.Write(fdControl, encode(r)); err != nil {
+func (m *monitor) say(r Report) {
+	if _, err := unix.Write(FDControl, Encode(r)); err != nil {
 		// The parent is gone. In tier A everything ends with us, else it is to be ended.
 		if m.child > 0 && !inOwnPids() {
 			m.killAll()
@@ -83,7 +84,7 @@ func (m *monitor) say(r report) {
 // closeOthers makes sure that nothing of the parent's goes to the child but its
 // standard streams.
 func closeOthers() error {
-	if unix.CloseRange(fdControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
+	if unix.CloseRange(FDControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}
 	return closeEach() // an older kernel, or a filter further out that does not know the call
@@ -100,7 +101,7 @@ func closeEach() error {
 		return err
 	}
 	for _, name := range names {
-		if fd, err := strconv.Atoi(name); err == nil && fd >= fdControl {
+		if fd, err := strconv.Atoi(name); err == nil && fd >= FDControl {
 			unix.CloseOnExec(fd)
 		}
 	}
@@ -109,7 +110,7 @@ func closeEach() error {
 
 // fail reports why a layer could not be applied, and ends the helper.
 func (m *monitor) fail(layer string, err error) {
-	m.say(report{Error: err.Error(), Layer: layer, Isolation: &m.isolation})
+	m.say(Report{Error: err.Error(), Layer: layer, Isolation: &m.isolation})
 	os.Exit(exitHelper)
 }
 
@@ -126,10 +127,10 @@ func (m *monitor) fly() {
 		m.child, err = m.forkChild()
 	}
 	if err != nil {
-		m.say(report{Error: err.Error(), Isolation: &m.isolation})
+		m.say(Report{Error: err.Error(), Isolation: &m.isolation})
 		os.Exit(exitHelper)
 	}
-	m.say(report{Started: true, Isolation: &m.isolation})
+	m.say(Report{Started: true, Isolation: &m.isolation})
 	go m.obey()
 	if c := m.spec.Confine; c != nil && c.Tier != TierC {
 		go m.guard(c.Limits.withDefaults())
@@ -137,7 +138,7 @@ func (m *monitor) fly() {
 	status := m.wait()
 	dead, left := m.survivors()
 	m.mu.Lock()
-	r := report{Ended: true, Status: uint32(status), Survivors: dead, Left: left, Attempts: m.seen(), Over: m.over}
+	r := Report{Ended: true, Status: uint32(status), Survivors: dead, Left: left, Attempts: m.seen(), Over: m.over}
 	m.mu.Unlock()
 	m.say(r)
 }
@@ -145,7 +146,7 @@ func (m *monitor) fly() {
 // obey does what the parent says; when the parent is gone, everything ends.
 func (m *monitor) obey() {
 	for {
-		var o order
+		var o Order
 		if err := m.orders.Decode(&o); err != nil || o.Kill {
 			m.killAll()
 			if err != nil {
@@ -170,7 +171,7 @@ func (m *monitor) killAll() {
 	// Where it may be, faster than those that fork while they are killed.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 	_ = unix.Kill(-m.child, unix.SIGKILL)
-	for _, pid := range descendants(os.Getpid()) {
+	for _, pid := range Descendants(os.Getpid()) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 }
@@ -202,7 +203,7 @@ const survivorTime = 10 * time.Second
 func (m *monitor) survivors() (dead int, left bool) {
 	killed := map[int]bool{}
 	for begin := time.Now(); ; {
-		for _, pid := range descendants(os.Getpid()) {
+		for _, pid := range Descendants(os.Getpid()) {
 			killed[pid] = true
 			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
 		}
@@ -274,7 +275,7 @@ func (m *monitor) startRestricted() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{helperName}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{Name}, &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{0, 1, 2, uintptr(fds[1]), uintptr(passed[1])}, //nolint:gosec // descriptors are small
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
@@ -286,13 +287,13 @@ func (m *monitor) startRestricted() (int, error) {
 	inner := m.spec
 	inner.Role = "restrict"
 	control := os.NewFile(uintptr(fds[0]), "control") //nolint:gosec // as above
-	if _, err := control.Write(encode(inner.over(pack))); err != nil {
+	if _, err := control.Write(Encode(inner.Packed())); err != nil {
 		return 0, err
 	}
 	// The child says why it failed, or what holds; then execve closes its side.
 	replies := json.NewDecoder(control)
 	for {
-		var r report
+		var r Report
 		if err := replies.Decode(&r); err != nil {
 			return pid, nil //nolint:nilerr // the end of the stream is execve's success
 		}
@@ -301,7 +302,7 @@ func (m *monitor) startRestricted() (int, error) {
 		}
 		if r.Error != "" {
 			_, _ = syscall.Wait4(pid, nil, 0, nil) // it ends with that, and would be left as a zombie
-			m.say(report{Error: r.Error, Layer: r.Layer, Isolation: &m.isolation})
+			m.say(Report{Error: r.Error, Layer: r.Layer, Isolation: &m.isolation})
 			os.Exit(exitHelper)
 		}
 		if r.Listening { // to the filter's notifications
@@ -316,12 +317,12 @@ func (m *monitor) startRestricted() (int, error) {
 func (m *monitor) restrictAndExec() {
 	m.confineB()
 	if fd := m.filter(noSockets); fd >= 0 {
-		if err := sendFD(fdPass, fd); err != nil {
+		if err := SendFD(FDPass, fd); err != nil {
 			m.fail(LayerSeccomp, err)
 		}
-		m.say(report{Listening: true, Isolation: &m.isolation})
+		m.say(Report{Listening: true, Isolation: &m.isolation})
 	} else {
-		m.say(report{Isolation: &m.isolation})
+		m.say(Report{Isolation: &m.isolation})
 	}
 	m.fail("", syscall.Exec(m.spec.Argv[0], m.spec.Argv, m.spec.Env))
 }
@@ -341,8 +342,8 @@ func (m *monitor) confineB() {
 	if err != nil {
 		m.fail(LayerLandlock, err)
 	}
-	if abi < leastABI {
-		m.fail(LayerLandlock, fmt.Errorf("this kernel has version %d of it, and below %d it does not keep files from being cut", abi, leastABI))
+	if abi < LeastABI {
+		m.fail(LayerLandlock, fmt.Errorf("this kernel has version %d of it, and below %d it does not keep files from being cut", abi, LeastABI))
 	}
 	m.isolation.LandlockABI = abi
 	m.isolation.Missing = append(m.isolation.Missing, gaps(abi)...)

@@ -1,11 +1,11 @@
-package sandbox
+package inside
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,7 +171,7 @@ func place(target string, dir bool) error {
 	if dir {
 		return os.MkdirAll(target, 0o755) //nolint:gosec // a root that everybody reads
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil { //nolint:gosec // as above
+	if err := os.MkdirAll(path.Dir(target), 0o755); err != nil { //nolint:gosec // as above
 		return err
 	}
 	if _, err := os.Lstat(target); err == nil {
@@ -203,7 +203,7 @@ func (r *root) bind(s source) error {
 		}
 	}
 	if s.link != "" {
-		if err := os.MkdirAll(filepath.Dir(s.Target), 0o755); err != nil { //nolint:gosec // as above
+		if err := os.MkdirAll(path.Dir(s.Target), 0o755); err != nil { //nolint:gosec // as above
 			return err
 		}
 		if err := os.Symlink(s.link, s.Target); err != nil && !errors.Is(err, os.ErrExist) {

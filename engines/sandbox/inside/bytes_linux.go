@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"encoding/base64"
@@ -32,8 +32,11 @@ func unpack(s string) string {
 	return string(raw)
 }
 
+// Packed gives a copy of a spec whose strings survive JSON, whatever bytes they hold.
+func (s Spec) Packed() Spec { return s.over(pack) }
+
 // over gives a copy of a spec whose strings a function has been applied to.
-func (s spec) over(f func(string) string) spec {
+func (s Spec) over(f func(string) string) Spec {
 	each := func(list []string) []string {
 		out := make([]string, len(list))
 		for i, v := range list {

@@ -1,6 +1,6 @@
 //go:build linux && !amd64 && !arm64
 
-package sandbox
+package inside
 
 // auditArch is 0: there is no filter for this architecture.
 const auditArch = 0
