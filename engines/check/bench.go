@@ -48,6 +48,7 @@ type bench struct {
 	ended    time.Time
 	bound    string // the workspace of the first flight-plan
 	engineID string
+	repeated bool // the flight-plan was made a second time
 }
 
 func newBench(ctx context.Context, o Options) (*bench, error) {

@@ -9,6 +9,7 @@ const (
 	PlanWorkspace   = "plan-workspace"
 	PlanRepeat      = "plan-repeat"
 	PlanClock       = "plan-clock"
+	PlanMachine     = "plan-machine"
 	InputEmpty      = "input-empty"
 	InputMalformed  = "input-malformed"
 	InputMode       = "input-mode"
@@ -16,6 +17,8 @@ const (
 	ModeUnknown     = "mode-unknown"
 	ConfigUnknown   = "config-unknown"
 	TakeOff         = "take-off"
+	TakeOffScope    = "take-off-scope"
+	TakeOffRepeat   = "take-off-repeat"
 	TakeOffMissing  = "take-off-missing"
 	TakeOffChanged  = "take-off-changed"
 	TakeOffTwice    = "take-off-twice"
@@ -46,6 +49,8 @@ func Catalogue() []Check {
 			"Sort what you list, set LC_ALL=C, and keep time, random numbers, workflow_id, paths, the environment and file attributes out of evidence; what must vary belongs into state or log.", false},
 		{PlanClock, "Evidence does not hold the time at which it was made.",
 			"Leave the time out, or take it from the input, such as from a commit or a file.", false},
+		{PlanMachine, "Evidence holds nothing that only this machine has, such as ids, kernel, name, memory or paths.",
+			"Leave it out: the plan is compared with one that is made on another machine.", false},
 		{InputEmpty, "Without any input the engine refuses.",
 			"End with exit 2 where the input is empty or its file is missing; never plan from defaults.", false},
 		{InputMalformed, "Input that is not JSON is refused.",
@@ -60,6 +65,10 @@ func Catalogue() []Check {
 			"Refuse settings that you do not know, so that a mistyped one does not go unnoticed.", true},
 		{TakeOff, "Take-off over a copy succeeds with the planned artifacts and makes no new ones.",
 			"Read the artifacts from CABINCREW_ARTIFACTS_DIR, apply them, write a receipt of mode take-off without artifacts, and end with exit 0.", false},
+		{TakeOffScope, "Take-off changes what the plan names, to what the plan's patches say, and nothing else.",
+			"Write nothing but what was planned, and name every file that take-off writes in an artifact: in a patch, as target, or in the body.", false},
+		{TakeOffRepeat, "A second take-off of the same plan, over a copy in other surroundings, leaves the same files.",
+			"Compute nothing again in take-off: take every byte from the artifacts, without time, chance, locale, order or the environment.", false},
 		{TakeOffMissing, "Take-off without its artifacts fails and changes nothing.",
 			"Read and check every artifact that you need before you change anything, and fail where one is missing.", false},
 		{TakeOffChanged, "Take-off does not apply a state artifact that was changed.",

@@ -20,6 +20,7 @@ type Status string
 const (
 	Pass Status = "pass"
 	Fail Status = "fail"
+	Warn Status = "warn" // a person should look, and the engine passes
 	Skip Status = "skip"
 )
 
@@ -39,6 +40,7 @@ type Report struct {
 	Passed  int      `json:"passed"`
 	Failed  int      `json:"failed"`
 	Skipped int      `json:"skipped"`
+	Warned  int      `json:"warned"`
 	Checks  []Result `json:"checks"`
 }
 
@@ -67,8 +69,10 @@ type Options struct {
 	Temp      string // an empty directory for everything that is made
 	// Faketime is a library that gives a program another clock, "" where there is none.
 	Faketime string
-	Now      func() time.Time
-	Wait     func(ctx context.Context, d time.Duration) error
+	// FixedClock says that the engine has a clock that does not go on, as modules have.
+	FixedClock bool
+	Now        func() time.Time
+	Wait       func(ctx context.Context, d time.Duration) error
 	// Progress is told of each check when its work begins; nil for nobody.
 	Progress func(id string)
 }
@@ -125,7 +129,7 @@ func (b *bench) addf(id string, status Status, format string, args ...any) {
 		return
 	}
 	r := Result{ID: id, Status: status, Detail: fmt.Sprintf(format, args...)}
-	if status == Fail {
+	if status == Fail || status == Warn {
 		r.Remedy = remedyOf(id)
 	}
 	now := b.o.Now()
@@ -165,6 +169,8 @@ func (b *bench) report() Report {
 			r.Failed++
 		case Skip:
 			r.Skipped++
+		case Warn:
+			r.Warned++
 		}
 	}
 	return r

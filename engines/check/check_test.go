@@ -29,7 +29,8 @@ func TestGoodEnginePasses(t *testing.T) {
 			var told []string
 			r.o.Progress = func(id string) { told = append(told, id) }
 			report := r.run()
-			if report.Failed+report.Skipped > 0 || report.Passed != len(Catalogue()) || report.Tier != tier {
+			// No library gives it another clock, and so nothing is claimed of the clock.
+			if report.Failed+report.Warned > 0 || report.Passed != len(Catalogue())-1 || r.result(report, PlanClock).Status != Skip || report.Tier != tier {
 				t.Errorf("%s", Text(report))
 			}
 			for i, c := range Catalogue() {
@@ -40,12 +41,13 @@ func TestGoodEnginePasses(t *testing.T) {
 					t.Errorf("nobody was told of %s", c.ID)
 				}
 			}
-			if r.wait <= 0 || r.wait > 1010*time.Millisecond {
+			if r.wait <= 0 || r.wait > 2020*time.Millisecond {
 				t.Errorf("waited for %s", r.wait)
 			}
 			for id, want := range map[string]string{
 				TakeOff: "changed VERSION", TakeOffTwice: "the second one succeeds and changes nothing", TakeOffMissing: "refused: exit 2",
 				TakeOffChanged: "refused: saved", ConfigUnknown: "accepted: a mistyped setting would go unnoticed", InputHuge: "exit 2",
+				TakeOffScope:  "the artifacts name each file that it changed",
 				PlanArtifacts: "notes (evidence, 6 bytes), saved (state, 12 bytes)",
 			} {
 				if got := r.result(report, id); got.Detail != want {
@@ -154,7 +156,7 @@ func TestBadEnginesFail(t *testing.T) {
 // TestEveryCheckCanFail proves that no check passes whatever the engine does.
 func TestEveryCheckCanFail(t *testing.T) {
 	t.Parallel()
-	seen := map[string]bool{PlanRepeat: true, PlanClock: true} // in repeat_test.go
+	seen := map[string]bool{PlanRepeat: true, PlanClock: true, PlanMachine: true, TakeOffScope: true, TakeOffRepeat: true} // in files of their own
 	for _, c := range badEngines() {
 		seen[c.id] = true
 	}
@@ -232,7 +234,7 @@ func TestNoTakeOffWhereNoneIsWanted(t *testing.T) {
 	r := newRig(t, sandbox.TierC, bad(t, "applied", "touch '"+mark+"'"))
 	r.o.Skip = []string{TakeOff}
 	report := r.run()
-	if _, err := os.Stat(mark); err == nil || report.Skipped != 4 || report.Failed != 0 {
+	if _, err := os.Stat(mark); err == nil || report.Skipped != 7 || report.Failed != 0 {
 		t.Errorf("%v\n%s", err, Text(report))
 	}
 }
@@ -333,7 +335,7 @@ func TestEngineElsewhere(t *testing.T) {
 					}
 				}
 			}
-			if report := r.run(); report.Passed != len(Catalogue()) {
+			if report := r.run(); report.Passed != len(Catalogue())-1 {
 				t.Errorf("%s", Text(report))
 			}
 		})

@@ -50,6 +50,8 @@ func JUnit(r Report) ([]byte, error) {
 			item.Skipped = &junitMessage{Message: c.Detail}
 		case Pass:
 			item.Output = c.Detail
+		case Warn: // there is no such outcome in JUnit
+			item.Output = "warning: " + c.Detail + "\nremedy: " + c.Remedy
 		}
 		suite.Cases = append(suite.Cases, item)
 	}

@@ -67,6 +67,9 @@ func (b *bench) planArtifacts(ctx context.Context, out outcome) error {
 		return err
 	}
 	if wrong == nil {
+		_, wrong = p.patches()
+	}
+	if wrong == nil {
 		b.first, b.ok = p, true
 	}
 	if !wanted {

@@ -32,7 +32,7 @@ func (b *bench) variations() []variation {
 		}
 	}
 	list := []variation{
-		{"the time zone", env("TZ", zone())},
+		{"the time zone", env("TZ", zone(b.o.Now()))},
 		{"the locale", env("LANG", "de_DE.UTF-8", "LC_ALL", "de_DE.UTF-8", "LANGUAGE", "de")},
 		{"HOME", func(t *trial, _ *surroundings) { t.stage.Home = true }},
 		{"user and host in the environment", env("USER", "somebody", "LOGNAME", "somebody", "HOSTNAME", "elsewhere")},
@@ -42,18 +42,25 @@ func (b *bench) variations() []variation {
 		{"the files' order and inodes", func(_ *trial, s *surroundings) { s.backwards = true }},
 		{"the files' times", func(_ *trial, s *surroundings) { s.modified = long(1) }},
 	}
+	if processors() {
+		list = append(list, variation{"the number of processors", func(t *trial, _ *surroundings) { t.stage.OneCPU = true }})
+	}
 	if b.o.Faketime != "" {
 		list = append(list, variation{"the clock", env("LD_PRELOAD", b.o.Faketime, "FAKETIME", "+500d", "FAKETIME_DONT_FAKE_MONOTONIC", "1", "FAKETIME_DISABLE_SHM", "1")})
 	}
 	return list
 }
 
-// zone is a time zone far from UTC, spelled so that it works without a data base
-// where there is none.
-func zone() string {
-	const far = "Pacific/Kiritimati"
+// zone is a time zone in which it is another day than in UTC, spelled so that it
+// works without a data base where there is none.
+func zone(now time.Time) string {
+	const noon = 10 // from this hour on it is the next day 14 hours further east
+	far, spelled := "Pacific/Kiritimati", "CHK-14"
+	if now.UTC().Hour() < noon {
+		far, spelled = "Etc/GMT+12", "CHK12"
+	}
 	if _, err := os.Stat("/usr/share/zoneinfo/" + far); err != nil {
-		return "CHK-14"
+		return spelled
 	}
 	return far
 }
@@ -61,49 +68,41 @@ func zone() string {
 // repeat makes the flight-plan again, in other surroundings, and compares.
 func (b *bench) repeat(ctx context.Context) error {
 	if !b.ok {
-		b.skip("there is no plan to compare with", PlanRepeat, PlanClock)
+		b.skip("there is no plan to compare with", PlanRepeat, PlanClock, PlanMachine)
 		return nil
 	}
 	if b.begin(PlanRepeat) {
 		if err := b.repeatPlan(ctx); err != nil {
 			return err
 		}
+		b.repeated = true
 	}
 	if b.begin(PlanClock) {
-		wrong, err := b.searchTime()
-		if err != nil {
+		if err := b.judgeClock(); err != nil {
 			return err
 		}
-		b.verdict(PlanClock, wrong, "no evidence holds today's date or the time of the run")
+	}
+	if b.begin(PlanMachine) {
+		return b.judgeMachine()
 	}
 	return nil
 }
 
 func (b *bench) repeatPlan(ctx context.Context) error {
-	// An engine that writes the second into its evidence is to show it.
-	next := b.ended.Truncate(time.Second).Add(time.Second + 10*time.Millisecond)
-	if err := b.o.Wait(ctx, next.Sub(b.o.Now())); err != nil {
+	if err := b.nextSecond(ctx, b.ended); err != nil {
 		return err
 	}
-	all := b.variations()
-	reordered, wrong, err := b.again(ctx, all)
+	var reordered bool
+	again := func(ctx context.Context, list []variation) (wrong string, err error) {
+		reordered, wrong, err = b.again(ctx, list)
+		return wrong, err
+	}
+	wrong, err := b.compared(ctx, again)
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(wrong, secondFailed) && b.o.Faketime != "" {
-		// Some programs do not work with the library. That is not their fault.
-		b.o.Faketime = ""
-		all = b.variations()
-		if reordered, wrong, err = b.again(ctx, all); err != nil {
-			return err
-		}
-	}
 	if wrong != "" {
-		culprits, err := b.culprits(ctx, all)
-		if err != nil {
-			return err
-		}
-		b.addf(PlanRepeat, Fail, "%s\n%s", wrong, culprits)
+		b.addf(PlanRepeat, Fail, "%s", wrong)
 		return nil
 	}
 	detail := "the evidence is the same, byte for byte"
@@ -114,40 +113,82 @@ func (b *bench) repeatPlan(ctx context.Context) error {
 	return nil
 }
 
-const secondFailed = "the second flight-plan failed: "
+// nextSecond waits until the second after a moment: an engine that writes the second
+// into its results is to show it.
+func (b *bench) nextSecond(ctx context.Context, after time.Time) error {
+	next := after.Truncate(time.Second).Add(time.Second + 10*time.Millisecond)
+	return b.o.Wait(ctx, next.Sub(b.o.Now()))
+}
+
+// compared makes a run again with all variations, and where its results differ says
+// how and which variations are to blame.
+func (b *bench) compared(ctx context.Context, again func(context.Context, []variation) (string, error)) (string, error) {
+	all := b.variations()
+	wrong, err := again(ctx, all)
+	if err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(wrong, secondFailed) && b.o.Faketime != "" {
+		// Some programs do not work with the library. That is not their fault.
+		b.o.Faketime = ""
+		all = b.variations()
+		if wrong, err = again(ctx, all); err != nil {
+			return "", err
+		}
+	}
+	if wrong == "" {
+		return "", nil
+	}
+	culprits, err := b.culprits(ctx, all, again)
+	return wrong + "\n" + culprits, err
+}
+
+const secondFailed = "the second run failed: "
 
 // unvaried says honestly what did not differ.
 func (b *bench) unvaried(reordered bool) string {
 	var same []string
 	switch {
+	case b.o.FixedClock:
 	case b.o.Faketime == "":
-		same = append(same, "the clock beyond a second (libfaketime is not installed)")
+		same = append(same, "the clock beyond a second and the time zone's day (libfaketime is not installed)")
 	case !preloads(b.o.Argv[0]):
-		same = append(same, "the clock beyond a second (libfaketime does not reach Go or static programs)")
+		same = append(same, "the clock beyond a second and the time zone's day (libfaketime does not reach Go or static programs)")
 	}
 	if !reordered {
 		same = append(same, "the order of files (this file system has only one)")
 	}
+	if !processors() {
+		same = append(same, "the number of processors (there is only one)")
+	}
+	same = append(same, "kernel and memory")
 	if b.o.Hold.Tier == sandbox.TierA {
 		return strings.Join(append(same, "hostname and paths (the sandbox fixes them)"), ", ")
 	}
 	return strings.Join(append(same, "the hostname"), ", ")
 }
 
-// again makes a flight-plan with variations and compares it with the first one.
-func (b *bench) again(ctx context.Context, list []variation) (reordered bool, wrong string, err error) {
-	s := surroundings{modified: long(0)}
-	t := trial{name: "the second flight-plan", mode: protocol.FlightPlan, workflow: "engine-check-1", stage: &stage{Env: map[string]string{}}}
+// differently prepares a run with variations: how it is started, and its workspace.
+// remove undoes what dir would not.
+func (b *bench) differently(ctx context.Context, t *trial, list []variation, modified time.Time) (reordered bool, remove func(), err error) {
+	s := surroundings{modified: modified}
+	t.stage = &stage{Env: map[string]string{}}
 	for _, v := range list {
-		v.apply(&t, &s)
+		v.apply(t, &s)
 	}
-	var remove func()
 	if s.backwards {
 		t.workspace, reordered, remove, err = b.reordered(ctx, s)
-		defer remove()
-	} else {
-		t.workspace, err = b.copyWorkspace(ctx, s)
+		return reordered, remove, err
 	}
+	t.workspace, err = b.copyWorkspace(ctx, s)
+	return false, func() {}, err
+}
+
+// again makes a flight-plan with variations and compares it with the first one.
+func (b *bench) again(ctx context.Context, list []variation) (reordered bool, wrong string, err error) {
+	t := trial{name: "the second flight-plan", mode: protocol.FlightPlan, workflow: "engine-check-1"}
+	reordered, remove, err := b.differently(ctx, &t, list, long(0))
+	defer remove()
 	if err != nil {
 		return reordered, "", err
 	}
@@ -169,10 +210,10 @@ func (b *bench) again(ctx context.Context, list []variation) (reordered bool, wr
 	return reordered, wrong, err
 }
 
-// culprits makes the flight-plan with one variation at a time, to name those that
-// make a difference.
-func (b *bench) culprits(ctx context.Context, all []variation) (string, error) {
-	_, wrong, err := b.again(ctx, nil)
+// culprits makes a run with one variation at a time, to name those that make a
+// difference.
+func (b *bench) culprits(ctx context.Context, all []variation, again func(context.Context, []variation) (string, error)) (string, error) {
+	wrong, err := again(ctx, nil)
 	if err != nil {
 		return "", err
 	}
@@ -185,7 +226,7 @@ func (b *bench) culprits(ctx context.Context, all []variation) (string, error) {
 	}
 	var names []string
 	for _, v := range all {
-		_, wrong, err := b.again(ctx, []variation{v})
+		wrong, err := again(ctx, []variation{v})
 		if err != nil {
 			return "", err
 		}

@@ -46,7 +46,7 @@ if [ "$mode" = flight-plan ]; then
   cp "$CABINCREW_WORKSPACE/VERSION" notes/body.data #evidence
   printf 'new version\n' >saved/body.data #state
   printf '{"artifact_type":"report","action":"none","mime":"text/plain","body_file":"body.data","metadata":{"state":"%s"}}' "$(digest saved/body.data)" >notes/artifact.json #description
-  printf '{"artifact_type":"file","action":"write","mime":"text/plain","body_file":"body.data"}' >saved/artifact.json
+  printf '{"artifact_type":"file","action":"write","target":"VERSION","mime":"text/plain","body_file":"body.data"}' >saved/artifact.json
   artifacts='{"name":"notes","role":"evidence","path":"notes","hash":"'$(digest notes/body.data)'"},{"name":"saved","role":"state","path":"saved","hash":"'$(digest saved/body.data)'"}'
   : #planned
 else
@@ -168,4 +168,12 @@ func tierA(t *testing.T) string {
 		t.Skipf("this machine has tier %s only: %v", found.Isolation.Tier, found.Refused)
 	}
 	return sandbox.TierA
+}
+
+// noon is a clock that starts at noon, when it is the next day far in the east.
+func noon() func() time.Time {
+	began := time.Now()
+	year, month, day := began.UTC().Date()
+	at := time.Date(year, month, day, 12, 0, 0, 0, time.UTC)
+	return func() time.Time { return at.Add(time.Since(began)) }
 }

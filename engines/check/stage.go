@@ -16,6 +16,7 @@ type stage struct {
 	Home    bool              `json:"home,omitempty"`    // another home directory
 	Umask   *int              `json:"umask,omitempty"`   // nil: as it is
 	Reverse bool              `json:"reverse,omitempty"` // the environment backwards
+	OneCPU  bool              `json:"one_cpu,omitempty"` // no other processor
 	Input   string            `json:"input,omitempty"`   // "none" or "given"; "": as it is
 }
 

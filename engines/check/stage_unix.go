@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ func Stage(_ context.Context, args []string, _ io.Reader, _, stderr io.Writer, e
 }
 
 func enter(args, env []string) error {
+	runtime.LockOSThread() // which processors there are is a matter of the thread that executes
+	defer runtime.UnlockOSThread()
 	s, argv, err := readStage(args)
 	if err != nil {
 		return err
@@ -42,6 +45,11 @@ func enter(args, env []string) error {
 	}
 	if s.Umask != nil {
 		unix.Umask(*s.Umask)
+	}
+	if s.OneCPU {
+		if err := oneProcessor(); err != nil {
+			return fmt.Errorf("using one processor only: %w", err)
+		}
 	}
 	for range busyTries {
 		if err = unix.Exec(argv[0], argv, s.environment(env)); !errors.Is(err, unix.ETXTBSY) {

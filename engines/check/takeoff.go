@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
@@ -19,13 +20,14 @@ type flown struct {
 	outcome
 	dir           string
 	before, after []workspace.File
+	began, ended  time.Time
 }
 
 func (f flown) changes() string { return changes(f.before, f.after) }
 
 // takeOffs runs take-off as a flight does, and as none should.
 func (b *bench) takeOffs(ctx context.Context) error {
-	all := []string{TakeOff, TakeOffTwice, TakeOffMissing, TakeOffChanged}
+	all := []string{TakeOff, TakeOffScope, TakeOffRepeat, TakeOffTwice, TakeOffMissing, TakeOffChanged}
 	if !b.ok {
 		b.skip("there is no plan to take off with", all...)
 		return nil
@@ -57,10 +59,10 @@ func (b *bench) takeOffs(ctx context.Context) error {
 	}
 	b.judgeTakeOff(good, changes(was, after))
 	if good.err != nil {
-		b.skip("take-off fails with the planned artifacts already", TakeOffTwice, TakeOffMissing, TakeOffChanged)
+		b.skip("take-off fails with the planned artifacts already", all...)
 		return nil //nolint:nilerr // it is the engine's, and has been judged
 	}
-	for _, part := range []func(context.Context, flown) error{b.takeOffTwice, b.takeOffMissing, b.takeOffChanged} {
+	for _, part := range []func(context.Context, flown) error{b.takeOffScope, b.takeOffRepeat, b.takeOffTwice, b.takeOffMissing, b.takeOffChanged} {
 		if err := part(ctx, good); err != nil {
 			return err
 		}
@@ -102,10 +104,12 @@ func (b *bench) takeOffIn(ctx context.Context, name, artifacts, dir string) (flo
 	if f.before, err = scan(ctx, dir); err != nil {
 		return f, err
 	}
+	f.began = b.o.Now()
 	f.outcome, err = b.run(ctx, trial{name: name, mode: protocol.TakeOff, workspace: dir, artifacts: artifacts, workflow: "engine-check-1"})
 	if err != nil {
 		return f, err
 	}
+	f.ended = b.o.Now()
 	f.after, err = scan(ctx, dir)
 	return f, err
 }

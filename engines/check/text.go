@@ -20,7 +20,11 @@ func Text(r Report) string {
 			_, _ = fmt.Fprintf(&b, "      remedy: %s\n", c.Remedy)
 		}
 	}
-	_, _ = fmt.Fprintf(&b, "%d passed, %d failed, %d skipped (tier %s)\n", r.Passed, r.Failed, r.Skipped, r.Tier)
+	warned := ""
+	if r.Warned > 0 {
+		warned = fmt.Sprintf(", %d to look at", r.Warned)
+	}
+	_, _ = fmt.Fprintf(&b, "%d passed, %d failed, %d skipped%s (tier %s)\n", r.Passed, r.Failed, r.Skipped, warned, r.Tier)
 	return b.String()
 }
 

@@ -47,7 +47,7 @@ line as a step's engine.run has it; files that it names, relative to this
 directory or to --workspace, are put into the workspace. --use checks a built-in
 engine. Everything runs over copies; take-off runs too, over a copy.
 
-Exit 0: all checks passed; 1: one failed; 2: wrong use.`,
+Exit 0: no check failed; 1: one failed; 2: wrong use.`,
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			// These two have variables that mean something else.
 			for name, value := range map[string]*string{"config": &f.config, "workspace": &f.workspace} {
@@ -253,7 +253,7 @@ func checkedModule(args []string, temp string, o *enginecheck.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Name, o.Hold.Writable = filepath.Base(at), map[string]string{"CABINCREW_CACHE_DIR": cache}
+	o.Name, o.FixedClock, o.Hold.Writable = filepath.Base(at), true, map[string]string{"CABINCREW_CACHE_DIR": cache}
 	o.Files = []enginecheck.File{{Index: len(argv) - 1, Path: inWorkspaceOf(at, o.Workspace), Source: at}}
 	o.Argv = slices.Concat(argv, args[1:])
 	return nil
