@@ -45,7 +45,7 @@ func rooms() map[string]room {
 		"internal/patch":      {1, []string{"os/exec", "net/http"}},
 		"policies/views":      {1, []string{"os", "os/exec", "net/http"}},
 
-		// A child of its room: what engines share of patches, without the kit.
+		"internal/workspacetest":  {1, nil},
 		"internal/patch/artifact": {1, []string{"os", "os/exec", "net/http"}},
 
 		"ci": {1, []string{"orchestrator"}},

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cabincrew/action/internal/workspacetest"
 )
 
 // later is a clock that is far enough after the files were written.
@@ -204,14 +206,14 @@ func TestAllOwn(t *testing.T) {
 // BenchmarkScanCached is BenchmarkScan where nothing has changed.
 func BenchmarkScanCached(b *testing.B) {
 	dir := b.TempDir()
-	b.SetBytes(benchTree(b, dir))
+	b.SetBytes(workspacetest.Tree(b, dir))
 	c := NewCache(later)
 	scan(b, dir, Options{Cache: c})
 	file := filepath.Join(b.TempDir(), "stat.jsonl")
 	must(b, c.Save(file))
 	for b.Loop() {
 		c := LoadCache(file, later)
-		if files, err := Scan(context.Background(), dir, Options{Tracked: []string{}, Cache: c}); err != nil || len(files) != 20_000 {
+		if files, err := Scan(context.Background(), dir, Options{Tracked: []string{}, Cache: c}); err != nil || len(files) != workspacetest.Files {
 			b.Fatal(len(files), err)
 		}
 		must(b, c.Save(fmt.Sprint(file, "2")))
@@ -222,7 +224,7 @@ func BenchmarkScanCached(b *testing.B) {
 // from the same files, read and hashed by as many workers, and nothing else.
 func BenchmarkSHA256Files(b *testing.B) {
 	dir := b.TempDir()
-	b.SetBytes(benchTree(b, dir))
+	b.SetBytes(workspacetest.Tree(b, dir))
 	var names []string
 	must(b, filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {

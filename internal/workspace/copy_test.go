@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cabincrew/action/internal/workspacetest"
 )
 
 func TestCopy(t *testing.T) {
@@ -99,7 +101,7 @@ func TestCopySeesChanges(t *testing.T) {
 // BenchmarkScan hashes 20,000 files of about 27 KiB; compare with BenchmarkSHA256.
 func BenchmarkScan(b *testing.B) {
 	dir := b.TempDir()
-	total := benchTree(b, dir)
+	total := workspacetest.Tree(b, dir)
 	b.SetBytes(total)
 	for b.Loop() {
 		if _, err := Scan(context.Background(), dir, Options{Tracked: []string{}}); err != nil {
@@ -111,7 +113,7 @@ func BenchmarkScan(b *testing.B) {
 // BenchmarkScanOne is BenchmarkScan on one processor.
 func BenchmarkScanOne(b *testing.B) {
 	dir := b.TempDir()
-	total := benchTree(b, dir)
+	total := workspacetest.Tree(b, dir)
 	b.SetBytes(total)
 	for b.Loop() {
 		if _, err := Scan(context.Background(), dir, Options{Tracked: []string{}, Workers: 1}); err != nil {
@@ -122,7 +124,7 @@ func BenchmarkScanOne(b *testing.B) {
 
 func BenchmarkCopy(b *testing.B) {
 	dir := b.TempDir()
-	b.SetBytes(benchTree(b, dir))
+	b.SetBytes(workspacetest.Tree(b, dir))
 	files := scan(b, dir, Options{})
 	n := 0
 	for b.Loop() {
@@ -138,24 +140,12 @@ func BenchmarkCopy(b *testing.B) {
 func BenchmarkSHA256(b *testing.B) {
 	data := make([]byte, 27_500)
 	h := newHasher()
-	b.SetBytes(20_000 * 27_500)
+	b.SetBytes(workspacetest.Files * 27_500)
 	for b.Loop() {
-		for range 20_000 {
+		for range workspacetest.Files {
 			h.sum.Reset()
 			h.sum.Write(data)
 			h.sum.Sum(h.out[:0])
 		}
 	}
-}
-
-func benchTree(b *testing.B, dir string) int64 {
-	b.Helper()
-	data := make([]byte, 27_500)
-	for i := range 20_000 {
-		p := filepath.Join(dir, fmt.Sprintf("d%d/e%d/f%d", i%20, i/20%25, i))
-		must(b, os.MkdirAll(filepath.Dir(p), 0o755))
-		data[i%len(data)]++
-		must(b, os.WriteFile(p, data, 0o644))
-	}
-	return 20_000 * int64(len(data))
 }
