@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -19,7 +20,7 @@ func Hidden(ctx context.Context, dir string, files []File) ([]string, error) {
 		return nil, unreadable(dir, err)
 	}
 	defer func() { _ = root.Close() }() // only looked at
-	h := &hider{walker: &walker{ctx: ctx}, keep: make(map[string]bool, len(files)), above: map[string]bool{}}
+	h := &hider{walker: &walker{ctx: ctx, bare: true}, keep: make(map[string]bool, len(files)), above: map[string]bool{}}
 	for _, f := range files {
 		h.keep[f.Path] = true
 		for d := path.Dir(f.Path); d != "." && !h.above[d]; d = path.Dir(d) {
@@ -27,6 +28,7 @@ func Hidden(ctx context.Context, dir string, files []File) ([]string, error) {
 		}
 	}
 	err = h.visit(root, "", 0)
+	slices.Sort(h.hidden)
 	return h.hidden, err
 }
 
@@ -70,20 +72,22 @@ func (h *hider) visit(root *os.Root, at string, depth int) error {
 }
 
 // AllOwn says whether all files, and the directories above them, belong to this
-// process' user and group. Files that are not there do not count.
+// process' user and group. Files that are not there do not count, and files that a
+// scan found to be own are not looked at again.
 func AllOwn(dir string, files []File) (bool, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return false, unreadable(dir, err)
 	}
 	defer func() { _ = root.Close() }() // only looked at
+	uid, gid := os.Getuid(), os.Getgid()
 	seen := map[string]bool{}
 	own := func(p string) bool {
 		info, err := root.Lstat(p)
-		return err != nil || ownedBy(info, os.Getuid(), os.Getgid())
+		return err != nil || ownedBy(info, uid, gid)
 	}
 	for _, f := range files {
-		if !own(f.Path) {
+		if !f.Own && !own(f.Path) {
 			return false, nil
 		}
 		for d := path.Dir(f.Path); !seen[d]; d = path.Dir(d) {
@@ -105,7 +109,7 @@ func Repositories(ctx context.Context, dir string) (map[string]string, error) {
 		return nil, unreadable(dir, err)
 	}
 	defer func() { _ = root.Close() }() // only looked at
-	r := &repositories{walker: &walker{ctx: ctx}, found: map[string]string{}}
+	r := &repositories{walker: &walker{ctx: ctx, bare: true}, found: map[string]string{}}
 	err = r.visit(root, "", 0)
 	return r.found, err
 }

@@ -62,6 +62,8 @@ type walker struct {
 	patterns int
 	noIgnore bool
 	cache    *Cache
+	uid, gid int             // this process'
+	bare     bool            // lists names and types only, in no order
 	only     map[string]bool // nil: everything
 	toOnly   map[string]bool // directories on the way to them
 }
@@ -71,7 +73,7 @@ func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*w
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore, cache: o.Cache,
+	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore, cache: o.Cache, uid: os.Getuid(), gid: os.Getgid(),
 		exclude: map[string]bool{}, extra: map[string]bool{}, seen: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for _, p := range o.Exclude {
@@ -173,10 +175,10 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 		case !w.wanted(p, e.IsDir()):
 			continue
 		case e.IsDir():
-			err = w.enter(d, p, e.Name(), depth)
+			err = w.enter(d, p, e, depth)
 		default:
 			if w.selects(p) {
-				b, err = w.addNamed(b, p, e.Name())
+				b, err = w.addNamed(b, p, e)
 			}
 		}
 		if err != nil {
@@ -206,6 +208,14 @@ func (w *walker) list(root *os.Root, at string) ([]fs.DirEntry, error) {
 		return nil, unreadable(strings.TrimSuffix(at, "/"), err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	if w.bare {
+		plain, err := unrooted(f)
+		if err != nil {
+			return nil, unreadable(strings.TrimSuffix(at, "/"), err)
+		}
+		defer func() { _ = plain.Close() }() // as above
+		f = plain
+	}
 	var all []fs.DirEntry
 	for {
 		if err := w.ctx.Err(); err != nil {
@@ -223,21 +233,24 @@ func (w *walker) list(root *os.Root, at string) ([]fs.DirEntry, error) {
 			return nil, unreadable(strings.TrimSuffix(at, "/"), err)
 		}
 	}
+	if w.bare {
+		return all, nil
+	}
 	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return all, nil
 }
 
 // enter walks a directory below d unless it is ignored.
-func (w *walker) enter(d *directory, p, name string, depth int) error {
+func (w *walker) enter(d *directory, p string, e fs.DirEntry, depth int) error {
 	if w.ignores.ignored(p, true) {
 		w.pruned = append(w.pruned, p)
 		return nil
 	}
-	info, err := d.root.Lstat(name)
+	info, err := listed(d.root, e)
 	if err != nil {
 		return unreadable(p, err)
 	}
-	sub, err := d.root.OpenRoot(name)
+	sub, err := d.root.OpenRoot(e.Name())
 	if err != nil {
 		return unreadable(p, err)
 	}
@@ -274,13 +287,13 @@ func (w *walker) isTracked(p string) bool {
 	return ok
 }
 
-// addNamed queues one selected file, which is name in the batch's directory.
-func (w *walker) addNamed(b *batch, p, name string) (*batch, error) {
-	info, err := b.dir.root.Lstat(name)
+// addNamed queues one selected file, which is an entry of the batch's directory.
+func (w *walker) addNamed(b *batch, p string, e fs.DirEntry) (*batch, error) {
+	info, err := listed(b.dir.root, e)
 	if err != nil {
 		return nil, unreadable(p, err)
 	}
-	return w.add(b, p, name, info)
+	return w.add(b, p, e.Name(), info)
 }
 
 func (w *walker) add(b *batch, p, name string, info fs.FileInfo) (*batch, error) {
@@ -291,6 +304,7 @@ func (w *walker) add(b *batch, p, name string, info fs.FileInfo) (*batch, error)
 	if w.files++; w.files > limits.WorkspaceFiles {
 		return nil, tooMany("selected files", limits.WorkspaceFiles)
 	}
+	f.Own = ownedBy(info, w.uid, w.gid)
 	if w.extra[p] {
 		w.seen[p] = true
 	}

@@ -31,6 +31,7 @@ type File struct {
 	Digest string // "sha256:…" of the bytes on disk, or of a link's target
 	Size   int64  // bytes of the file or of the link's target
 	Mode   fs.FileMode
+	Own    bool // of this process' user and group, when it was looked at
 }
 
 // Options say which files count.
