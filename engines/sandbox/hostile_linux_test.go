@@ -61,6 +61,14 @@ func trials() []trial {
 	add(trial{free: true}, "tcp tcp6 tcp-fast-open mptcp tcp-listen udp udp6 dns netlink unix unix-datagram unix-by-symlink unix-abstract unix-outside")
 	add(trial{}, "udplite sctp ping raw packet uevent vsock alg bluetooth xdp can tipc rds smc kcm socketpair-tipc")
 	add(trial{free: true, own: true}, "socketpair")
+	// Files that give whoever starts them the rights of their owner or group.
+	for _, name := range modeCalls() {
+		add(trial{free: true}, name+"-setuid "+name+"-setgid")
+		if name != "openat2" { // its mode is in memory, so there is no such call
+			add(trial{free: true, own: true}, name+"-plain")
+		}
+	}
+	add(trial{free: true, own: true}, "open-any-mode")
 	// System calls.
 	add(trial{free: true}, "io_uring io_uring_enter io_uring_register open_tree keyctl add_key request_key")
 	add(trial{}, "unshare-user unshare-mount unshare-net unshare-pid clone-user clone-net clone-high-bits clone3-user setns setns-mount setns-other")
@@ -71,6 +79,15 @@ func trials() []trial {
 		add(trial{}, "i386 x32 iopl ioperm modify_ldt kexec_file_load uselib")
 	}
 	return out
+}
+
+// modeCalls are the calls that give a file its mode, as the acts name them.
+func modeCalls() []string {
+	calls := []string{"fchmod", "fchmodat", "fchmodat2", "mknodat", "openat", "openat2", "tmpfile"}
+	if onAMD64 {
+		calls = append(calls, "chmod", "creat", "mknod", "open")
+	}
+	return calls
 }
 
 // world is what there is to attack; testdata/acts has the same.
@@ -350,6 +367,11 @@ func (w *world) intact(t *testing.T, tier, before string, info os.FileInfo) {
 			t.Errorf("%s: %q, %v", name, data, err)
 		}
 	}
+	for name, mode := range modesBelow(t, w.Out) {
+		if mode&(os.ModeSetuid|os.ModeSetgid) != 0 {
+			t.Errorf("tier %s: %s was made with the mode %s", tier, name, mode)
+		}
+	}
 	if got := w.trapped(); len(got) != 0 {
 		t.Errorf("somebody came to %v", got)
 	}
@@ -359,6 +381,25 @@ func (w *world) intact(t *testing.T, tier, before string, info os.FileInfo) {
 	for _, fd := range w.traps {
 		_, _ = unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0) // still ours
 	}
+}
+
+// modesBelow gives the modes of what is in a directory.
+func modesBelow(t *testing.T, dir string) map[string]os.FileMode {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		t.Errorf("%d files in %s: %v", len(entries), dir, err)
+	}
+	out := map[string]os.FileMode{}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		out[e.Name()] = info.Mode()
+	}
+	return out
 }
 
 // known demands that what the filter stopped is told by name.
@@ -378,6 +419,18 @@ func known(t *testing.T, tier string, attempts []Attempt) {
 		if counts[want] == 0 {
 			t.Errorf("tier %s does not tell of %s", tier, want)
 		}
+	}
+	for _, name := range modeCalls() { // one for setuid, one for setgid; a signal makes the kernel ask again
+		want := map[string]string{"openat2": "openat2", "tmpfile": "openat setuid"}[name]
+		if want == "" {
+			want = name + " setuid"
+		}
+		if counts[want] < 2 {
+			t.Errorf("tier %s tells of %d times %s", tier, counts[want], want)
+		}
+	}
+	if counts["openat setuid"] < 4 { // of these also files without a name
+		t.Errorf("tier %s tells of %d times openat setuid", tier, counts["openat setuid"])
 	}
 	if (counts["socket unix"] == 0) != (tier != TierB) {
 		t.Errorf("tier %s: %d unix sockets", tier, counts["socket unix"])

@@ -3,6 +3,7 @@ package inside
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -154,6 +155,7 @@ func filterCases(open sockets) []filterCase {
 	for _, pid := range []uint64{1, 2, 4711, 0xffffffff} {
 		add(unix.EPERM, unix.SYS_PRLIMIT64, pid, 7)
 	}
+	out = append(out, modeCases()...)
 	const stream, datagram, raw, packet = unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_RAW, unix.SOCK_SEQPACKET
 	for _, kind := range []uint64{stream, datagram, stream | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK} {
 		add(0, unix.SYS_SOCKETPAIR, unix.AF_UNIX, kind)
@@ -179,6 +181,53 @@ func filterCases(open sockets) []filterCase {
 	add(when(open != noSockets), unix.SYS_SOCKET, 1<<32|unix.AF_UNIX, stream, 0) // a family is an int
 	add(when(open == tcpSockets), unix.SYS_SOCKET, 1<<32|unix.AF_INET, stream, 0)
 	add(unix.EAFNOSUPPORT, unix.SYS_SOCKET, 1<<32|unix.AF_NETLINK, raw, 0)
+	return out
+}
+
+// modeCases are calls with a mode: none may have a bit for another's rights, where
+// a mode means something.
+func modeCases() []filterCase {
+	var out []filterCase
+	add := func(refused bool, nr uint32, args ...uint64) {
+		c := filterCase{nr: nr, args: args}
+		if refused {
+			c.errno = unix.EPERM
+		}
+		out = append(out, c)
+	}
+	type place struct{ nr, at uint32 }
+	sets := []place{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2}, {unix.SYS_MKNODAT, 2}}
+	opens := []place{{unix.SYS_OPENAT, 3}}
+	if runtime.GOARCH == "amd64" { // chmod, creat, mknod and open
+		sets = append(sets, place{90, 1}, place{85, 1}, place{133, 1})
+		opens = append(opens, place{2, 2})
+	}
+	for _, m := range []struct {
+		mode uint64
+		sets bool
+	}{
+		{0, false}, {0o755, false}, {0o1777, false}, {unix.S_IFREG | 0o644, false}, {unix.S_IFIFO | 0o600, false}, {1 << 32, false}, {unix.S_ISUID << 32, false}, {0xfffff000 &^ setIDs, false},
+		{unix.S_ISUID, true}, {unix.S_ISGID, true}, {0o4755, true}, {0o2755, true}, {0o6755, true}, {0o7777, true}, {unix.S_IFREG | 0o4711, true}, {1<<32 | 0o4000, true}, {^uint64(0), true},
+	} {
+		for _, c := range sets {
+			args := []uint64{0xffffff9c, 0xffffff9c, 0xffffff9c, 0xffffff9c}
+			args[c.at] = m.mode
+			add(m.sets, c.nr, args...)
+		}
+		for _, c := range opens {
+			for _, f := range []struct {
+				flags uint64
+				makes bool
+			}{
+				{unix.O_CREAT, true}, {unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_CLOEXEC, true}, {unix.O_TMPFILE | unix.O_RDWR, true}, {1<<32 | unix.O_CREAT, true},
+				{unix.O_RDONLY, false}, {unix.O_WRONLY | unix.O_TRUNC, false}, {unix.O_DIRECTORY, false}, {unix.O_PATH | unix.O_NOFOLLOW, false}, {unix.O_CREAT << 32, false},
+			} {
+				args := make([]uint64, 4)
+				args[c.at-1], args[c.at] = f.flags, m.mode
+				add(m.sets && f.makes, c.nr, args...)
+			}
+		}
+	}
 	return out
 }
 

@@ -31,3 +31,17 @@ func here() map[string]func() error {
 		"uselib":          func() error { return call(unix.SYS_USELIB, 0) },
 	}
 }
+
+// settersHere are calls with a mode that only this architecture has.
+func settersHere() map[string]setter {
+	return map[string]setter{
+		"chmod": {false, func(path string, mode uintptr) error { return call(unix.SYS_CHMOD, text(path), mode) }},
+		"creat": {true, func(path string, mode uintptr) error { return call(unix.SYS_CREAT, text(path), mode) }},
+		"mknod": {true, func(path string, mode uintptr) error {
+			return call(unix.SYS_MKNOD, text(path), unix.S_IFREG|mode, 0)
+		}},
+		"open": {true, func(path string, mode uintptr) error {
+			return call(unix.SYS_OPEN, text(path), unix.O_CREAT|unix.O_WRONLY, mode)
+		}},
+	}
+}

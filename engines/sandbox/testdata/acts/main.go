@@ -139,7 +139,7 @@ func batch(names []string) {
 // acts gives all acts.
 func acts() map[string]func() error {
 	all := map[string]func() error{"i386": i386, "x32": x32}
-	for _, more := range []map[string]func() error{files(), reading(), network(), kernel(), calls(), here()} {
+	for _, more := range []map[string]func() error{files(), reading(), network(), kernel(), calls(), modes(), here()} {
 		for name, act := range more {
 			all[name] = act
 		}
