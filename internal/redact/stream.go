@@ -3,17 +3,19 @@ package redact
 import "io"
 
 // Writer is a stream that replaces secret values before they reach the next
-// writer. It holds back only bytes that may be the beginning of a value; Close
-// writes what is held back.
+// writer. It holds back only bytes that may be part of a value; Close writes what
+// is held back. Values that overlap or touch are replaced as one, by the mark of
+// the one that ended first.
 type Writer struct {
-	r    *Redactor
-	to   io.Writer
-	at   int32
-	held []byte // bytes not yet written: at most the automaton's depth and a pending hit
-	cut  int    // length of the prefix of held that a pending hit covers up to
-	from int    // start of the pending hit in held
-	name string // label of the pending hit, empty for none
-	err  error
+	r     *Redactor
+	to    io.Writer
+	state int32
+	held  []byte // not written yet: what may begin a value, with a hit before it
+	// A hit is pending while a value that overlaps or touches it may still end.
+	hit      bool
+	from, at int // where it stands in held
+	label    string
+	err      error
 }
 
 // Writer gives a redacting stream in front of to.
@@ -29,67 +31,85 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.err = err
 		return n, err
 	}
-	out := make([]byte, 0, len(p)+len(w.held))
-	for _, c := range p {
-		w.held = append(w.held, c)
-		w.at = w.r.step(w.at, c)
-		n := &w.r.nodes[w.at]
-		if n.hit != 0 {
-			w.hit(int(n.size), w.r.labels[n.hit-1])
-		}
-		out = w.release(out, int(n.depth))
-	}
+	done := len(w.held)
+	text := append(w.held, p...) //nolint:gocritic // the buffer is the writer's own
+	out, rest := w.redact(text, done)
 	if len(out) > 0 {
 		if _, w.err = w.to.Write(out); w.err != nil {
 			return 0, w.err
 		}
 	}
+	if len(rest) < len(text) {
+		text = text[:copy(text, rest)]
+	}
+	w.held = text
 	return len(p), nil
 }
 
-// hit notes that the last size bytes held are a secret. Overlapping hits grow
-// into one, so that no part of either value is left.
-func (w *Writer) hit(size int, label string) {
-	from := max(0, len(w.held)-size)
-	if w.name == "" || from < w.from {
+// redact gives what can no longer be part of a value, and the rest. The first done
+// bytes of text were looked at before.
+func (w *Writer) redact(text []byte, done int) (out, rest []byte) {
+	a := w.r.auto
+	for at := done; at < len(text); {
+		var found bool
+		if w.hit {
+			w.state, found = a.step(w.state, text[at])
+			at++
+		} else {
+			var n int
+			w.state, n, found = a.run(w.state, text[at:])
+			at += n
+		}
+		if found {
+			w.found(at)
+		}
+		if w.hit && at-int(a.states[w.state].depth) > w.at {
+			out = append(out, text[:w.from]...)
+			out = append(out, w.label...)
+			text, at = text[w.at:], at-w.at
+			w.hit = false
+		}
+	}
+	safe := len(text) - int(a.states[w.state].depth)
+	if w.hit {
+		text = w.shorten(text, safe)
+		safe = min(safe, w.from)
+	}
+	if safe <= 0 {
+		return out, text
+	}
+	w.from, w.at = w.from-safe, w.at-safe
+	if len(out) == 0 {
+		return text[:safe], text[safe:]
+	}
+	return append(out, text[:safe]...), text[safe:]
+}
+
+// shorten drops bytes of a pending hit that no other value can begin in, so that a
+// chain of values that overlap takes no more memory than one.
+func (w *Writer) shorten(text []byte, safe int) []byte {
+	cut := min(w.at, safe) - w.from
+	if cut <= 0 {
+		return text
+	}
+	w.at -= cut
+	return append(text[:w.from], text[w.from+cut:]...)
+}
+
+// found notes that the longest value at this state ends at a place of the text.
+func (w *Writer) found(at int) {
+	s := &w.r.auto.states[w.state]
+	if s.pattern == 0 {
+		s = &w.r.auto.states[s.link]
+	}
+	p := &w.r.patterns[s.pattern-1]
+	if from := at - p.size; !w.hit || from < w.from {
 		w.from = from
 	}
-	if w.name == "" {
-		w.name = label
+	if !w.hit {
+		w.hit, w.label = true, p.label
 	}
-	w.cut = len(w.held)
-}
-
-// release moves to out what can no longer be part of a value: everything but the
-// last depth bytes, and a pending hit once no longer one can swallow it.
-func (w *Writer) release(out []byte, depth int) []byte {
-	safe := len(w.held) - depth
-	if w.name != "" {
-		if safe < w.cut {
-			// A longer value may still begin before the hit or overlap it.
-			if safe > 0 && safe <= w.from {
-				return w.move(out, safe)
-			}
-			return out
-		}
-		out = append(out, w.held[:w.from]...)
-		out = append(out, w.name...)
-		w.held = append(w.held[:0], w.held[w.cut:]...)
-		w.name = ""
-		safe = len(w.held) - depth
-	}
-	if safe > 0 {
-		out = w.move(out, safe)
-	}
-	return out
-}
-
-func (w *Writer) move(out []byte, n int) []byte {
-	out = append(out, w.held[:n]...)
-	w.held = append(w.held[:0], w.held[n:]...)
-	w.from -= n
-	w.cut -= n
-	return out
+	w.at = at
 }
 
 // Close writes what is held back. The next writer is not closed.
@@ -98,14 +118,13 @@ func (w *Writer) Close() error {
 		return w.err
 	}
 	var out []byte
-	if w.name != "" {
+	if w.hit {
 		out = append(out, w.held[:w.from]...)
-		out = append(out, w.name...)
-		w.held = w.held[w.cut:]
-		w.name = ""
+		out = append(out, w.label...)
+		w.held = w.held[w.at:]
 	}
 	out = append(out, w.held...)
-	w.held = nil
+	w.held, w.hit = nil, false
 	_, w.err = w.to.Write(out)
 	return w.err
 }
@@ -114,7 +133,7 @@ func (w *Writer) Close() error {
 // value was seen.
 type Detector struct {
 	r     *Redactor
-	at    int32
+	state int32
 	label string
 }
 
@@ -126,12 +145,15 @@ func (d *Detector) Write(p []byte) (int, error) {
 	if d.r.Empty() || d.label != "" {
 		return len(p), nil
 	}
-	for _, c := range p {
-		d.at = d.r.step(d.at, c)
-		if hit := d.r.nodes[d.at].hit; hit != 0 {
-			d.label = d.r.labels[hit-1]
-			return len(p), nil
+	a := d.r.auto
+	n, _, found := a.run(d.state, p)
+	d.state = n
+	if found {
+		s := &a.states[n]
+		if s.pattern == 0 {
+			s = &a.states[s.link]
 		}
+		d.label = d.r.patterns[s.pattern-1].label
 	}
 	return len(p), nil
 }
