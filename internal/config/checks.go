@@ -170,13 +170,18 @@ func glob(s string) (string, string) {
 	if wrong, hint := inside(s); wrong != "" {
 		return wrong, hint
 	}
+	if path.Clean(s) != s {
+		return fmt.Sprintf("matches nothing as it is: %q", short(s)), fmt.Sprintf("paths begin without ./ and end without /; write %q", path.Clean(s))
+	}
+	return globText(s)
+}
+
+func globText(s string) (string, string) {
 	switch {
 	case strings.Count(s, "**") > limits.ConfigGlobStars:
 		return "has too many **", fmt.Sprintf("at most %d; list several globs", limits.ConfigGlobStars)
 	case strings.Count(s, "{") > limits.ConfigGlobAlts:
 		return "has too many {", fmt.Sprintf("at most %d; list several globs", limits.ConfigGlobAlts)
-	case path.Clean(s) != s:
-		return fmt.Sprintf("matches nothing as it is: %q", short(s)), fmt.Sprintf("paths begin without ./ and end without /; write %q", path.Clean(s))
 	case !doublestar.ValidatePattern(s):
 		return fmt.Sprintf("is not a glob: %q", short(s)), "close every [ and {"
 	}

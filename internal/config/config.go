@@ -19,6 +19,9 @@ type Config struct {
 	Workflow  string
 	Steps     []Step // in the order of the file; see PlanOrder
 	Policies  Policies
+	Rules     []Rule
+	Models    []Model
+	After     After
 	Approvals Approvals
 	Signing   Signing
 	Retention Retention
@@ -142,6 +145,12 @@ type Policies struct {
 	Bundled              []string // names of bundled sets
 	Rego                 []string // clean slash paths of directories, relative to the configuration
 	AllowWithoutPolicies bool
+	Sources              []Source
+	Data                 map[string]any // instead of values of the sets' data files
+	Timeout              Duration       // of one policy
+	Explain              bool           // whether reports tell how each decision came about
+	Secrets              SecretScan
+	Exemptions           []Exemption
 }
 
 // How an approval must name what it approves. SPEC: docs/protocol.md 7

@@ -15,7 +15,7 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// full names every key that there is.
+// full names every key that there is but those of judges (see judges in judges_test.go).
 const full = `version: 1
 workflow: housekeeping
 steps:
@@ -79,7 +79,10 @@ func TestParseFull(t *testing.T) {
 		Policies: Policies{
 			Aggregation: protocol.CustomRule, CustomRule: "data.cabincrew.join.decision",
 			Bundled: []string{"baseline"}, Rego: []string{"policies"}, AllowWithoutPolicies: true,
+			Sources: []Source{}, Data: map[string]any{}, Timeout: Duration{10 * time.Second, "10s"}, Exemptions: []Exemption{},
+			Secrets: SecretScan{Scan: true, Decision: protocol.Deny},
 		},
+		Rules: []Rule{}, Models: []Model{}, After: After{Bundled: []string{}, Rego: []string{}},
 		Approvals: Approvals{
 			Expire: Duration{24 * time.Hour, "24h"}, DefaultRole: "owner", SelfApproval: true, Binding: BindingCode,
 			Approvers: []Approver{{

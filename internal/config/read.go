@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -12,7 +13,7 @@ import (
 )
 
 func (r *reader) config(n *yaml.Node) *Config {
-	o := r.object(n, "", "version", "workflow", "steps", "policies", "approvals", "signing", "retention", "sandbox")
+	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "retention", "sandbox")
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
@@ -29,6 +30,21 @@ func (r *reader) config(n *yaml.Node) *Config {
 		}
 	}
 	c.Policies = r.policies(o)
+	c.Rules, c.Models, c.After = []Rule{}, []Model{}, r.after(o)
+	o.each("rules", limits.ConfigList, func(n *yaml.Node, p string) {
+		rule := r.rule(n, p)
+		if slices.ContainsFunc(c.Rules, func(x Rule) bool { return x.ID == rule.ID && x.ID != "" }) {
+			r.failf(n, "config_value", "give each rule an id of its own", "%s repeats the id %q", p, short(rule.ID))
+		}
+		c.Rules = append(c.Rules, rule)
+	})
+	o.each("models", limits.OnnxModels, func(n *yaml.Node, p string) {
+		m := r.model(n, p)
+		if slices.ContainsFunc(c.Models, func(x Model) bool { return x.Name == m.Name && x.Name != "" }) {
+			r.failf(n, "config_value", "give each model a name of its own", "%s repeats the name %q", p, short(m.Name))
+		}
+		c.Models = append(c.Models, m)
+	})
 	c.Approvals = r.approvals(o)
 	c.Signing = r.signing(o)
 	ret, p := o.at("retention")
@@ -48,7 +64,7 @@ func (r *reader) config(n *yaml.Node) *Config {
 
 func (r *reader) policies(top *object) Policies {
 	n, p := top.at("policies")
-	o := r.object(n, p, "aggregation", "bundled", "rego", "custom_rule", "allow_without_policies")
+	o := r.object(n, p, "aggregation", "bundled", "rego", "custom_rule", "allow_without_policies", "sources", "data", "timeout", "explain", "secrets", "exemptions")
 	out := Policies{
 		Aggregation: protocol.Aggregation(o.text("aggregation", string(protocol.MostRestrictive), oneOf(
 			string(protocol.MostRestrictive), string(protocol.Unanimous), string(protocol.Majority),
@@ -58,6 +74,11 @@ func (r *reader) policies(top *object) Policies {
 		CustomRule: o.text("custom_rule", "", matching(ruleName, "a rule such as data.cabincrew.aggregate.decision")),
 	}
 	out.AllowWithoutPolicies, _ = o.bool("allow_without_policies")
+	out.Sources, out.Exemptions, out.Data = []Source{}, []Exemption{}, o.free("data")
+	out.Timeout, out.Secrets = o.duration("timeout", limits.PolicyTimeText, limits.PolicyTimeMax), r.secretScan(o)
+	out.Explain, _ = o.bool("explain")
+	o.each("sources", limits.ConfigList, func(n *yaml.Node, p string) { out.Sources = append(out.Sources, r.policySource(n, p)) })
+	o.each("exemptions", limits.ConfigList, func(n *yaml.Node, p string) { out.Exemptions = append(out.Exemptions, r.exemption(n, p)) })
 	for _, dir := range o.texts("rego", 0, true, inside) {
 		out.Rego = append(out.Rego, path.Clean(dir))
 	}

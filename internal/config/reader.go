@@ -115,7 +115,7 @@ func (r *reader) unknownKey(key *yaml.Node, path string, known []string) {
 // homeOf names the place of keys that people look for somewhere else.
 func homeOf(key string) string {
 	switch key {
-	case "allow_without_policies", "aggregation", "bundled", "rego", "custom_rule":
+	case "allow_without_policies", "aggregation", "bundled", "rego", "custom_rule", "exemptions", "explain", "sources":
 		return "policies"
 	case "approvers", "self_approval", "expire", "binding", "default_role":
 		return "approvals"

@@ -8,7 +8,7 @@ func refusals() []refusal {
 	approver := func(keys string) string {
 		return minimal + "approvals:\n  approvers:\n    - {name: n, roles: [r], key: k.pub}\n    - {" + keys + "}\n"
 	}
-	return []refusal{
+	return append(judgeRefusals(), []refusal{
 		// YAML
 		{"syntax", "version: 1\nworkflow: [w\n", "config_syntax", "c.yaml:2: not valid YAML: did not find expected ',' or ']'", "", false},
 		{"tab", "version: 1\nsteps:\n\t- id: a\n", "config_syntax", "c.yaml:3: not valid YAML: found character that cannot start any token", "", false},
@@ -33,7 +33,7 @@ func refusals() []refusal {
 		// top
 		{"unknown key", top("polices: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "polices"`, `did you mean "policies"?`, false},
 		{"misplaced key", top("allow_without_policies: true\n"), "config_unknown_key", `c.yaml:4:1: unknown key "allow_without_policies"`, `"allow_without_policies" belongs under policies`, false},
-		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, approvals, signing, retention, sandbox", false},
+		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, retention, sandbox", false},
 		{"no version", strings.TrimPrefix(minimal, "version: 1\n"), "config_missing", "c.yaml:1:1: version is missing", "add version:", false},
 		{"version 2", strings.Replace(minimal, "1", "2", 1), "config_version", "c.yaml:1:10: version 2 of the configuration is not known", "this program reads version 1; use a program that knows version 2", false},
 		{"version as text", strings.Replace(minimal, "1", `"1"`, 1), "config_type", "c.yaml:1:10: version must be a whole number, not text", "", false},
@@ -125,5 +125,5 @@ func refusals() []refusal {
 		{"key and keyless", top("signing: {key: k, keyless: true}\n"), "config_value", "c.yaml:4:28: signing.keyless cannot be true beside signing.key", "", false},
 		{"credentials in a URI", top(`signing: {key: "hashivault://user:word@host/k"}` + "\n"), "config_value", "c.yaml:4:16: signing.key holds credentials", "", true},
 		{"retention", top("retention: {days: -1}\n"), "config_value", "c.yaml:4:19: retention.days is out of bounds: -1", "", false},
-	}
+	}...)
 }

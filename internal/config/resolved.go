@@ -118,7 +118,13 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 		"policies": map[string]any{
 			"aggregation": string(c.Policies.Aggregation), "bundled": texts(c.Policies.Bundled), "rego": texts(c.Policies.Rego),
 			"custom_rule": c.Policies.CustomRule, "allow_without_policies": c.Policies.AllowWithoutPolicies,
+			"sources": each(c.Policies.Sources, resolvedSource), "data": c.Policies.Data, "timeout": c.Policies.Timeout.Text, "explain": c.Policies.Explain,
+			"secrets":    map[string]any{"scan": c.Policies.Secrets.Scan, "decision": string(c.Policies.Secrets.Decision), "role": c.Policies.Secrets.Role, "baseline": c.Policies.Secrets.Baseline},
+			"exemptions": each(c.Policies.Exemptions, resolvedExemption),
 		},
+		"rules":  each(c.Rules, resolvedRule),
+		"models": each(c.Models, resolvedModel),
+		"after":  map[string]any{"bundled": texts(c.After.Bundled), "rego": texts(c.After.Rego)},
 		"approvals": map[string]any{
 			"expire": c.Approvals.Expire.Text, "default_role": c.Approvals.DefaultRole,
 			"self_approval": c.Approvals.SelfApproval, "binding": c.Approvals.Binding, "approvers": approvers,
@@ -127,6 +133,64 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
 		"sandbox":   map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
 	}, nil
+}
+
+func each[T any](list []T, f func(T) map[string]any) []any {
+	out := make([]any, 0, len(list))
+	for _, v := range list {
+		out = append(out, f(v))
+	}
+	return out
+}
+
+func resolvedSource(s Source) map[string]any {
+	return map[string]any{
+		"name": s.Name, "bundle": s.Bundle, "key": s.Key, "sha256": s.SHA256, "oci": s.OCI, "oci_layout": s.Layout, "git": s.Git, "ref": s.Ref, "path": s.Dir,
+	}
+}
+
+func resolvedExemption(x Exemption) map[string]any {
+	return map[string]any{"rule": x.Rule, "paths": texts(x.Paths), "until": instant(x.Until), "reason": x.Reason}
+}
+
+func resolvedRule(r Rule) map[string]any {
+	out := map[string]any{
+		"id": r.ID, "match": resolvedMatch(r.Match), "except": nil, "decision": string(r.Decision), "role": r.Role, "reason": r.Reason,
+	}
+	if r.Except != nil {
+		out["except"] = resolvedMatch(*r.Except)
+	}
+	return out
+}
+
+func resolvedMatch(m Match) map[string]any {
+	bounds := func(r Range) map[string]any {
+		out := map[string]any{"at_least": nil, "at_most": nil}
+		if r.AtLeast != nil {
+			out["at_least"] = *r.AtLeast
+		}
+		if r.AtMost != nil {
+			out["at_most"] = *r.AtMost
+		}
+		return out
+	}
+	return map[string]any{
+		"steps": texts(m.Steps), "branches": texts(m.Branches), "labels": texts(m.Labels), "artifact_types": texts(m.ArtifactTypes),
+		"actions": texts(m.Actions), "targets": texts(m.Targets), "paths": texts(m.Paths), "operations": texts(m.Operations),
+		"files": bounds(m.Files), "lines": bounds(m.Lines), "bytes": bounds(m.Bytes), "artifacts": bounds(m.Artifacts),
+	}
+}
+
+func resolvedModel(m Model) map[string]any {
+	return map[string]any{
+		"name": m.Name, "bundled": m.Bundled, "path": m.Path, "oci": m.OCI, "oci_layout": m.Layout, "file": m.File, "sha256": m.SHA256,
+		"input": m.Input, "types": texts(m.Types), "roles": texts(m.Roles), "mime": texts(m.Mime), "parts": texts(m.Parts),
+		"window": m.Window, "overlap": m.Overlap, "output": m.Output, "labels": texts(m.Labels),
+		"decisions": each(m.Decisions, func(d ModelDecision) map[string]any {
+			return map[string]any{"label": d.Label, "at_least": d.AtLeast, "decision": string(d.Decision), "role": d.Role}
+		}),
+		"timeout": m.Timeout.Text, "on_error": string(m.OnError),
+	}
 }
 
 // KeyDigests gives a keyDigest for Governance that reads below a directory (that

@@ -52,7 +52,7 @@ func TestResolvedForm(t *testing.T) {
 		t.Errorf("have\n%s", strings.Join(steps, "\n"))
 	}
 	digest, _ := keyDigest("keys/first-maintainer.pub")
-	if w := `{"approvals":{"approvers":[{"bot":true,"email":"first@example.com","key":"` + digest + `","name":"first-maintainer","not_after":"2026-12-31T23:00:00Z","not_before":"2026-01-01T00:00:00Z","roles":["maintainer","owner"]}],"binding":"code","default_role":"owner","expire":"24h","self_approval":true},"policies":{"aggregation":"custom","allow_without_policies":true,"bundled":["baseline"],"custom_rule":"data.cabincrew.join.decision","rego":["policies"]},"retention":{"days":30,"flights":10},"sandbox":{"require":[],"sudo":"auto"},"signing":{"key":"plan.key","keyless":false},"version":1,"workflow":"housekeeping"}`; governance != w {
+	if w := `{"after":{"bundled":[],"rego":[]},"approvals":{"approvers":[{"bot":true,"email":"first@example.com","key":"` + digest + `","name":"first-maintainer","not_after":"2026-12-31T23:00:00Z","not_before":"2026-01-01T00:00:00Z","roles":["maintainer","owner"]}],"binding":"code","default_role":"owner","expire":"24h","self_approval":true},"models":[],"policies":{"aggregation":"custom","allow_without_policies":true,"bundled":["baseline"],"custom_rule":"data.cabincrew.join.decision","data":{},"exemptions":[],"explain":false,"rego":["policies"],"secrets":{"baseline":"","decision":"deny","role":"","scan":true},"sources":[],"timeout":"10s"},"retention":{"days":30,"flights":10},"rules":[],"sandbox":{"require":[],"sudo":"auto"},"signing":{"key":"plan.key","keyless":false},"version":1,"workflow":"housekeeping"}`; governance != w {
 		t.Errorf("have\n%s\nwant\n%s", governance, w)
 	}
 }

@@ -48,6 +48,8 @@ func accepted() map[string]string {
 	top := func(keys string) string { return minimal + keys }
 	return map[string]string{
 		"full":              full,
+		"judges":            judges,
+		"judges, less":      minimal + "policies: {secrets: {}}\nrules: []\nmodels: [{name: m, bundled: instruction-injection}]\nafter: {}\n",
 		"minimal":           minimal,
 		"template":          string(Template("w")),
 		"empty parts":       top("policies: {}\napprovals: {}\nsigning: {}\nretention: {}\n"),
@@ -118,7 +120,9 @@ func TestSchemaPatterns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, re := range []interface{ String() string }{workflowName, engineName, envName, hostName, ruleName, emailAddress, durationText, sizeText} {
+	for _, re := range []interface{ String() string }{workflowName, engineName, envName, hostName, ruleName, emailAddress, durationText, sizeText,
+		ruleID, ruleRef, hexDigest, share, pinnedRef, gitRef, roleName, tensorName,
+	} {
 		quoted, err := json.Marshal(re.String())
 		if err != nil {
 			t.Fatal(err)

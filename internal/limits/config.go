@@ -31,6 +31,7 @@ const (
 	ArtifactBytesMax   = 1 << 40              // bytes of all artifacts of one step
 	RetentionDaysMax   = 36_500               // days that a closed flight is kept
 	RetentionFlightMax = 1_000_000            // closed flights that are kept
+	PolicyTimeMax      = 10 * time.Minute     // the longest time of one policy
 )
 
 // Defaults of a configuration; those of sizes and counts are the bounds of engines.
@@ -39,6 +40,8 @@ const (
 	ApprovalExpireText = "72h" // life of an approval request
 	RetentionDays      = 90    // days that a closed flight is kept
 	RetentionFlights   = 100   // closed flights that are kept
+	PolicyTimeText     = "10s" // PolicyTime as the file would write it
+	ModelTimeoutText   = "30s" // OnnxTime as the file would write it
 )
 
 // SecretFile is the most bytes that a file with a secret may have.
