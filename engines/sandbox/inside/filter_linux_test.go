@@ -1,7 +1,9 @@
 package inside
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"runtime"
 	"slices"
@@ -243,6 +245,10 @@ func TestFilterIsStable(t *testing.T) {
 			if other, err := program(open, true); err != nil || !slices.Equal(one, other) {
 				t.Fatal("the program changes", err)
 			}
+		}
+		h := sha256.New()
+		if err := binary.Write(h, binary.LittleEndian, one); err != nil || digest(one) != hex.EncodeToString(h.Sum(nil)) {
+			t.Errorf("%s is not the digest of the program (%v)", digest(one), err)
 		}
 		if other, _ := program((open+1)%3, true); slices.Equal(one, other) {
 			t.Error("two programs are equal")

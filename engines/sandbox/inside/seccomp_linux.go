@@ -183,10 +183,8 @@ func tryFilter(open sockets, notify bool) (int, string, error) {
 		return -1, "", err
 	}
 	filters := make([]unix.SockFilter, len(raw))
-	h := sha256.New()
 	for i, r := range raw {
 		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-		_ = binary.Write(h, binary.LittleEndian, filters[i]) // a hash never fails
 	}
 	prog := unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]} //nolint:gosec // some hundred
 	flags := uintptr(0)
@@ -199,10 +197,21 @@ func tryFilter(open sockets, notify bool) (int, string, error) {
 		return -1, "", fmt.Errorf("installing the filter: %w", errno)
 	}
 	if !notify {
-		return -1, hex.EncodeToString(h.Sum(nil)), nil
+		return -1, digest(raw), nil
 	}
 	unix.CloseOnExec(int(fd))
-	return int(fd), hex.EncodeToString(h.Sum(nil)), nil
+	return int(fd), digest(raw), nil
+}
+
+// digest is the SHA-256 of a program as it lies in the kernel's memory.
+func digest(raw []bpf.RawInstruction) string {
+	text := make([]byte, 0, 8*len(raw))
+	for _, r := range raw {
+		text = binary.LittleEndian.AppendUint16(text, r.Op)
+		text = binary.LittleEndian.AppendUint32(append(text, r.Jt, r.Jf), r.K)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // notification is struct seccomp_notif.
