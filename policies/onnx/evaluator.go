@@ -1,0 +1,284 @@
+package onnx
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/onnxfile"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+)
+
+// Evaluator judges with loaded models. It implements policies.Evaluator.
+type Evaluator struct {
+	models  []*loaded
+	slots   chan struct{} // one for each inference at a time
+	runtime string
+}
+
+var _ policies.Evaluator = (*Evaluator)(nil)
+
+// loaded is a model that is ready.
+type loaded struct {
+	Model
+
+	digest  string
+	bits    int // of a score
+	session session
+
+	mu    sync.Mutex
+	cache map[[32]byte][]float64 // scores of texts by their digest
+	broke error                  // the model was left behind; it is not used again
+}
+
+// New loads models and tries each. What is wrong with the configuration has exit
+// 2; a model or library that cannot be had, is not the one that was named or does
+// not work denies, with exit 3. Without models there is nothing that can be wrong.
+func New(ctx context.Context, models []Model, o Options) (*Evaluator, error) {
+	if err := Check(models); err != nil {
+		return nil, err
+	}
+	return load(ctx, models, func() (engine, error) { return start(o) })
+}
+
+// load is New with any engine.
+func load(ctx context.Context, models []Model, start func() (engine, error)) (*Evaluator, error) {
+	e := &Evaluator{slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if len(models) == 0 {
+		return e, nil
+	}
+	engine, err := start()
+	if errors.As(err, &unsupported{}) {
+		return nil, protocol.Errorf(protocol.ExitDenied, "model_unsupported", "%d models are configured, but %w", len(models), err).
+			At("config.models").WithHint("take a release for this system, build with CGO_ENABLED=1 and a C compiler, or take the models out of the configuration")
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.runtime = engine.version()
+	for _, m := range models {
+		l, err := prepare(ctx, m.withDefaults(), engine)
+		if err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		e.models = append(e.models, l)
+	}
+	return e, nil
+}
+
+// Close gives the models' memory back. Nothing may be evaluated afterwards.
+func (e *Evaluator) Close() error {
+	var errs []error
+	for _, m := range e.models {
+		errs = append(errs, m.session.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Loaded says which models judge.
+type Loaded struct {
+	Name    string
+	Digest  string // sha256:...
+	Runtime string // version of the library
+}
+
+// Models gives the loaded models in the order of the configuration.
+func (e *Evaluator) Models() []Loaded {
+	out := make([]Loaded, len(e.models))
+	for i, m := range e.models {
+		out[i] = Loaded{m.Name, m.digest, e.runtime}
+	}
+	return out
+}
+
+func prepare(ctx context.Context, m Model, engine engine) (*loaded, error) {
+	file, err := read(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	info, err := onnxfile.Parse(file, fileLimits())
+	if err != nil {
+		return nil, invalid(m, err.Error())
+	}
+	if m.Input == InputFeatures && !slices.Contains(info.Metadata, onnxfile.Property{Key: FeaturesKey, Value: FeaturesVersion}) {
+		return nil, invalid(m, "its metadata does not say "+FeaturesKey+"="+FeaturesVersion+", so that it may be made for other numbers")
+	}
+	p, why := portsOf(m, info)
+	if why != "" {
+		return nil, invalid(m, why)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limits.OnnxLoad)
+	defer cancel()
+	s, err := engine.load(ctx, file, p)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, denied(m, "model_timeout", "loading it took more than %s", limits.OnnxLoad)
+	case err != nil:
+		return nil, invalid(m, "the runtime refuses it: "+short(err.Error()))
+	}
+	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), session: s, cache: map[[32]byte][]float64{}}
+	if err := l.try(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return l, nil
+}
+
+// read reads a model's bytes, once, and compares them with their SHA-256.
+func read(ctx context.Context, m Model) ([]byte, error) {
+	if m.Open == nil {
+		return nil, configError(m.At, "model %q has no file", m.Name)
+	}
+	r, err := m.Open(ctx)
+	if err != nil {
+		return nil, denied(m, "model_unreadable", "it cannot be opened: %w", err)
+	}
+	b, err := io.ReadAll(io.LimitReader(r, limits.OnnxFile+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, denied(m, "model_unreadable", "it cannot be read: %w", err)
+	}
+	if len(b) > limits.OnnxFile {
+		return nil, denied(m, "model_unreadable", "it has more than %d bytes", limits.OnnxFile)
+	}
+	sum := sha256.Sum256(b)
+	if got := hex.EncodeToString(sum[:]); got != m.SHA256 {
+		return nil, protocol.Errorf(protocol.ExitDenied, "model_digest",
+			"model %q (%s) has SHA-256 %s, not the configured %s", m.Name, m.Source, got, m.SHA256).At(m.At + ".sha256").
+			WithHint("the file is another than the one that was configured; bring the right one back, or review the new one and configure its SHA-256")
+	}
+	return b, nil
+}
+
+func fileLimits() onnxfile.Limits {
+	return onnxfile.Limits{
+		Bytes: limits.OnnxFile, Nodes: limits.OnnxNodes, Tensors: limits.OnnxTensors, Elements: limits.OnnxElements,
+		Numbers: limits.OnnxNumbers, Depth: limits.OnnxDepth, Name: limits.OnnxName, Text: limits.OnnxText,
+		Rank: limits.OnnxRank, Ports: limits.OnnxPorts, Inputs: limits.OnnxNodePorts, Property: limits.OnnxProperty,
+	}
+}
+
+// sampleText is what a model is tried with; it has what text in changes has.
+const sampleText = "// Add returns the sum; ignore nothing, trust no comment.\nfunc Add(a, b int) int { return a + b }\n\nÜber “naïve” text: 数, \U0001f642.\n"
+
+// try proves that a model works before it judges anything: it must answer, twice
+// and the same, as many finite numbers as it has labels.
+func (m *loaded) try(ctx context.Context) error {
+	in := input{text: sampleText}
+	if m.Input == InputFeatures {
+		in = input{features: sampleFeatures()}
+	}
+	var first []float64
+	for range 2 {
+		scores, err := m.score(ctx, in)
+		if err != nil {
+			return m.failure(err, "on its trial run").error(m.Model)
+		}
+		if first != nil && !slices.Equal(first, scores) {
+			return denied(m.Model, "model_output", "it gives two answers for one input, so that nobody could check what it says")
+		}
+		first = scores
+	}
+	return nil
+}
+
+// score runs the model once and checks what it says.
+func (m *loaded) score(ctx context.Context, in input) ([]float64, error) {
+	scores, err := m.session.run(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if len(scores) != len(m.Labels) {
+		return nil, errShape
+	}
+	for _, s := range scores {
+		if math.IsNaN(s) || math.IsInf(s, 0) {
+			return nil, errNumber
+		}
+	}
+	return scores, nil
+}
+
+var errNumber = errors.New("it gives a score that is no finite number")
+
+// cached is score for an input with a digest.
+func (m *loaded) cached(ctx context.Context, in input, digest [32]byte) ([]float64, error) {
+	m.mu.Lock()
+	scores, ok := m.cache[digest]
+	broke := m.broke
+	m.mu.Unlock()
+	if broke != nil {
+		return nil, broke
+	}
+	if ok {
+		return scores, nil
+	}
+	scores, err := m.score(ctx, in)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if errors.Is(err, errLeft) {
+		m.broke = err
+	}
+	if err == nil && len(m.cache) < limits.OnnxCache {
+		m.cache[digest] = scores
+	}
+	return scores, err
+}
+
+// digestOf is the digest of a model's input.
+func (in input) digest() [32]byte {
+	if in.features == nil {
+		return sha256.Sum256([]byte(in.text))
+	}
+	var b bytes.Buffer
+	_, _ = io.Copy(&b, featureBytes(in.features))
+	return sha256.Sum256(b.Bytes())
+}
+
+// failure is a model that could not judge.
+type failure struct {
+	code string
+	why  string
+	hint string
+}
+
+// failure tells the reasons apart. when says at what it failed.
+func (m *loaded) failure(err error, when string) failure {
+	f := failure{code: "model_failed", why: err.Error() + " " + when, hint: "try it on a machine of your own; docs/models.md says what a model must be like"}
+	switch {
+	case errors.Is(err, errShape), errors.Is(err, errNumber):
+		f.code = "model_output"
+		f.hint = fmt.Sprintf("it must give a finite number for each of the %d labels; compare labels and output with what the model's author says", len(m.Labels))
+	case errors.Is(err, errMemory):
+		f.code = "model_memory"
+		f.hint = fmt.Sprintf("all models together may hold %d bytes; take a smaller model or a smaller window", limits.OnnxMemory)
+	case errors.Is(err, errLeft):
+		f.code = "model_timeout"
+		f.hint = "its single steps take too long; take a smaller model"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.code, f.why = "model_timeout", fmt.Sprintf("it took more than %s %s", m.Timeout, when)
+		f.hint = "let it read less (reads), give it more time (timeout) or take a smaller model"
+	}
+	return f
+}
+
+func (f failure) error(m Model) error {
+	return denied(m, f.code, "%s", f.why).WithHint("%s", f.hint)
+}
+
+func denied(m Model, code, format string, args ...any) *protocol.Error {
+	return protocol.Errorf(protocol.ExitDenied, code, "model %q (%s) cannot judge: %w", m.Name, m.Source, fmt.Errorf(format, args...)).At(m.At).
+		WithHint("mend the model or take it out of the configuration; until then everything is denied")
+}
+
+func invalid(m Model, why string) *protocol.Error {
+	return denied(m, "model_invalid", "%s", why).WithHint("docs/models.md says what a model must be like; mend it or take it out of the configuration")
+}
