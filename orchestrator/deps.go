@@ -128,6 +128,7 @@ type Governance struct {
 	Paths        []string // files that decide over flights, relative to the workspace
 	Approvers    []Approver
 	Judge        policies.Evaluator
+	After        policies.Evaluator // over what take-offs did; nil: nobody
 	Decide       policies.AggregateOptions
 }
 

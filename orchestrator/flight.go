@@ -60,6 +60,9 @@ type Flight struct {
 	Ahead []string
 	// Recovered tells what was cut off when the flight was opened, "" for nothing.
 	Recovered string
+
+	// changed are the paths that take-offs of this process changed, by step.
+	changed map[string][]string
 }
 
 // stepPath gives the path of a file of a step in the flight's directory.

@@ -107,7 +107,11 @@ func (o *Orchestrator) resumeOnce(ctx context.Context, f *Flight, s *Setup, opt 
 	case protocol.StateTakeoffRunning:
 		return o.retry(ctx, f, s, opt)
 	case protocol.StateExecutionComplete:
-		return o.complete(f)
+		v, err := o.verified(ctx, f, s)
+		if err != nil {
+			return o.refused(f, nil, err, false)
+		}
+		return o.complete(ctx, f, s, v)
 	}
 	return nil
 }

@@ -262,18 +262,24 @@ func (o *Orchestrator) apply(ctx context.Context, f *Flight, s *Setup, v *verifi
 			return o.Fail(f, p.id, s.redacted(err))
 		}
 	}
-	return o.complete(f)
+	return o.complete(ctx, f, s, v)
 }
 
-func (o *Orchestrator) complete(f *Flight) error {
+// complete asks the policies over take-offs and ends the flight.
+func (o *Orchestrator) complete(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	if f.Status.State == protocol.StateTakeoffRunning {
+		if err := o.append(f, f.enter(protocol.StateExecutionComplete, "all steps are applied")); err != nil {
+			return err
+		}
+	}
+	if err := o.afterwards(ctx, f, s, v); err != nil {
+		return err
+	}
 	names := make([]string, len(f.Status.Artifacts))
 	for i, a := range f.Status.Artifacts {
 		names[i] = a.ArtifactID
 	}
 	var records []Record
-	if f.Status.State == protocol.StateTakeoffRunning {
-		records = append(records, f.enter(protocol.StateExecutionComplete, "all steps are applied"))
-	}
 	e := f.event(protocol.EventWorkflowComplete, "", "the flight is completed")
 	e.WorkflowState = string(protocol.StateCompleted)
 	if f.Status.State != protocol.StateCompleted {
@@ -344,6 +350,7 @@ func (o *Orchestrator) takeOffStep(ctx context.Context, f *Flight, s *Setup, v *
 	if err != nil {
 		return err
 	}
+	f.tookOff(p, changed)
 	return o.tookOff(f, s, p, result, receipt, changed)
 }
 

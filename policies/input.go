@@ -57,10 +57,10 @@ type Change struct {
 // TakeOff is what a step's take-off did.
 type TakeOff struct {
 	Receipt *protocol.EngineOutput `json:"receipt,omitempty"`
-	// Exit is the exit code of the engine.
-	Exit int `json:"exit"`
-	// Changed are the paths of the workspace that differ from before, sorted.
-	Changed []string `json:"changed"`
+	// Changed are the paths of the workspace that differ from before, sorted, if
+	// ChangedKnown: a take-off that was interrupted and resumed cannot tell.
+	Changed      []string `json:"changed"`
+	ChangedKnown bool     `json:"changed_known"`
 }
 
 // Isolation says what held the engine while it planned.

@@ -23,7 +23,6 @@ import (
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
-	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/file"
 )
@@ -152,22 +151,23 @@ func (d *doctor) governance(ctx context.Context) {
 }
 
 func (d *doctor) policies(ctx context.Context) {
-	sets, err := loadSets(ctx, d.config, d.place.dir())
+	j, err := d.app.judges(ctx, d.config, d.place.dir()) // its canary fires, or this is an error
+	var names []string
 	if err == nil {
-		options := rego.Options{Role: d.config.Approvals.DefaultRole}
-		if d.config.Policies.Aggregation == protocol.CustomRule {
-			options.AggregationRule = d.config.Policies.CustomRule
+		for _, set := range j.sets {
+			names = append(names, set.Name)
 		}
-		_, err = rego.New(ctx, sets, options) // its canary fires, or this is an error
+		for _, r := range d.config.Rules {
+			names = append(names, "rules/"+r.ID)
+		}
+		for _, m := range j.models {
+			names = append(names, "models/"+m.Name)
+		}
 	}
 	switch {
 	case err != nil:
 		d.failed(protocol.ExitUsage, "policies", err)
-	case len(sets) > 0:
-		names := make([]string, len(sets))
-		for i, s := range sets {
-			names[i] = s.Name
-		}
+	case len(names) > 0:
 		d.add("policies", doctorPass, "compile, and the canary fires: "+strings.Join(names, ", "), "")
 	case d.config.Policies.AllowWithoutPolicies:
 		d.add("policies", doctorWarn, "there are none, and allow_without_policies lets everything through", "name a set under policies.bundled or policies.rego")

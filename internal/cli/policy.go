@@ -96,7 +96,7 @@ func (s *session) judgeInput(ctx context.Context, name string) ([]judged, error)
 		return nil, usageError("policy_input", "the document is no policy input: %w", err).At(name).
 			WithHint("docs/policy-input.md describes it")
 	}
-	result, err := s.eval.Evaluate(ctx, in, s.crew.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
+	result, err := s.judges.plan.Evaluate(ctx, in, s.crew.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (a *app) testSets(ctx context.Context, names []string) ([]policies.Set, str
 		if err != nil {
 			return nil, "", err
 		}
-		sets, err := loadSets(ctx, c, p.dir())
+		sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, p.dir())
 		return sets, c.Approvals.DefaultRole, err
 	}
 	var sets []policies.Set

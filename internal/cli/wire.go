@@ -20,8 +20,6 @@ import (
 	"github.com/cabincrew/action/internal/redact"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/orchestrator"
-	"github.com/cabincrew/action/policies"
-	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 	"github.com/cabincrew/action/storage/file"
@@ -121,8 +119,7 @@ type session struct {
 	ending  bool // the command ends the flight: nothing is refused
 	setup   *orchestrator.Setup
 	crew    *orchestrator.Orchestrator
-	eval    *rego.Evaluator
-	sets    []policies.Set
+	judges  *judges
 	close   []func() error
 }
 
@@ -185,106 +182,22 @@ func (s *session) source(c *config.Config) error {
 	return nil
 }
 
-// govern loads policies, approvers and keys and computes the governance hash.
+// govern loads the governance and makes the orchestrator that flies under it.
 func (s *session) govern(ctx context.Context, c *config.Config, dir string) error {
 	a := s.app
-	sets, err := loadSets(ctx, c, dir)
+	g, signed, err := s.governance(ctx, c, dir)
 	if err != nil {
 		return err
 	}
-	s.sets = sets
-	options := rego.Options{Role: c.Approvals.DefaultRole}
-	if c.Policies.Aggregation == protocol.CustomRule {
-		options.AggregationRule = c.Policies.CustomRule
-	}
-	if s.eval, err = rego.New(ctx, sets, options); err != nil {
-		return err
-	}
-	people, keys, err := a.approvers(c, dir)
-	if err != nil {
-		return err
-	}
-	signer, planKeys, err := a.signer(c, dir)
-	if err != nil {
-		return err
-	}
-	resolved, err := c.Governance(config.KeyDigests(dir))
-	if err != nil {
-		return err
-	}
-	digest, err := policies.Digest(sets)
-	if err != nil {
-		return err
-	}
-	g := orchestrator.Governance{
-		PolicyDigest: digest, Approvers: people, Judge: s.eval, Paths: governancePaths(s.place, c),
-		Decide: policies.AggregateOptions{Method: c.Policies.Aggregation, AllowWithoutPolicies: c.Policies.AllowWithoutPolicies},
-	}
-	if options.AggregationRule != "" {
-		g.Decide.Custom = func(evals []protocol.PolicyEvaluation) (protocol.Decision, error) { return s.eval.Custom(ctx, evals) }
-	}
-	if g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, nil, resolved); err != nil {
-		return err
-	}
+	signed.now = time.Now
 	s.setup.Governance = g
 	isolation := a.isolation(c)
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
-		Signatures: &signatures{now: time.Now, version: Version(), approvers: keys, planKeys: planKeys, planKey: signer},
-		Temp:       s.store.Temp, Isolation: isolation,
+		Signatures: signed, Temp: s.store.Temp, Isolation: isolation,
 	}
 	return nil
-}
-
-// governancePaths names the files that decide over flights, for the policies.
-func governancePaths(p place, c *config.Config) []string {
-	dir := filepath.Dir(p.configPath)
-	paths := []string{p.configPath}
-	for _, d := range c.Policies.Rego {
-		paths = append(paths, filepath.ToSlash(filepath.Join(dir, d))+"/")
-	}
-	for _, who := range c.Approvals.Approvers {
-		paths = append(paths, filepath.ToSlash(filepath.Join(dir, who.Key)))
-	}
-	// What a link leads to decides as much as the link.
-	for _, name := range paths {
-		to, err := filepath.EvalSymlinks(filepath.Join(p.workspace, filepath.FromSlash(name)))
-		if err != nil {
-			continue // what is not there decides nothing
-		}
-		rel, err := filepath.Rel(p.workspace, to)
-		if err != nil || !filepath.IsLocal(rel) {
-			continue
-		}
-		rel = filepath.ToSlash(rel)
-		if strings.HasSuffix(name, "/") {
-			rel += "/"
-		}
-		if !slices.Contains(paths, rel) {
-			paths = append(paths, rel)
-		}
-	}
-	return paths
-}
-
-func loadSets(ctx context.Context, c *config.Config, dir string) ([]policies.Set, error) {
-	var sets []policies.Set
-	for _, name := range c.Policies.Bundled {
-		set, err := policies.Bundled(name)
-		if err != nil {
-			return nil, err
-		}
-		sets = append(sets, set)
-	}
-	for _, entry := range c.Policies.Rego {
-		set, err := policies.Load(ctx, entry, filepath.Join(dir, filepath.FromSlash(entry)))
-		if err != nil {
-			return nil, err
-		}
-		sets = append(sets, set)
-	}
-	return sets, nil
 }
 
 // done closes what the session opened.

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/rego"
+	"github.com/cabincrew/action/policies/rules"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/protocol/plantoken"
+)
+
+// judges is everything that a configuration makes judge, ready to be asked.
+type judges struct {
+	sets   []policies.Set // what judges plans, and what judges take-offs, in this order
+	rego   *rego.Evaluator
+	plan   policies.Evaluator
+	after  policies.Evaluator // nil: nobody
+	decide policies.AggregateOptions
+	digest string // policy_digest
+	models []plantoken.GovernanceModel
+}
+
+// judges loads the policy sets, rules and models of a configuration. Paths are
+// relative to dir.
+func (a *app) judges(ctx context.Context, c *config.Config, dir string) (*judges, error) {
+	sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, dir)
+	if err != nil {
+		return nil, err
+	}
+	after, err := loadSets(ctx, c.After.Bundled, c.After.Rego, dir)
+	if err != nil {
+		return nil, err
+	}
+	options := rego.Options{Role: c.Approvals.DefaultRole, Time: c.Policies.Timeout.Duration, Data: c.Policies.Data}
+	j := &judges{decide: policies.AggregateOptions{Method: c.Policies.Aggregation, AllowWithoutPolicies: c.Policies.AllowWithoutPolicies}}
+	if c.Policies.Aggregation == protocol.CustomRule {
+		options.AggregationRule = c.Policies.CustomRule
+	}
+	if j.rego, err = rego.New(ctx, sets, options); err != nil {
+		return nil, err
+	}
+	if options.AggregationRule != "" {
+		j.decide.Custom = func(evals []protocol.PolicyEvaluation) (protocol.Decision, error) { return j.rego.Custom(ctx, evals) }
+	}
+	j.plan = rules.Exempt(policies.Panel{j.rego, rules.New(rulesOf(c))}, exemptionsOf(c))
+	if len(after) > 0 {
+		if j.after, err = rego.New(ctx, after, rego.Options{Role: options.Role, Time: options.Time}); err != nil {
+			return nil, err
+		}
+		j.after = rules.Exempt(j.after, exemptionsOf(c))
+	}
+	j.sets = slices.Clone(sets)
+	for _, s := range after {
+		s.Name = "after/" + s.Name // the same set may judge plans too
+		j.sets = append(j.sets, s)
+	}
+	j.digest, err = policies.Digest(j.sets)
+	return j, err
+}
+
+func rulesOf(c *config.Config) []rules.Rule {
+	out := make([]rules.Rule, 0, len(c.Rules))
+	for _, r := range c.Rules {
+		rule := rules.Rule{ID: r.ID, Match: matchOf(r.Match), Decision: r.Decision, Role: r.Role, Reason: r.Reason}
+		if rule.Role == "" {
+			rule.Role = c.Approvals.DefaultRole
+		}
+		if r.Except != nil {
+			except := matchOf(*r.Except)
+			rule.Except = &except
+		}
+		out = append(out, rule)
+	}
+	return out
+}
+
+func matchOf(m config.Match) rules.Match {
+	return rules.Match{
+		Steps: m.Steps, Branches: m.Branches, Labels: m.Labels, ArtifactTypes: m.ArtifactTypes, Actions: m.Actions, Targets: m.Targets,
+		Paths: m.Paths, Operations: m.Operations, Files: rules.Range(m.Files), Lines: rules.Range(m.Lines), Bytes: rules.Range(m.Bytes),
+		Artifacts: rules.Range(m.Artifacts),
+	}
+}
+
+func exemptionsOf(c *config.Config) []rules.Exemption {
+	out := make([]rules.Exemption, 0, len(c.Policies.Exemptions))
+	for _, x := range c.Policies.Exemptions {
+		out = append(out, rules.Exemption(x))
+	}
+	return out
+}
+
+// loadSets reads bundled sets and those of directories below dir.
+func loadSets(ctx context.Context, bundled, dirs []string, dir string) ([]policies.Set, error) {
+	var sets []policies.Set
+	for _, name := range bundled {
+		set, err := policies.Bundled(name)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	for _, entry := range dirs {
+		set, err := policies.Load(ctx, entry, filepath.Join(dir, filepath.FromSlash(entry)))
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// governance loads everything that judges and computes its hashes.
+func (s *session) governance(ctx context.Context, c *config.Config, dir string) (orchestrator.Governance, *signatures, error) {
+	var g orchestrator.Governance
+	a := s.app
+	var err error
+	if s.judges, err = a.judges(ctx, c, dir); err != nil {
+		return g, nil, err
+	}
+	people, keys, err := a.approvers(c, dir)
+	if err != nil {
+		return g, nil, err
+	}
+	signer, planKeys, err := a.signer(c, dir)
+	if err != nil {
+		return g, nil, err
+	}
+	resolved, err := c.Governance(config.KeyDigests(dir))
+	if err != nil {
+		return g, nil, err
+	}
+	g = orchestrator.Governance{
+		PolicyDigest: s.judges.digest, Approvers: people, Judge: s.judges.plan, After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
+	}
+	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
+	return g, &signatures{version: Version(), approvers: keys, planKeys: planKeys, planKey: signer}, err
+}
+
+// governancePaths names the files that decide over flights, for the policies.
+func governancePaths(p place, c *config.Config) []string {
+	dir := filepath.Dir(p.configPath)
+	paths := []string{p.configPath}
+	file := func(name string) {
+		if name != "" {
+			paths = append(paths, filepath.ToSlash(filepath.Join(dir, name)))
+		}
+	}
+	for _, d := range slices.Concat(c.Policies.Rego, c.After.Rego) {
+		paths = append(paths, filepath.ToSlash(filepath.Join(dir, d))+"/")
+	}
+	for _, src := range c.Policies.Sources {
+		file(src.Bundle)
+		file(src.Key)
+		if src.Layout != "" {
+			paths = append(paths, filepath.ToSlash(filepath.Join(dir, src.Layout))+"/")
+		}
+	}
+	for _, m := range c.Models {
+		file(m.Path)
+		if m.Layout != "" {
+			paths = append(paths, filepath.ToSlash(filepath.Join(dir, m.Layout))+"/")
+		}
+	}
+	file(c.Policies.Secrets.Baseline)
+	for _, who := range c.Approvals.Approvers {
+		file(who.Key)
+	}
+	// What a link leads to decides as much as the link.
+	for _, name := range paths {
+		to, err := filepath.EvalSymlinks(filepath.Join(p.workspace, filepath.FromSlash(name)))
+		if err != nil {
+			continue // what is not there decides nothing
+		}
+		rel, err := filepath.Rel(p.workspace, to)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		rel = filepath.ToSlash(rel)
+		if strings.HasSuffix(name, "/") {
+			rel += "/"
+		}
+		if !slices.Contains(paths, rel) {
+			paths = append(paths, rel)
+		}
+	}
+	return paths
+}
