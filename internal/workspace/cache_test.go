@@ -195,9 +195,21 @@ func TestAllOwn(t *testing.T) {
 		}
 	}
 	own(true, "d/a", "b", "missing")
+	for _, f := range scan(t, dir, Options{}) {
+		if !f.Own {
+			t.Errorf("a scan finds %q to be another's", f.Path)
+		}
+	}
 	if os.Getuid() != 0 {
 		t.Skip("the rest gives files to another user, which only root can")
 	}
+	must(t, os.Chown(filepath.Join(dir, "b"), os.Getuid(), 12345))
+	files := scan(t, dir, Options{})
+	if got := slices.IndexFunc(files, func(f File) bool { return !f.Own }); got < 0 || files[got].Path != "b" {
+		t.Errorf("a scan finds own: %+v", files)
+	}
+	own(false, "b")
+	must(t, os.Chown(filepath.Join(dir, "b"), os.Getuid(), os.Getgid()))
 	must(t, os.Chown(filepath.Join(dir, "d"), os.Getuid(), 12345))
 	own(false, "d/a")
 	own(true, "b")
