@@ -1,0 +1,18 @@
+// Package secrets judges whether artifacts hold secrets: by the rules of
+// gitleaks, and by the exact values that the flight maps.
+//
+// It promises to find exactly what gitleaks' detector finds in a text, several
+// times faster; to look also where a text is encoded in base64, hex, percent or
+// backslash escapes, up to three times over; to name what it found by
+// fingerprint and place, never by value; and to deny what it could not read in
+// its bounds of size and time.
+//
+// What the author of a change can write does not silence it: neither
+// "gitleaks:allow" comments nor, but for the one rule that guesses, file names
+// that gitleaks passes over. Known findings are listed in a baseline, which is
+// part of the governance.
+//
+// The rules are a copy of those in the module github.com/zricethezav/gitleaks/v8,
+// which tests keep identical; importing the module itself would add thirty
+// modules and their initialisation to every start of the program.
+package secrets

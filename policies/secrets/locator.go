@@ -1,0 +1,195 @@
+package secrets
+
+import (
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A locator says where the matches of a rule can be, from the places of its
+// keywords alone. It is made from the compiled expression, by what is proven for
+// any text:
+//
+//   - every match holds one of the keywords (otherwise there is no locator);
+//   - the keyword that ends first in a match ends at most left bytes after the
+//     match begins;
+//   - when that keyword ends, the expression is in one of the states starts; from
+//     there on a deterministic automaton (see track.go) tells where it may match.
+//
+// Assertions such as \b are taken to hold, except for the end of the text; bytes
+// beyond ASCII are one symbol. Both can only add places, never lose one. The
+// places are then searched with the expression itself.
+type locator struct {
+	left    int
+	symbols [256]uint8 // classes of bytes that the expression does not tell apart
+	width   int
+	insts   []inst
+	starts  map[string][]int32 // by keyword, closed sets of instructions
+}
+
+// inst is one instruction of the expression's program.
+type inst struct {
+	op       syntax.InstOp
+	out, arg int32
+	atEnd    bool   // an assertion of the end of the text
+	takes    []bool // by symbol, of instructions that consume
+	beyond   bool   // it consumes characters beyond ASCII, which have several bytes
+}
+
+const (
+	nonASCII   = utf8.RuneSelf // the last symbol before classes are formed
+	maxSymbols = 256
+	// maxLeft and maxNodes bound the proof; the rules stay far below.
+	maxLeft  = 2048
+	maxNodes = 200_000
+)
+
+// newLocator gives nil if matches cannot be located by the keywords.
+func newLocator(expr string, keywords []string) *locator {
+	if len(keywords) == 0 || expr == "" {
+		return nil
+	}
+	parsed, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return nil
+	}
+	prog, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil
+	}
+	for _, k := range keywords {
+		if k == "" || strings.ContainsFunc(k, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			return nil
+		}
+	}
+	l := &locator{}
+	l.translate(prog)
+	p := newProof(l, keywords)
+	if !p.run(int32(prog.Start)) { //nolint:gosec // a program has few instructions
+		return nil
+	}
+	l.left = p.longest
+	return l
+}
+
+// translate takes over the program with symbols instead of characters.
+func (l *locator) translate(prog *syntax.Prog) {
+	l.insts = make([]inst, len(prog.Inst))
+	kinds := map[string][]bool{} // one list for all instructions that take the same
+	for i := range prog.Inst {
+		in := &prog.Inst[i]
+		n := inst{op: in.Op, out: int32(in.Out), arg: int32(in.Arg)} //nolint:gosec // a program has few instructions
+		switch in.Op {
+		case syntax.InstEmptyWidth:
+			n.atEnd = syntax.EmptyOp(in.Arg)&syntax.EmptyEndText != 0
+		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+			key := string(rune(in.Op)) + string(rune(in.Arg&1)) + string(in.Rune)
+			takes, ok := kinds[key]
+			if !ok {
+				takes = taken(in)
+				kinds[key] = takes
+			}
+			n.op, n.takes, n.beyond = syntax.InstRune, takes, takes[nonASCII]
+		}
+		l.insts[i] = n
+	}
+	l.classes(kinds)
+}
+
+// taken says for each byte of ASCII, and for all others together, whether an
+// instruction consumes it. The letters beyond ASCII that are ASCII in another case
+// are left out: texts with them are searched without a locator.
+func taken(in *syntax.Inst) []bool {
+	takes := make([]bool, nonASCII+1)
+	for c := range rune(nonASCII) {
+		takes[c] = in.MatchRune(c)
+	}
+	if in.Op == syntax.InstRuneAny || in.Op == syntax.InstRuneAnyNotNL {
+		takes[nonASCII] = true
+		return takes
+	}
+	for i := 0; i < len(in.Rune); i += 2 {
+		low, high := in.Rune[i], in.Rune[min(i+1, len(in.Rune)-1)]
+		odd := low == high && (low == longS || low == kelvin)
+		takes[nonASCII] = takes[nonASCII] || high >= utf8.RuneSelf && !odd
+	}
+	return takes
+}
+
+// longS and kelvin match s and k without regard to case; kelvin and dottedI are k
+// and i in small form.
+const (
+	longS   = '\u017f'
+	kelvin  = '\u212a'
+	dottedI = '\u0130'
+)
+
+// classes joins symbols that no instruction tells apart. Letters of keywords stay
+// apart on their own, since the proof reads bytes.
+func (l *locator) classes(kinds map[string][]bool) {
+	keys := make([]string, 0, len(kinds))
+	for k := range kinds {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	index := map[string]uint8{}
+	var first []int // a symbol of each class
+	signature := make([]byte, len(keys))
+	for c := range nonASCII + 1 {
+		for i, k := range keys {
+			signature[i] = '0'
+			if kinds[k][c] {
+				signature[i] = '1'
+			}
+		}
+		class, ok := index[string(signature)]
+		if !ok {
+			class = uint8(len(first)) //nolint:gosec // at most 129
+			index[string(signature)] = class
+			first = append(first, c)
+		}
+		l.symbols[c] = class
+	}
+	for c := nonASCII + 1; c < len(l.symbols); c++ {
+		l.symbols[c] = l.symbols[nonASCII]
+	}
+	l.width = len(first)
+	byKind := map[*bool][]bool{}
+	for _, k := range keys {
+		takes := make([]bool, l.width)
+		for class, c := range first {
+			takes[class] = kinds[k][c]
+		}
+		byKind[&kinds[k][0]] = takes
+	}
+	for i := range l.insts {
+		if n := &l.insts[i]; n.takes != nil {
+			n.takes = byKind[&n.takes[0]]
+		}
+	}
+}
+
+// follow calls visit for every consuming or matching instruction that is reached
+// from pc without consuming. end says that assertions of the end of the text hold.
+func (l *locator) follow(pc int32, end bool, seen []uint32, mark uint32, visit func(pc int32)) {
+	if seen[pc] == mark {
+		return
+	}
+	seen[pc] = mark
+	switch n := &l.insts[pc]; n.op {
+	case syntax.InstAlt, syntax.InstAltMatch:
+		l.follow(n.out, end, seen, mark, visit)
+		l.follow(n.arg, end, seen, mark, visit)
+	case syntax.InstCapture, syntax.InstNop:
+		l.follow(n.out, end, seen, mark, visit)
+	case syntax.InstEmptyWidth:
+		if end || !n.atEnd {
+			l.follow(n.out, end, seen, mark, visit)
+		} else {
+			visit(pc) // it is asked again at the end
+		}
+	case syntax.InstRune, syntax.InstMatch:
+		visit(pc)
+	}
+}
