@@ -250,6 +250,19 @@ func programs(s *engines.Spec) []sandbox.Bind {
 	return out
 }
 
+// unseen gives the interpreter of a script where the machine has it and the engine
+// did not see it, else "".
+func unseen(s *engines.Spec, c *sandbox.Confine) string {
+	at := interpreterOf(lower(s, s.Argv[0]))
+	if c == nil || at == "" || s.Hold.Root != "" {
+		return ""
+	}
+	if _, err := os.Stat(at); err != nil || slices.ContainsFunc(c.Binds, func(b sandbox.Bind) bool { return b.Target == at || strings.HasPrefix(at, b.Target+"/") }) {
+		return ""
+	}
+	return at
+}
+
 // lower gives where the host has a file of the workspace, which may be composed.
 func lower(s *engines.Spec, path string) string {
 	name, inside := strings.CutPrefix(path, s.Workspace+"/")

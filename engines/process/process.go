@@ -98,6 +98,10 @@ func (r Runner) Run(ctx context.Context, s engines.Spec) (engines.Result, error)
 		return result, protocol.Errorf(protocol.ExitUnreachable, "isolation_failed", "the engine was not started: %w", err).
 			WithHint("cabincrew doctor tells what this machine can do")
 	case errors.Is(err, sandbox.ErrStart):
+		if at := unseen(&s, c.confine); at != "" {
+			return result, protocol.Errorf(protocol.ExitFailure, "engine_start", "%s is a script for %s, which lies outside of the system's directories and is not among the step's tools", s.Argv[0], at).
+				WithHint("add %s to the step's tools, together with what else the engine executes: once there are tools, only these are seen", at)
+		}
 		return result, protocol.Errorf(protocol.ExitFailure, "engine_start", "%s: %w", s.Argv[0], err).
 			WithHint("is the file there, executable, and its interpreter installed? in the sandbox an engine sees the system's program directories and what its step lists under tools")
 	case err != nil:
