@@ -145,11 +145,7 @@ func (p *parser) attribute(b []byte, n *node) error {
 			has(kindInts)
 		case attrStrings:
 			has(kindStrings)
-			a.count, a.longest = a.count+1, max(a.longest, len(f.data))
-			if p.numbers--; p.numbers < 0 {
-				return wrong("its lists have too many entries")
-			}
-			_, err = p.string(f.data)
+			err = p.entry(&a, f.data)
 		case 13:
 			_, err = text("an attribute's text", f.data, p.lim.Text)
 		}
@@ -173,6 +169,16 @@ func (p *parser) attribute(b []byte, n *node) error {
 		n.graphs = append(n.graphs, a)
 	}
 	return nil
+}
+
+// entry counts an entry of a list of strings.
+func (p *parser) entry(a *attribute, b []byte) error {
+	a.count, a.longest = a.count+1, max(a.longest, len(b))
+	if p.numbers--; p.numbers < 0 {
+		return wrong("its lists have too many entries")
+	}
+	_, err := p.string(b)
+	return err
 }
 
 // string reads a string of data, which may be any bytes.

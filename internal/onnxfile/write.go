@@ -3,6 +3,7 @@ package onnxfile
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -132,12 +133,12 @@ func (g *Graph) Node(op, domain string, inputs, outputs []string, attrs ...Attr)
 	for _, s := range inputs {
 		n = putString(n, nodeInput, s)
 	}
-	name := op
-	for i, s := range outputs {
+	for _, s := range outputs {
 		n = putString(n, nodeOutput, s)
-		if i == 0 {
-			name += "_" + s
-		}
+	}
+	name := op
+	if len(outputs) > 0 {
+		name += "_" + outputs[0]
 	}
 	n = putString(n, nodeName, name)
 	n = putString(n, nodeOp, op)
@@ -177,7 +178,7 @@ func (g *Graph) value(f protowire.Number, name string, elem Elem, dims []Dim) {
 
 // named gives the graph's message; what is added to g later is not in it.
 func (g *Graph) named(name string) []byte {
-	return putString(g.b[:len(g.b):len(g.b)], graphName, name)
+	return putString(slices.Clip(g.b), graphName, name)
 }
 
 // Opset is a version of the operators of a domain.

@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -238,9 +237,7 @@ func (in input) digest() [32]byte {
 	if in.features == nil {
 		return sha256.Sum256([]byte(in.text))
 	}
-	var b bytes.Buffer
-	_, _ = io.Copy(&b, featureBytes(in.features))
-	return sha256.Sum256(b.Bytes())
+	return sha256.Sum256(featureBytes(in.features))
 }
 
 // failure is a model that could not judge.

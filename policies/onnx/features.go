@@ -1,7 +1,7 @@
 package onnx
 
 import (
-	"io"
+	"encoding/binary"
 	"math"
 	"path"
 	"strings"
@@ -129,8 +129,8 @@ func (c *counter) line(l string) {
 			c.high++
 		}
 	}
-	for i, n := range bytes {
-		c.bytes[i] += n
+	for i := range bytes {
+		c.bytes[i] += bytes[i]
 	}
 	if len(l) >= shortest {
 		c.most("line_entropy_max", entropy(&bytes, float64(len(l))))
@@ -167,13 +167,10 @@ func sampleFeatures() []float32 {
 }
 
 // featureBytes is a vector as it is digested.
-func featureBytes(v []float32) io.Reader {
-	var b strings.Builder
+func featureBytes(v []float32) []byte {
+	b := make([]byte, 0, 4*len(v))
 	for _, x := range v {
-		bits := math.Float32bits(x)
-		for shift := 0; shift < 32; shift += 8 {
-			b.WriteByte(byte(bits >> shift))
-		}
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
 	}
-	return strings.NewReader(b.String())
+	return b
 }

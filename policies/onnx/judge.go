@@ -216,7 +216,7 @@ func (r *reading) findings() []policies.Finding {
 		switch {
 		case len(rows) == 0 || row.Decision.Severity() > rows[0].Decision.Severity():
 			rows = []Row{row}
-		case row.Decision == rows[0].Decision && row.Decision == protocol.RequireApproval && !slices.ContainsFunc(rows, func(o Row) bool { return o.Role == row.Role }):
+		case rows[0].Decision == protocol.RequireApproval && row.Decision == rows[0].Decision && !slices.ContainsFunc(rows, func(o Row) bool { return o.Role == row.Role }):
 			rows = append(rows, row)
 		}
 	}
@@ -230,14 +230,8 @@ func (r *reading) findings() []policies.Finding {
 	return out
 }
 
-func (l *loaded) column(label string) int {
-	for i, name := range l.Labels {
-		if name == label {
-			return i
-		}
-	}
-	return 0 // not reached: labels of rows are checked
-}
+// column gives the place of a label, which Check found to be there.
+func (m *loaded) column(label string) int { return max(slices.Index(m.Labels, label), 0) }
 
 func (r *reading) matched(row Row) policies.Finding {
 	m := r.model
@@ -247,7 +241,7 @@ func (r *reading) matched(row Row) policies.Finding {
 	f.Evidence["at_least"] = row.AtLeast
 	where := ""
 	if t.source.artifact != "" {
-		where = fmt.Sprintf(" in %s of artifact %q", t.source.part, short(t.source.artifact))
+		where = fmt.Sprintf(" in %s of artifact %q", partText[t.source.part], short(t.source.artifact))
 	}
 	if t.source.file != "" {
 		where += fmt.Sprintf(", file %q", short(t.source.file))
@@ -262,6 +256,9 @@ func (r *reading) matched(row Row) policies.Finding {
 	}
 	return f
 }
+
+// partText names the parts for people.
+var partText = map[string]string{PartAdded: "added lines", PartBody: "the body", PartMetadata: "the metadata"}
 
 // allowed says that a model looked and what its highest score was.
 func (r *reading) allowed() policies.Finding {

@@ -75,8 +75,8 @@ func beside(executable string) []string {
 			return nil
 		}
 	}
-	if real, err := filepath.EvalSymlinks(executable); err == nil {
-		executable = real
+	if target, err := filepath.EvalSymlinks(executable); err == nil {
+		executable = target
 	}
 	dir := filepath.Dir(executable)
 	if !filepath.IsAbs(dir) {
@@ -117,11 +117,11 @@ func system(getenv func(string) string) (string, error) {
 // fit says whether a file may be loaded into this process: nobody but its owner
 // and the system's may be able to change it.
 func fit(path, from string) error {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return missing("the ONNX Runtime library %q, which %s names, is not there: %w", path, from, err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(target)
 	switch {
 	case err != nil:
 		return missing("the ONNX Runtime library %q, which %s names, cannot be read: %w", path, from, err)
@@ -133,7 +133,7 @@ func fit(path, from string) error {
 	if why := writable(info, false); why != "" {
 		return unsafe("the ONNX Runtime library %q %s", path, why)
 	}
-	dir, err := os.Stat(filepath.Dir(real))
+	dir, err := os.Stat(filepath.Dir(target))
 	if err != nil {
 		return missing("the directory of the ONNX Runtime library %q cannot be read: %w", path, err)
 	}

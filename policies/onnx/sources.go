@@ -243,7 +243,10 @@ var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func flatten(v any) (*flat, error) {
 	f := &flat{}
-	return f, f.add(v, 0)
+	if err := f.add(v, 0); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *flat) add(v any, depth int) error {

@@ -30,7 +30,8 @@ func clean(b []byte) string {
 // without anything but white space.
 func windows(r io.Reader, size, overlap int, emit func(window) error) error {
 	buf := make([]byte, size)
-	kept := 0 // bytes at the beginning of buf that the last window had too
+	kept := 0 // bytes at the beginning of buf that are there already
+	had := 0  // bytes of those that the last window had too
 	var offset int64
 	for {
 		n, err := io.ReadFull(r, buf[kept:])
@@ -38,7 +39,7 @@ func windows(r io.Reader, size, overlap int, emit func(window) error) error {
 		if err != nil && !last {
 			return err
 		}
-		if n == 0 && offset+int64(kept) > 0 {
+		if n == 0 && kept == had {
 			return nil
 		}
 		end := kept + n
@@ -56,7 +57,7 @@ func windows(r io.Reader, size, overlap int, emit func(window) error) error {
 			return nil
 		}
 		next := boundary(buf, cut-overlap)
-		kept = copy(buf, buf[next:end])
+		kept, had = copy(buf, buf[next:end]), cut-next
 		offset += int64(next)
 	}
 }

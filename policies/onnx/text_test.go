@@ -66,6 +66,7 @@ func FuzzWindows(f *testing.F) {
 	f.Add([]byte("plain text that is longer than one window"), 2)
 	f.Add([]byte("\xff\xfe\x00 \xf0\x9f\x99\x82\xf0\x9f"), 4)
 	f.Add([]byte(strings.Repeat("é", 40)), 0)
+	f.Add([]byte(strings.Repeat("é", 35)+"0\xa9"), 8) // the end of the text is the end of the buffer, and in no rune
 	f.Fuzz(func(t *testing.T, b []byte, overlap int) {
 		const size = 16
 		overlap = min(max(overlap, 0), size/2)
