@@ -8,8 +8,10 @@
 //     lower-case ASCII; a host that can be read in two ways (other spellings of an
 //     address, percent-escapes, user information, non-ASCII) is refused, never
 //     interpreted. Names with other letters are written as xn--….
-//   - In flight-plan only GET and HEAD without a body, and of the header fields
-//     only those of planHeaders. In take-off all methods.
+//   - In flight-plan only GET and HEAD without a body. Of the header fields User-Agent,
+//     Accept… go on in a fixed form, conditions and Range only small and of their own
+//     syntax (else the request is refused), Authorization with few values in a run, and
+//     no others. In take-off all methods and fields.
 //   - The address that was judged is the one that is connected to; the name is not
 //     looked up a second time. See Options.Private for addresses that are not public.
 //   - One parser reads what the engine sends, accepts one spelling of it, and what
@@ -25,7 +27,8 @@
 //     leave memory.
 //
 // What it cannot do: hide from a listed host what an engine puts into URLs. Their
-// length and number are bounded, and they are policy input.
+// length and number are bounded, and they are policy input. Header fields carry at
+// most what internal/limits says; Request.Sent counts them.
 //
 // Requests are read by the package's own loop around http.ReadRequest and not by
 // http.Server, because the server mends before a handler can see it: it joins

@@ -119,6 +119,8 @@ type Proxy struct {
 	list    []Request
 	count   int
 	moved   map[string]bool // places that a Location has named
+	// credentials are the values of Authorization that went on in flight-plan.
+	credentials map[string]bool
 }
 
 // New makes the proxy with a certificate authority of its own.
@@ -141,7 +143,7 @@ func New(o Options) (*Proxy, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
-	p := &Proxy{opt: o, slots: make(chan struct{}, o.Limits.Connections), door: make(chan struct{}, 16), moved: map[string]bool{}}
+	p := &Proxy{opt: o, slots: make(chan struct{}, o.Limits.Connections), door: make(chan struct{}, 16), moved: map[string]bool{}, credentials: map[string]bool{}}
 	var err error
 	if p.hosts, err = compile(o.Hosts, hostRule); err != nil {
 		return nil, err

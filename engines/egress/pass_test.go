@@ -52,7 +52,7 @@ func TestReadsInFlightPlan(t *testing.T) {
 func TestFlightPlanPassesFewFields(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[protocol.Mode]string{
-		protocol.FlightPlan: "Accept Authorization If-None-Match Range User-Agent",
+		protocol.FlightPlan: "Accept Accept-Encoding Accept-Language Authorization If-None-Match Range User-Agent",
 		protocol.TakeOff:    "Accept Authorization Cookie Git-Protocol If-None-Match Range User-Agent X-Leak",
 	} {
 		r := newRig(t, Options{Mode: mode}, nil)

@@ -23,6 +23,7 @@ const (
 	body            reason = "body_not_allowed"
 	upgrade         reason = "upgrade_not_allowed"
 	expect          reason = "expect_not_allowed"
+	fieldNotAllowed reason = "field_not_allowed"
 	addressPrivate  reason = "address_private"
 	urlTooLong      reason = "url_too_long"
 	headerTooLarge  reason = "header_too_large"

@@ -11,7 +11,6 @@ import (
 	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,17 +19,6 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// planHeaders are the header fields that a request keeps in flight-plan: what a
-// reader needs to be given the right bytes. Everything else is dropped, because
-// each field can carry data out and no URL in the log would show it. Dropping
-// Git-Protocol also makes servers list references in answer to a plain GET.
-// Authorization stays: only a step that was given secrets has something for it.
-var planHeaders = []string{
-	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control",
-	"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since",
-	"Pragma", "Range", "User-Agent",
-}
-
 // request judges one request and, if nothing speaks against it, sends it on. It
 // says whether the connection can go on.
 func (c *client) request(h *head, note *Request) bool {
@@ -38,6 +26,9 @@ func (c *client) request(h *head, note *Request) bool {
 	at, u, ref := c.where(h, note)
 	if ref == nil {
 		ref = c.judge(h, at, u)
+	}
+	if ref == nil && c.p.opt.Mode == protocol.FlightPlan {
+		h.header, ref = c.p.planHeader(h.header)
 	}
 	if ref != nil {
 		c.refuse(note, ref)
@@ -193,13 +184,6 @@ func (c *client) trailer(h *head) *refusal {
 // outgoing makes the request anew from what was judged.
 func (c *client) outgoing(ctx context.Context, h *head, u *url.URL, content []byte) *http.Request {
 	out := &http.Request{Method: h.method, URL: u, Host: u.Host, Header: h.header, Body: http.NoBody, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	if c.p.opt.Mode == protocol.FlightPlan {
-		for name := range out.Header {
-			if !slices.Contains(planHeaders, name) {
-				delete(out.Header, name)
-			}
-		}
-	}
 	if len(out.Header["User-Agent"]) == 0 {
 		out.Header["User-Agent"] = []string{""} // net/http would name itself
 	}

@@ -4,13 +4,18 @@ import "time"
 
 // Bounds of the proxy through which a sandboxed engine reaches the network. The
 // engine and the hosts it speaks to are both hostile. What leaves the machine in
-// flight-plan is at most EgressRequests times EgressURLBytes and
-// EgressHeaderBytes, and every URL of it is recorded.
+// flight-plan is at most EgressRequests times EgressURLBytes, which are recorded, and
+// EgressConditionsBytes; and EgressCredentials times EgressCredentialBytes.
 const (
-	EgressURLBytes    = 4096 // bytes of one URL; signed download links have up to 2,000
-	EgressRequests    = 1000 // requests of one engine run, refused ones included
-	EgressHeaderBytes = 16 << 10
-	EgressConnections = 64 // connections of the engine at one time
+	EgressURLBytes        = 4096 // bytes of one URL; signed download links have up to 2,000
+	EgressRequests        = 1000 // requests of one engine run, refused ones included
+	EgressHeaderBytes     = 16 << 10
+	EgressConditionBytes  = 200     // bytes of one If-… or Range in flight-plan
+	EgressConditionsBytes = 600     // bytes of all of them in one request
+	EgressCredentialBytes = 4 << 10 // bytes of one Authorization in flight-plan; signed tokens have up to 3,000
+	EgressCredentials     = 8       // different values of Authorization in one run of flight-plan
+	EgressAccepts         = 8       // media types that one request of flight-plan can ask for
+	EgressConnections     = 64      // connections of the engine at one time
 
 	EgressBodyBytes     = 64 << 20  // bytes of one request's body, which is held in memory
 	EgressBufferBytes   = 256 << 20 // bytes of all such bodies at one time
