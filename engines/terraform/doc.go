@@ -4,7 +4,8 @@
 // In flight-plan it copies the workspace (what the step's inputs selected) to a
 // private place, runs "init" and "plan" there, and writes three artifacts:
 // "plan", evidence, the plan as "show -json" gives it, without sensitive values;
-// "summary", evidence, what happens to which resource; and "tfplan", state, the
+// "summary", evidence, what happens to which resource, and which programs terraform
+// starts itself (provisioners, data sources of type external); and "tfplan", state, the
 // saved plan itself, encrypted with age. In take-off it applies that saved plan
 // and nothing else, in the workspace, after it made sure that lock file, modules
 // and state are those that were planned for.

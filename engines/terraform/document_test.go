@@ -119,7 +119,7 @@ func TestSummary(t *testing.T) {
 		`"drift":[{"action":"update","address":"db.main","type":"db"}],"incomplete":true,` +
 		`"left_out":["change.secret_future","future_section","resource.surprise"],` +
 		`"outputs":[{"action":"update","name":"dsn","sensitive":true},{"action":"create","name":"region"}],` +
-		`"resources":[{"action":"read","address":"data.db.look","mode":"data","reason":"read_because_config_unknown","type":"db"},` +
+		`"programs":[],"resources":[{"action":"read","address":"data.db.look","mode":"data","reason":"read_because_config_unknown","type":"db"},` +
 		`{"action":"forget","address":"db.forgotten","type":"db"},` +
 		`{"action":"delete","address":"db.gone","deposed":"00ff","reason":"delete_because_no_resource_config","type":"db"},` +
 		`{"action":"update","address":"db.imported","import":true,"type":"db"},` +

@@ -37,8 +37,9 @@ func summarise(plan map[string]any, left []string) map[string]any {
 	for _, r := range objectsOf(plan["resource_drift"]) {
 		drift = append(drift, entry(r))
 	}
+	runs := programs(plan)
 	body := map[string]any{
-		"title": title(counts), "counts": counts, "resources": resources, "outputs": outputs(plan["output_changes"]),
+		"title": title(counts) + programsTitle(runs), "programs": runs, "counts": counts, "resources": resources, "outputs": outputs(plan["output_changes"]),
 		"drift": drift, "deferred": deferred, "checks": failing(plan["checks"]), "terraform_version": text(plan["terraform_version"]),
 	}
 	if len(left) > 0 {
@@ -148,6 +149,13 @@ func title(counts map[string]int) string {
 		return "No changes"
 	}
 	return strings.Join(parts, ", ")
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func objectsOf(v any) []map[string]any {
