@@ -17,6 +17,7 @@ import (
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -41,7 +42,7 @@ type engine struct {
 func (o *Orchestrator) findEngine(ctx context.Context, step *config.Step, pinned, at string, dirs ...string) (engine, error) {
 	switch {
 	case step.Engine.Wasm != "":
-		return o.findModule(step, at, dirs)
+		return o.findModule(ctx, step, at, dirs)
 	case step.Engine.OCI != "":
 		image, err := o.Programs.Image(ctx, step.Engine, pinned)
 		return engine{argv: image.Argv, digest: image.Digest, root: image.Root, env: image.Env}, err
@@ -76,14 +77,14 @@ func (o *Orchestrator) findEngine(ctx context.Context, step *config.Step, pinned
 			e.argv[i] = filepath.Join(at, rel) // what the engine sees is not the workspace itself
 		}
 		if filepath.IsAbs(arg) {
-			digest, err := digestOf(os.Open(arg)) //nolint:gosec // the configuration names the program
+			digest, err := fileDigest(ctx, arg)
 			if err != nil {
 				return e, notRunnable(step, arg, err)
 			}
 			digests = append(digests, digest)
 			continue
 		}
-		digest, err := inWorkspace(arg, dirs)
+		digest, err := inWorkspace(ctx, arg, dirs)
 		switch {
 		case err != nil:
 			return e, notRunnable(step, arg, err)
@@ -130,15 +131,15 @@ func (e engine) failure(err error, r engines.Result) error {
 }
 
 // findModule finds a WebAssembly module in the workspace, or by an absolute path.
-func (o *Orchestrator) findModule(step *config.Step, at string, dirs []string) (engine, error) {
+func (o *Orchestrator) findModule(ctx context.Context, step *config.Step, at string, dirs []string) (engine, error) {
 	e := engine{}
 	path := step.Engine.Wasm
 	var digest string
 	var err error
 	if filepath.IsAbs(path) {
-		digest, err = digestOf(os.Open(path)) //nolint:gosec // the configuration names the module
+		digest, err = fileDigest(ctx, path)
 		e.outside = path
-	} else if digest, err = inWorkspace(path, dirs); err == nil && digest != "" {
+	} else if digest, err = inWorkspace(ctx, path, dirs); err == nil && digest != "" {
 		e.files = []string{filepath.ToSlash(filepath.Clean(path))}
 		path = filepath.Join(at, filepath.Clean(filepath.FromSlash(path)))
 	}
@@ -160,7 +161,7 @@ func notRunnable(step *config.Step, arg string, err error) error {
 
 // inWorkspace gives the digest of a regular file below the first directory that
 // has it, or "" where none has.
-func inWorkspace(arg string, dirs []string) (string, error) {
+func inWorkspace(ctx context.Context, arg string, dirs []string) (string, error) {
 	clean := path.Clean(arg)
 	if clean == "." || !filepath.IsLocal(filepath.FromSlash(clean)) {
 		return "", nil
@@ -170,7 +171,7 @@ func inWorkspace(arg string, dirs []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		digest, err := regularDigest(root, clean)
+		digest, err := regularDigest(ctx, root, clean)
 		_ = root.Close() // only read
 		if err != nil || digest != "" {
 			return digest, err
@@ -179,15 +180,24 @@ func inWorkspace(arg string, dirs []string) (string, error) {
 	return "", nil
 }
 
-func regularDigest(root *os.Root, name string) (string, error) {
+func regularDigest(ctx context.Context, root *os.Root, name string) (string, error) {
 	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		// An argument that names nothing, or a directory, is just an argument.
 		return "", nil //nolint:nilerr // absence is an answer
 	}
-	return digestOf(root.Open(name))
+	f, err := engines.OpenPlainIn(root, name)
+	return engines.DigestPlain(ctx, f, err)
 }
 
+// fileDigest is the digest of a file that is a program.
+func fileDigest(ctx context.Context, path string) (string, error) {
+	f, err := engines.OpenPlain(path)
+	return engines.DigestPlain(ctx, f, err)
+}
+
+// digestOf is the digest of an open file of a flight, which may be as large as
+// artifacts may be.
 func digestOf(f *os.File, err error) (string, error) {
 	if err != nil {
 		return "", err
@@ -248,10 +258,15 @@ func copyFirst(name string, from []string, out *os.Root) error {
 }
 
 func readIn(root *os.Root, name string) ([]byte, fs.FileMode, error) {
-	info, err := root.Stat(name)
+	f, err := engines.OpenPlainIn(root, name)
 	if err != nil {
 		return nil, 0, err
 	}
-	data, err := root.ReadFile(name)
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limits.ProgramBytes))
 	return data, info.Mode(), err
 }

@@ -191,7 +191,7 @@ func toolDigest(ctx context.Context, at string) (string, error) {
 		return "", err
 	}
 	if !info.IsDir() {
-		return digestOf(os.Open(at)) //nolint:gosec // the configuration names the tool
+		return fileDigest(ctx, at)
 	}
 	files, err := workspace.Scan(ctx, at, workspace.Options{Inputs: []string{"**"}, NoIgnore: true})
 	if err != nil {

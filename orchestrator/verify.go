@@ -292,7 +292,7 @@ func (v *verified) takeoffRecords(f *Flight) (string, error) {
 			if want == "" {
 				continue
 			}
-			file, err := f.Root().Open(at)
+			file, _, err := engines.OpenRegular(f.Root(), at)
 			got, err := digestOf(file, err)
 			if err != nil {
 				return "", integrity("flight_unreadable", "%w", err).At(at)

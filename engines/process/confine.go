@@ -328,9 +328,9 @@ func resolved(path string) string {
 
 // interpreterOf gives the program that a script names in its first line, or "".
 func interpreterOf(path string) string {
-	f, err := os.Open(path) //nolint:gosec // the engine, which is read to run it
+	f, err := engines.OpenPlain(path)
 	if err != nil {
-		return ""
+		return "" // the start of the engine tells
 	}
 	defer func() { _ = f.Close() }() // only read
 	line, _ := bufio.NewReader(io.LimitReader(f, 256)).ReadString('\n')

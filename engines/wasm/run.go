@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -161,14 +161,7 @@ func (j *job) guarded(ctx context.Context) (exit int, err error) {
 
 // readModule reads the module's file.
 func readModule(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
-	if err != nil {
-		return nil, malformed("the module: %w", err)
-	}
-	f, err := os.Open(name)
+	f, err := engines.OpenPlain(name)
 	if err != nil {
 		return nil, malformed("the module: %w", err)
 	}

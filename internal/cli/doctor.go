@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/cabincrew/action/engines/process"
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
@@ -396,61 +395,6 @@ func buildTime() time.Time {
 		}
 	}
 	return time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC) // this program is not older
-}
-
-// engines looks for what each step runs.
-func (d *doctor) engines() {
-	if d.config == nil {
-		d.add("engines", doctorSkip, "the configuration is not valid", "")
-		return
-	}
-	bad := false
-	for i := range d.config.Steps {
-		step := &d.config.Steps[i]
-		argv, path := step.Engine.Run, d.app.env["PATH"]
-		if step.Engine.Use != "" {
-			// What a built-in engine runs, it looks up in the PATH of engines.
-			argv, path = texts(step.Engine.With["run"]), process.Path
-		}
-		if len(argv) == 0 || d.found(step, argv[0], path) {
-			continue
-		}
-		bad = true
-		d.fail(protocol.ExitUnreachable, "engines", fmt.Sprintf("step %s runs %q, which is not there", step.ID, argv[0]),
-			"install it, or name it by a path; engines find programs in "+path)
-	}
-	if !bad {
-		d.add("engines", doctorPass, fmt.Sprintf("the programs of %d steps are there", len(d.config.Steps)), "")
-	}
-}
-
-func texts(v any) []string {
-	list, _ := v.([]any)
-	out := make([]string, 0, len(list))
-	for _, x := range list {
-		if s, ok := x.(string); ok {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func (d *doctor) found(step *config.Step, name, path string) bool {
-	if !strings.ContainsRune(name, '/') {
-		if mapped, ok := step.Env["PATH"]; ok && mapped.From == "" {
-			path = mapped.Literal
-		}
-		_, err := (programs{env: map[string]string{"PATH": path}}).Look(name)
-		return err == nil
-	}
-	if len(step.Needs) > 0 && !filepath.IsAbs(name) {
-		return true // an earlier step may make it
-	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(d.place.workspace, filepath.FromSlash(name))
-	}
-	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 func (d *doctor) tell() error {

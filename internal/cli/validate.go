@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -130,14 +130,7 @@ func (a *app) readInput(name string, most int64) ([]byte, error) {
 	}
 	in := a.in
 	if name != "-" {
-		info, err := os.Stat(name)
-		if err == nil && info.IsDir() {
-			err = errors.New("it is a directory")
-		}
-		if err != nil {
-			return nil, fail(err)
-		}
-		f, err := os.Open(name) //nolint:gosec // the person names it
+		f, err := engines.OpenPlain(name)
 		if err != nil {
 			return nil, fail(err)
 		}
