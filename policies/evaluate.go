@@ -3,6 +3,7 @@ package policies
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/cabincrew/action/protocol"
 )
@@ -23,6 +24,14 @@ type Evaluator interface {
 // policies and the input only.
 type Result struct {
 	Findings []Finding
+	// Explanations tell how decisions came about, where that was asked for.
+	Explanations []Explanation
+}
+
+// Explanation tells what the rules of one policy came to, a line each.
+type Explanation struct {
+	Policy string   `json:"policy"`
+	Lines  []string `json:"lines"`
 }
 
 // Finding is one evaluation with what the wire form has no field for.
@@ -40,6 +49,8 @@ type Finding struct {
 	Cut   bool
 	// Firm says that no exemption of the configuration covers it.
 	Firm bool
+	// Spent is how long the judge took for all findings of this policy together.
+	Spent time.Duration
 	// Unjudged says that the policy could not be evaluated (an error, a time-out,
 	// an answer of the wrong kind). No aggregation method outvotes it.
 	Unjudged bool

@@ -47,6 +47,14 @@ const (
 	PolicyAnswer = 1 << 20
 )
 
+// Bounds on explanations of decisions.
+const (
+	// PolicyTraceRules is the number of rule bodies of one policy that are told of.
+	PolicyTraceRules = 2000
+	// PolicyTraceOpen is the number of rule bodies under evaluation that are followed.
+	PolicyTraceOpen = 100_000
+)
+
 // Bounds on parsed views of artifact bodies.
 const (
 	// ViewBody is the size in bytes of a body that is parsed for judges.

@@ -46,7 +46,7 @@ func (e *Evaluator) Custom(ctx context.Context, evals []protocol.PolicyEvaluatio
 	if err != nil {
 		return protocol.Deny, policyError(rule.at, "the evaluations cannot be given to the aggregation rule: %w", err)
 	}
-	lists, err := e.run(ctx, *e.custom, doc)
+	lists, err := e.run(ctx, *e.custom, doc, nil)
 	if ctx.Err() != nil {
 		return protocol.Deny, context.Cause(ctx)
 	}

@@ -52,7 +52,7 @@ func (e *Evaluator) checkCanary(ctx context.Context) error {
 		if err != nil {
 			return canaryError("its input is refused: " + err.Error())
 		}
-		found, err := e.judge(ctx, e.canary, input)
+		found, err := e.judge(ctx, e.canary, input, nil)
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,8 @@ type Options struct {
 	Role string
 	// Data replaces values of the sets' data files; a value that no file has is refused.
 	Data map[string]any
+	// Explain makes results tell what each rule came to. Judging takes longer then.
+	Explain bool
 	// AggregationRule is the rule that Custom evaluates, such as
 	// "data.cabincrew.aggregate.decision"; empty if the aggregation is another.
 	AggregationRule string
@@ -189,23 +191,32 @@ func (e *Evaluator) EvaluateDocument(ctx context.Context, doc any, evaluatedAt s
 	}
 	var out policies.Result
 	for _, p := range e.policies {
-		found, err := e.judge(ctx, p, input)
+		var t *tracer
+		if e.options.Explain {
+			t = newTracer(p.name)
+		}
+		began := time.Now()
+		found, err := e.judge(ctx, p, input, t)
 		if err != nil {
 			return policies.Result{}, err
 		}
+		spent := time.Since(began)
 		for i := range found {
-			found[i].EvaluatedAt = evaluatedAt
+			found[i].EvaluatedAt, found[i].Spent = evaluatedAt, spent
 		}
 		out.Findings = append(out.Findings, found...)
+		if t != nil {
+			out.Explanations = append(out.Explanations, t.explanation())
+		}
 	}
 	return out, nil
 }
 
 // judge evaluates one policy. Whatever goes wrong with the policy is a finding;
 // an error is the end of ctx only.
-func (e *Evaluator) judge(ctx context.Context, p prepared, input ast.Value) ([]policies.Finding, error) {
+func (e *Evaluator) judge(ctx context.Context, p prepared, input ast.Value, t *tracer) ([]policies.Finding, error) {
 	j := judgement{entry: p.entry, role: e.options.Role}
-	lists, err := e.run(ctx, p, input)
+	lists, err := e.run(ctx, p, input, t)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

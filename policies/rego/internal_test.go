@@ -84,7 +84,7 @@ func TestBrokenEngine(t *testing.T) {
 	}
 	// a query that was never prepared makes OPA panic
 	p := prepared{entry: entry{name: "x", rules: []answer{{name: "deny", decision: protocol.Deny, at: "x:1"}}}}
-	found, err := e.judge(t.Context(), p, ast.NewObject())
+	found, err := e.judge(t.Context(), p, ast.NewObject(), nil)
 	if err != nil || len(found) != 1 || !found[0].Unjudged || !strings.Contains(found[0].Reason, "engine broke") {
 		t.Errorf("%v, %v", found, err)
 	}

@@ -23,7 +23,7 @@ var (
 // run evaluates a policy's query within the limits of time and memory and gives
 // the list with one list for each rule. It returns even if OPA does not: a
 // built-in function that cannot be stopped is left behind, and its result never read.
-func (e *Evaluator) run(parent context.Context, p prepared, input ast.Value) (*ast.Array, error) {
+func (e *Evaluator) run(parent context.Context, p prepared, input ast.Value, t *tracer) (*ast.Array, error) {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, e.options.Time, errTime)
@@ -43,7 +43,7 @@ func (e *Evaluator) run(parent context.Context, p prepared, input ast.Value) (*a
 			}
 			done <- o
 		}()
-		o.lists, o.err = eval(ctx, p, input)
+		o.lists, o.err = eval(ctx, p, input, t)
 	}()
 	var o outcome
 	select {
@@ -63,10 +63,14 @@ func (e *Evaluator) run(parent context.Context, p prepared, input ast.Value) (*a
 	return o.lists, o.err
 }
 
-func eval(ctx context.Context, p prepared, input ast.Value) (*ast.Array, error) {
+func eval(ctx context.Context, p prepared, input ast.Value, told *tracer) (*ast.Array, error) {
 	// SPEC: docs/protocol.md 6: the input is parsed; bytes or text would make it a
 	// string on which rules silently do not fire.
-	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(input))
+	options := []rego.EvalOption{rego.EvalParsedInput(input)}
+	if told != nil {
+		options = append(options, rego.EvalQueryTracer(told))
+	}
+	rs, err := p.query.Eval(ctx, options...)
 	if err != nil {
 		return nil, err
 	}
