@@ -115,7 +115,7 @@ func (s *Setup) sameRepositories(ctx context.Context, p *stepPlan, before map[st
 // governs says whether a file decides over flights.
 func (s *Setup) governs(name string) bool {
 	return slices.ContainsFunc(s.Governance.Paths, func(p string) bool {
-		return p == name || strings.HasSuffix(p, "/") && strings.HasPrefix(name, p)
+		return strings.TrimSuffix(p, "/") == name || strings.HasSuffix(p, "/") && strings.HasPrefix(name, p)
 	})
 }
 
