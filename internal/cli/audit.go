@@ -47,7 +47,7 @@ func (a *app) auditShowCommand() *cobra.Command {
 					return err
 				}
 				defer func() { _ = in.Close() }() // only read
-				err = audit.Timeline(in, a.out, audit.TimelineOptions{Colour: a.colours()})
+				err = audit.Timeline(in, lined(a.out), audit.TimelineOptions{Colour: a.colours()})
 				if bad != nil {
 					err = bad
 				}
@@ -91,7 +91,7 @@ func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) erro
 		if n > 0 {
 			_, _ = out.WriteString(",\n") // Flush tells
 		}
-		_, _ = out.Write(lines.Bytes()) // Flush tells
+		_, _ = out.Write(tameJSON(lines.Bytes())) // Flush tells
 	}
 	_, _ = out.WriteString(shut) // Flush tells
 	if err := errors.Join(lines.Err(), out.Flush()); err != nil {

@@ -120,7 +120,7 @@ func (a *app) checkReport(report enginecheck.Report, format string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := a.out.Write(data); err != nil {
+		if _, err := a.out.Write(tameXML(data)); err != nil {
 			return err
 		}
 	default:

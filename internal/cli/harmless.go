@@ -74,7 +74,7 @@ func oneLine(s string) string {
 	for _, part := range segments(s) {
 		b.WriteString(part.Text)
 	}
-	return b.String()
+	return unmarked(b.String())
 }
 
 // paint is a colour of the terminal.

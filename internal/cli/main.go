@@ -116,7 +116,7 @@ func (a *app) complain(err error) {
 			_, _ = fmt.Fprintf(&b, "  hint: see cabincrew help\n")
 		}
 	}
-	_, _ = io.WriteString(a.err, b.String()) // there is nowhere else to tell
+	_, _ = io.WriteString(a.err, tame(b.String())) // there is nowhere else to tell
 }
 
 func environ(list []string) map[string]string {

@@ -59,5 +59,5 @@ func (p *progress) tell(e orchestrator.Progress) {
 			format += "\n"
 		}
 	}
-	_, _ = fmt.Fprintf(p.to, format, line) // progress is no result
+	_, _ = fmt.Fprintf(p.to, format, tame(line)) // progress is no result
 }

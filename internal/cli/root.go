@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -110,21 +111,27 @@ func (a *app) checkFlags() error {
 
 // logger writes to stderr at the level that was asked for, without secrets.
 func (a *app) logger(r *redact.Redactor) *slog.Logger {
-	return telemetry.New(a.err, telemetry.Options{Level: a.flags.logLevel, JSON: a.flags.logFormat == outputJSON, Redact: r.String})
+	harmless := tame
+	if a.flags.logFormat == outputJSON {
+		harmless = func(s string) string { return string(tameJSON([]byte(s))) }
+	}
+	return telemetry.New(&tamed{to: a.err, tame: harmless}, telemetry.Options{Level: a.flags.logLevel, JSON: a.flags.logFormat == outputJSON, Redact: r.String})
 }
 
 // printJSON writes one document on stdout.
 func (a *app) printJSON(v any) {
-	e := json.NewEncoder(a.out)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	_ = e.Encode(v) //nolint:errchkjson // our own documents encode; a closed stdout cannot be told of
+	_ = e.Encode(v)                         //nolint:errchkjson // our own documents encode
+	_, _ = a.out.Write(tameJSON(b.Bytes())) // a closed stdout cannot be told of
 }
 
 // text writes for people on stdout; with JSON output it writes nothing.
 func (a *app) text(s string) {
 	if a.flags.output == outputText {
-		_, _ = io.WriteString(a.out, s) // a closed stdout cannot be told of
+		_, _ = io.WriteString(a.out, tame(s)) // a closed stdout cannot be told of
 	}
 }
 

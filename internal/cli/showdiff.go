@@ -242,7 +242,7 @@ func (v *artifactView) render(w *strings.Builder, colour bool) {
 			text = paintDim.on(colour, text)
 		case lineContext:
 		}
-		w.WriteString("    " + text + "\n")
+		w.WriteString("  " + gutter + text + "\n")
 	}
 	if v.LeftOut > 0 {
 		w.WriteString("    " + paintRed.on(colour, fmt.Sprintf("… %d lines are left out or cut; cabincrew show --html FILE shows more", v.LeftOut)) + "\n")
