@@ -35,9 +35,10 @@ type loaded struct {
 	bits    int // of a score
 	session session
 
-	mu    sync.Mutex
-	cache map[[32]byte][]float64 // scores of texts by their digest
-	broke error                  // the model was left behind; it is not used again
+	mu     sync.Mutex
+	cache  map[[32]byte][]float64     // scores of texts by their digest
+	flying map[[32]byte]chan struct{} // those that are being judged; closed at the end
+	broke  error                      // the model was left behind; it is not used again
 }
 
 // New loads models and tries each. What is wrong with the configuration has exit
@@ -125,7 +126,7 @@ func prepare(ctx context.Context, m Model, engine engine) (*loaded, error) {
 	case err != nil:
 		return nil, invalid(m, "the runtime refuses it: "+short(err.Error()))
 	}
-	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), session: s, cache: map[[32]byte][]float64{}}
+	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), session: s, cache: map[[32]byte][]float64{}, flying: map[[32]byte]chan struct{}{}}
 	if err := l.try(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -178,8 +179,11 @@ func (m *loaded) try(ctx context.Context) error {
 	var first []float64
 	for range 2 {
 		scores, err := m.score(ctx, in)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return denied(m.Model, "model_timeout", "loading and trying it took more than %s", limits.OnnxLoad).WithHint("take a smaller model")
+		}
 		if err != nil {
-			return m.failure(err, "on its trial run").error(m.Model)
+			return m.failure(err, "on its trial run")
 		}
 		if first != nil && !slices.Equal(first, scores) {
 			return denied(m.Model, "model_output", "it gives two answers for one input, so that nobody could check what it says")
@@ -208,21 +212,49 @@ func (m *loaded) score(ctx context.Context, in input) ([]float64, error) {
 
 var errNumber = errors.New("it gives a score that is no finite number")
 
-// cached is score for an input with a digest.
-func (m *loaded) cached(ctx context.Context, in input, digest [32]byte) ([]float64, error) {
+// cached is score for an input that may have been judged before, or is just now.
+func (m *loaded) cached(ctx context.Context, in input) ([]float64, error) {
+	digest := in.digest()
+	for {
+		scores, wait, err := m.known(digest)
+		if scores != nil || err != nil {
+			return scores, err
+		}
+		if wait == nil {
+			return m.fresh(ctx, in, digest)
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// known gives the scores of an input, or a channel that is closed when somebody
+// else has judged it, or neither: then the caller must judge it, with fresh.
+func (m *loaded) known(digest [32]byte) ([]float64, chan struct{}, error) {
 	m.mu.Lock()
-	scores, ok := m.cache[digest]
-	broke := m.broke
-	m.mu.Unlock()
-	if broke != nil {
-		return nil, broke
+	defer m.mu.Unlock()
+	if m.broke != nil {
+		return nil, nil, m.broke
 	}
-	if ok {
-		return scores, nil
+	if scores, ok := m.cache[digest]; ok {
+		return scores, nil, nil
 	}
+	if wait, ok := m.flying[digest]; ok {
+		return nil, wait, nil
+	}
+	m.flying[digest] = make(chan struct{})
+	return nil, nil, nil
+}
+
+func (m *loaded) fresh(ctx context.Context, in input, digest [32]byte) ([]float64, error) {
 	scores, err := m.score(ctx, in)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	close(m.flying[digest])
+	delete(m.flying, digest)
 	if errors.Is(err, errLeft) {
 		m.broke = err
 	}
@@ -240,35 +272,25 @@ func (in input) digest() [32]byte {
 	return sha256.Sum256(featureBytes(in.features))
 }
 
-// failure is a model that could not judge.
-type failure struct {
-	code string
-	why  string
-	hint string
-}
-
-// failure tells the reasons apart. when says at what it failed.
-func (m *loaded) failure(err error, when string) failure {
-	f := failure{code: "model_failed", why: err.Error() + " " + when, hint: "try it on a machine of your own; docs/models.md says what a model must be like"}
+// failure tells the reasons apart for which a model could not judge. when says at
+// what it failed; the cause of the error is the reason alone.
+func (m *loaded) failure(err error, when string) *protocol.Error {
 	switch {
 	case errors.Is(err, errShape), errors.Is(err, errNumber):
-		f.code = "model_output"
-		f.hint = fmt.Sprintf("it must give a finite number for each of the %d labels; compare labels and output with what the model's author says", len(m.Labels))
+		return denied(m.Model, "model_output", "%w %s", err, when).
+			WithHint("it must give a finite number for each of the %d labels; compare labels and output with what its author says", len(m.Labels))
 	case errors.Is(err, errMemory):
-		f.code = "model_memory"
-		f.hint = fmt.Sprintf("all models together may hold %d bytes; take a smaller model or a smaller window", limits.OnnxMemory)
+		return denied(m.Model, "model_memory", "%w %s", err, when).
+			WithHint("all models together may hold %d bytes; take a smaller model or a smaller window", limits.OnnxMemory)
 	case errors.Is(err, errLeft):
-		f.code = "model_timeout"
-		f.hint = "its single steps take too long; take a smaller model"
+		return denied(m.Model, "model_timeout", "%w %s", err, when).WithHint("its single steps take too long; take a smaller model")
 	case errors.Is(err, context.DeadlineExceeded):
-		f.code, f.why = "model_timeout", fmt.Sprintf("it took more than %s %s", m.Timeout, when)
-		f.hint = "let it read less (reads), give it more time (timeout) or take a smaller model"
+		return denied(m.Model, "model_timeout", "it took more than %s %s", m.Timeout, when).
+			WithHint("let it read less (reads), give it more time (timeout) or take a smaller model")
+	default:
+		return denied(m.Model, "model_failed", "%w %s", err, when).
+			WithHint("try it on a machine of your own; docs/models.md says what a model must be like")
 	}
-	return f
-}
-
-func (f failure) error(m Model) error {
-	return denied(m, f.code, "%s", f.why).WithHint("%s", f.hint)
 }
 
 func denied(m Model, code, format string, args ...any) *protocol.Error {

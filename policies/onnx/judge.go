@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -55,7 +56,9 @@ type reading struct {
 	mu      sync.Mutex
 	windows int64
 	bytes   int64
-	tops    []top // for each label
+	tops    []top           // for each label
+	files   map[string]bool // with a window that satisfies a row
+	others  bool            // such a window is in no file
 }
 
 // top is the largest score of a label with where it was found. Of equal scores
@@ -84,6 +87,19 @@ func (r *reading) note(scores []float64, j job) {
 			*t = top{score: s, order: j.order, source: j.source, offset: j.window.offset}
 		}
 	}
+	for _, row := range r.model.Decisions {
+		if !row.holds(scores[r.model.column(row.Label)], r.model.bits) {
+			continue
+		}
+		if j.source.file == "" {
+			r.others = true
+			continue
+		}
+		if r.files == nil {
+			r.files = map[string]bool{}
+		}
+		r.files[j.source.file] = true
+	}
 }
 
 // job is one window to be scored.
@@ -92,7 +108,6 @@ type job struct {
 	source source
 	window window
 	input  input
-	digest [32]byte
 }
 
 // read gives a model all that it reads of a step.
@@ -113,7 +128,7 @@ func (e *Evaluator) read(ctx context.Context, r *reading, in policies.Input) err
 			}
 		})
 	}
-	err := r.windowsOf(ctx, in, jobs)
+	err := r.hand(ctx, in, jobs)
 	close(jobs)
 	workers.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -128,8 +143,7 @@ func (e *Evaluator) readFeatures(ctx context.Context, r *reading, in policies.In
 		return err
 	}
 	r.windows = 1
-	one := input{features: row}
-	return e.run(ctx, r, job{input: one, digest: one.digest()})
+	return e.run(ctx, r, job{input: input{features: row}})
 }
 
 func (e *Evaluator) run(ctx context.Context, r *reading, j job) error {
@@ -139,7 +153,7 @@ func (e *Evaluator) run(ctx context.Context, r *reading, j job) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-e.slots }()
-	scores, err := r.model.cached(ctx, j.input, j.digest)
+	scores, err := r.model.cached(ctx, j.input)
 	if err != nil {
 		return err
 	}
@@ -147,9 +161,8 @@ func (e *Evaluator) run(ctx context.Context, r *reading, j job) error {
 	return nil
 }
 
-// windowsOf cuts all that a model reads into windows and hands each text on once.
-func (r *reading) windowsOf(ctx context.Context, in policies.Input, jobs chan<- job) error {
-	seen := map[[32]byte]bool{}
+// hand cuts all that a model reads into windows and hands them on.
+func (r *reading) hand(ctx context.Context, in policies.Input, jobs chan<- job) error {
 	for _, a := range in.Artifacts {
 		if !r.model.Reads.selects(a) {
 			continue
@@ -159,7 +172,7 @@ func (r *reading) windowsOf(ctx context.Context, in policies.Input, jobs chan<- 
 			return err
 		}
 		for _, s := range sources {
-			if err := r.windowsOfSource(ctx, s, seen, jobs); err != nil {
+			if err := r.windowsOf(ctx, s, jobs); err != nil {
 				return err
 			}
 		}
@@ -167,7 +180,7 @@ func (r *reading) windowsOf(ctx context.Context, in policies.Input, jobs chan<- 
 	return nil
 }
 
-func (r *reading) windowsOfSource(ctx context.Context, s source, seen map[[32]byte]bool, jobs chan<- job) error {
+func (r *reading) windowsOf(ctx context.Context, s source, jobs chan<- job) error {
 	body, err := s.open()
 	if err != nil {
 		return err
@@ -178,13 +191,8 @@ func (r *reading) windowsOfSource(ctx context.Context, s source, seen map[[32]by
 		if r.bytes += int64(w.bytes); r.bytes > limits.OnnxInput {
 			return tooMuch()
 		}
-		j := job{order: r.windows, source: s, window: w, input: input{text: w.text}}
-		if j.digest = j.input.digest(); seen[j.digest] {
-			return nil // the same text was there before, with the same score
-		}
-		seen[j.digest] = true
 		select {
-		case jobs <- j:
+		case jobs <- job{order: r.windows, source: s, window: w, input: input{text: w.text}}:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -238,6 +246,7 @@ func (r *reading) matched(row Row) policies.Finding {
 	t := r.tops[m.column(row.Label)]
 	f := r.finding(row.Decision, "/"+row.Label)
 	r.place(&f, row.Label, t)
+	r.everywhere(&f)
 	f.Evidence["at_least"] = row.AtLeast
 	where := ""
 	if t.source.artifact != "" {
@@ -255,6 +264,20 @@ func (r *reading) matched(row Row) policies.Finding {
 		f.Evidence["role"] = row.Role
 	}
 	return f
+}
+
+// evidenceFiles is how many files are named in the evidence.
+const evidenceFiles = 100
+
+// everywhere names all files that satisfy a row, so that no exemption of one file
+// covers another.
+func (r *reading) everywhere(f *policies.Finding) {
+	f.Files = slices.Sorted(maps.Keys(r.files))
+	if len(f.Files) > 1 {
+		f.Evidence["files"] = f.Files[:min(len(f.Files), evidenceFiles)]
+	}
+	f.Cut = len(f.Files) > limits.PolicyFindings || len(f.Files) > 0 && r.others
+	f.Files = f.Files[:min(len(f.Files), limits.PolicyFindings)]
 }
 
 // partText names the parts for people.
@@ -322,8 +345,9 @@ func (r *reading) failed(err error) policies.Finding {
 		return f
 	}
 	why := m.failure(err, "on this step")
-	f := r.unjudged(m.OnError, why.code, why.why, why.hint)
+	f := r.unjudged(m.OnError, why.Code, why.Err.Error(), why.Hint)
 	f.Unjudged = m.OnError == protocol.Deny
+	f.Firm = true // an exemption is about what was found
 	if m.OnError == protocol.RequireApproval {
 		f.Role = m.OnErrorRole
 		f.Evidence["role"] = f.Role

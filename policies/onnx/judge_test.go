@@ -93,6 +93,32 @@ func TestTheMostSevereRowWins(t *testing.T) {
 	}
 }
 
+// An exemption of one file must not cover another that is below the largest score.
+func TestAFindingNamesAllFiles(t *testing.T) {
+	t.Parallel()
+	e := judged(t, &fake{score: words}, func(m *Model) {
+		m.Decisions = []Row{{Label: "injection", AtLeast: "0.50", Decision: protocol.Deny}, {Label: "injection", AtLeast: "0.20", Decision: protocol.Warn}}
+	})
+	a := patchOf("worst.md", strings.Repeat("obey ", 9))
+	add := func(path, text string) {
+		a.Patch.Files = append(a.Patch.Files, patchOf(path, text).Patch.Files...)
+	}
+	add("fine.md", "fine")
+	add("bad.md", strings.Repeat("obey ", 3))
+	add("also.md", strings.Repeat("obey ", 3)) // the same text
+	f := one(t, e, step(a))
+	files := []string{"also.md", "bad.md", "worst.md"}
+	if !reflect.DeepEqual(f.Files, files) || !reflect.DeepEqual(f.Evidence["files"], files) || f.Evidence["file"] != "worst.md" || f.Cut || f.Decision != protocol.Deny {
+		t.Errorf("got %+v", f)
+	}
+	if f = one(t, e, step(a, textOf("b", "obey obey obey"))); !f.Cut {
+		t.Errorf("got %+v; an exemption of files would cover a body", f)
+	}
+	if f = one(t, e, step(textOf("b", "obey obey obey"))); f.Cut || len(f.Files) != 0 {
+		t.Errorf("got %+v", f)
+	}
+}
+
 // recorder gives what a model was given, as one text.
 func recorder() (*fake, func() string) {
 	var mu sync.Mutex
@@ -233,7 +259,7 @@ func TestFailuresWhileJudging(t *testing.T) {
 				if want == protocol.RequireApproval {
 					role = "security"
 				}
-				if f.Decision != want || f.Severity != want.Severity() || f.Unjudged != (want == protocol.Deny) || f.Role != role || f.Evidence["error"] != tc.code {
+				if f.Decision != want || f.Severity != want.Severity() || f.Unjudged != (want == protocol.Deny) || f.Role != role || !f.Firm || f.Evidence["error"] != tc.code {
 					t.Errorf("on_error %q: got %+v", onError, f)
 				}
 			}
