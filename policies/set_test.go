@@ -177,7 +177,7 @@ func TestDigest(t *testing.T) {
 
 func TestBundledNames(t *testing.T) {
 	t.Parallel()
-	if got := policies.BundledNames(); !slices.Equal(got, []string{"agents", "baseline", "supply-chain"}) {
+	if got := policies.BundledNames(); !slices.Equal(got, []string{"agents", "baseline", "infrastructure", "supply-chain"}) {
 		t.Fatalf("%v", got)
 	}
 	set, err := policies.Bundled("baseline")
