@@ -12,7 +12,7 @@ import (
 // nothing: what would these policies say of what was planned? The flight's bytes
 // are verified up to its tokens first. The workspace may have changed since;
 // then what the judges are told of the workspace as a whole is of the one now.
-func (o *Orchestrator) Judge(ctx context.Context, f *Flight, s *Setup) ([]Report, error) {
+func (o *Orchestrator) Judge(ctx context.Context, f *Flight, s *Setup) ([]Judgement, error) {
 	if f.Status.Digests[ManifestFile] == "" {
 		return nil, protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s and was not sealed: there is nothing to judge", f.ID(), f.Status.State).
 			WithHint("cabincrew seal makes tokens and asks the policies")
@@ -33,24 +33,33 @@ func (o *Orchestrator) Judge(ctx context.Context, f *Flight, s *Setup) ([]Report
 	if err := o.countFiles(ctx, f, s, v.plans); err != nil {
 		return nil, err
 	}
-	reports := make([]Report, 0, len(v.plans))
+	judged := make([]Judgement, 0, len(v.plans))
 	for _, p := range v.plans {
-		at := stepPath(p.id, tokenFile)
-		raw, err := f.ReadFile(at, limits.PlanToken)
-		if err != nil {
-			return nil, integrity("flight_unreadable", "%w", err).At(at)
-		}
-		var token protocol.PlanToken
-		if err := readOwn(raw, &token); err != nil || token.Token != p.token {
-			return nil, integrity("token_malformed", "it is not the token that was verified").At(at)
-		}
-		r, err := o.judge(ctx, f, s, p, token)
+		token, err := f.storedToken(p)
 		if err != nil {
 			return nil, err
 		}
-		reports = append(reports, r)
+		j, err := o.judgement(ctx, f, s, p, token)
+		if err != nil {
+			return nil, err
+		}
+		judged = append(judged, j)
 	}
-	return reports, nil
+	return judged, nil
+}
+
+// storedToken reads the token of a step whose token was verified.
+func (f *Flight) storedToken(p *stepPlan) (protocol.PlanToken, error) {
+	at := stepPath(p.id, tokenFile)
+	var token protocol.PlanToken
+	raw, err := f.ReadFile(at, limits.PlanToken)
+	if err != nil {
+		return token, integrity("flight_unreadable", "%w", err).At(at)
+	}
+	if err := readOwn(raw, &token); err != nil || token.Token != p.token {
+		return token, integrity("token_malformed", "it is not the token that was verified").At(at)
+	}
+	return token, nil
 }
 
 // countFiles counts the files that each step's inputs select. Where the

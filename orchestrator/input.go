@@ -20,13 +20,26 @@ func validText(b []byte) bool { return utf8.Valid(b) }
 // input builds the document that the judges read. SPEC: docs/protocol.md 6.
 func (f *Flight) input(s *Setup, p *stepPlan, token protocol.PlanToken) (policies.Input, error) {
 	step, _ := s.Config.Step(p.id)
+	return f.inputOf(p, token, around{
+		config: s.Config.Resolved(step), workspace: &policies.Workspace{Files: int64(p.files)},
+		governance: policies.Governance{Paths: s.Governance.Paths},
+		change:     policies.Change{Branch: s.Source.Branch, Labels: s.Source.Labels, LabelsKnown: s.Source.LabelsKnown},
+	})
+}
+
+// around is what judges are told that a flight's directory does not hold.
+type around struct {
+	config     map[string]any
+	workspace  *policies.Workspace // nil: not known
+	governance policies.Governance
+	change     policies.Change
+}
+
+func (f *Flight) inputOf(p *stepPlan, token protocol.PlanToken, x around) (policies.Input, error) {
 	in := policies.Input{
-		Receipt: &p.receipt, PlanToken: &token, Config: s.Config.Resolved(step), Mode: protocol.FlightPlan,
-		Isolation: isolationInput(p.isolation),
-		Opaque:    p.opaque, Workspace: &policies.Workspace{Files: int64(p.files)},
-		Governance: policies.Governance{Paths: s.Governance.Paths},
-		Change:     policies.Change{Branch: s.Source.Branch, Labels: s.Source.Labels, LabelsKnown: s.Source.LabelsKnown},
-		Bodies:     bodies{f, p},
+		Receipt: &p.receipt, PlanToken: &token, Config: x.config, Mode: protocol.FlightPlan,
+		Isolation: isolationInput(p.isolation), Opaque: p.opaque, Workspace: x.workspace, Governance: x.governance, Change: x.change,
+		Bodies: bodies{f, p},
 	}
 	raw, err := protocol.Canonical(p.preimage.Context)
 	if err != nil {

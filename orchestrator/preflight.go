@@ -35,6 +35,15 @@ type Report struct {
 	Isolation   engines.Isolation            `json:"isolation"`
 	Opaque      bool                         `json:"opaque"`
 	Derived     Derived                      `json:"derived"`
+	// Explanations tell what each policy's rules came to, if policies.explain asks for it.
+	Explanations []policies.Explanation `json:"explanations,omitempty"`
+}
+
+// Judgement is a report with what the judges said beside what a report keeps.
+type Judgement struct {
+	Report
+	// Findings are the report's evaluations, one for one, with places and times.
+	Findings []policies.Finding
 }
 
 // Derived is what the sealing side found out itself of the change.
@@ -45,51 +54,90 @@ type Derived struct {
 
 // judge asks the judges about one step. Judging that breaks is a denial.
 func (o *Orchestrator) judge(ctx context.Context, f *Flight, s *Setup, p *stepPlan, token protocol.PlanToken) (Report, error) {
-	r := Report{
+	j, err := o.judgement(ctx, f, s, p, token)
+	return j.Report, err
+}
+
+func (o *Orchestrator) judgement(ctx context.Context, f *Flight, s *Setup, p *stepPlan, token protocol.PlanToken) (Judgement, error) {
+	in, err := f.input(s, p, token)
+	if err != nil {
+		return Judgement{}, unreadable(err, p.id)
+	}
+	return o.ask(ctx, f, s, p, in)
+}
+
+func unreadable(err error, step string) error {
+	return protocol.Errorf(protocol.ExitDenied, "policy_input", "step %s cannot be judged: %w", step, err)
+}
+
+// ask asks the judges of a setup about one input document.
+func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan, in policies.Input) (Judgement, error) {
+	j := Judgement{Report: Report{
 		Version: "1", WorkflowID: f.ID(), StepID: p.id, Token: p.token, Decision: protocol.Deny,
 		Aggregation: cmp.Or(s.Governance.Decide.Method, protocol.MostRestrictive),
 		Evaluations: []protocol.PolicyEvaluation{}, Violations: []string{}, Warnings: []string{}, Requires: []protocol.PreflightRequires{},
 		Isolation: isolationOf(p.isolation), Opaque: p.opaque,
 		Derived: Derived{AuthorEmail: s.Source.AuthorEmail, BaseCommit: s.Source.HeadCommit},
-	}
-	in, err := f.input(s, p, token)
-	if err != nil {
-		return r, protocol.Errorf(protocol.ExitDenied, "policy_input", "step %s cannot be judged: %w", p.id, err)
-	}
+	}}
+	r := &j.Report
 	result, err := s.Governance.Judge.Evaluate(ctx, in, stamp(o.Now()))
 	if err != nil {
 		if ctx.Err() != nil {
-			return r, err
+			return j, err
 		}
-		return r, denial(err, p.id)
+		return j, denial(err, p.id)
 	}
 	if r.Decision, err = policies.Decide(result.Findings, s.Governance.Decide); err != nil {
-		return r, denial(err, p.id)
+		return j, denial(err, p.id)
 	}
-	for _, e := range result.Evaluations() {
-		e.Evidence = tame(e.Evidence)
-		e.Reason = s.Redactor.String(e.Reason)
-		r.Evaluations = append(r.Evaluations, e)
+	for _, found := range result.Findings {
+		found.Evidence = tame(found.Evidence)
+		found.Reason = s.Redactor.String(found.Reason)
+		r.Evaluations = append(r.Evaluations, found.PolicyEvaluation)
+		j.Findings = append(j.Findings, found)
 	}
 	r.Violations = append(r.Violations, result.Violations()...)
 	r.Warnings = append(r.Warnings, result.Warnings()...)
+	r.Explanations = explained(result.Explanations)
 	if len(r.Evaluations) == 0 && r.Decision == protocol.Deny {
 		r.Violations = append(r.Violations, "no policy judged this step; name one under policies, or set policies.allow_without_policies: true")
 	}
-	if r.Decision == protocol.RequireApproval {
-		r.Requires = append(r.Requires, result.Requires()...)
-		for _, q := range r.Requires {
-			if !roleName.MatchString(q.Role) {
-				return r, denial(fmt.Errorf("a policy asks for the role %q, which is no role's name", q.Role), p.id)
-			}
-		}
-		if len(r.Requires) == 0 {
-			r.Requires = append(r.Requires, protocol.PreflightRequires{
-				Role: s.Config.Approvals.DefaultRole, Reason: "the aggregation of the decisions asks for approval",
-			})
+	if r.Decision != protocol.RequireApproval {
+		return j, nil
+	}
+	r.Requires = append(r.Requires, result.Requires()...)
+	for _, q := range r.Requires {
+		if !roleName.MatchString(q.Role) {
+			return j, denial(fmt.Errorf("a policy asks for the role %q, which is no role's name", q.Role), p.id)
 		}
 	}
-	return r, nil
+	if len(r.Requires) == 0 {
+		r.Requires = append(r.Requires, protocol.PreflightRequires{
+			Role: s.Config.Approvals.DefaultRole, Reason: "the aggregation of the decisions asks for approval",
+		})
+	}
+	return j, nil
+}
+
+// explained bounds what a report tells of how decisions came about: a report that
+// is too large to be read would end the flight.
+func explained(all []policies.Explanation) []policies.Explanation {
+	var out []policies.Explanation
+	left := limits.PolicyExplained
+	for _, e := range all {
+		short := policies.Explanation{Policy: e.Policy, Lines: []string{}}
+		for i, line := range e.Lines {
+			if left -= len(line); left < 0 {
+				short.Lines = append(short.Lines, fmt.Sprintf("%d more lines are left out", len(e.Lines)-i))
+				break
+			}
+			short.Lines = append(short.Lines, line)
+		}
+		if out = append(out, short); left < 0 {
+			break
+		}
+	}
+	return out
 }
 
 // roleName is what a role may be called; a policy may have built it from foreign text.

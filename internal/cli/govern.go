@@ -37,7 +37,7 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string) (*judges
 	if err != nil {
 		return nil, err
 	}
-	options := rego.Options{Role: c.Approvals.DefaultRole, Time: c.Policies.Timeout.Duration, Data: c.Policies.Data}
+	options := rego.Options{Role: c.Approvals.DefaultRole, Time: c.Policies.Timeout.Duration, Data: c.Policies.Data, Explain: c.Policies.Explain || a.explain}
 	j := &judges{decide: policies.AggregateOptions{Method: c.Policies.Aggregation, AllowWithoutPolicies: c.Policies.AllowWithoutPolicies}}
 	if c.Policies.Aggregation == protocol.CustomRule {
 		options.AggregationRule = c.Policies.CustomRule

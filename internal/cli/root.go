@@ -25,6 +25,8 @@ type app struct {
 	env   map[string]string
 	flags flags
 	usage bool // an error now is one of the command line
+	// explain makes policies tell how decisions come about, whatever the configuration says.
+	explain bool
 	// failpoint, if not nil, is called before and after every durable write, so
 	// that tests can end the process there.
 	failpoint func(point string)
