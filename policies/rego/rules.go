@@ -20,11 +20,27 @@ type Rule struct {
 	Description string            `json:"description"`
 	Remedy      string            `json:"remedy"`
 	At          string            `json:"at"` // file:line
+	Name        string            `json:"-"`  // of the rule in its package: deny
+	Text        string            `json:"-"`  // in Rego, without annotations
+}
+
+// PolicyID gives the policy id of the rule's evaluations.
+func (r Rule) PolicyID() string {
+	if r.ID == "" {
+		return r.Policy + "/" + r.Name
+	}
+	return r.Policy + "/" + r.Name + "/" + r.ID
 }
 
 // Rules gives the annotated rules of policy sets that answer, from the most
 // severe decision to the mildest, by policy and id.
 func Rules(sets []policies.Set) ([]Rule, error) {
+	all, err := AllRules(sets)
+	return slices.DeleteFunc(all, func(r Rule) bool { return r.ID == "" && r.Title == "" && r.Description == "" && r.Remedy == "" }), err
+}
+
+// AllRules is Rules with those that no annotation describes, which have no id.
+func AllRules(sets []policies.Set) ([]Rule, error) {
 	modules, err := parse(sets, capabilities(), false)
 	if err != nil {
 		return nil, err
@@ -40,8 +56,11 @@ func Rules(sets []policies.Set) ([]Rule, error) {
 			if !ok {
 				continue
 			}
+			if len(r.Annotations) == 0 {
+				out = append(out, ruleOf(&ast.Annotations{}, packageName(path), name, d, r))
+			}
 			for _, a := range r.Annotations {
-				out = append(out, ruleOf(a, packageName(path), d, r))
+				out = append(out, ruleOf(a, packageName(path), name, d, r))
 			}
 		}
 	}
@@ -51,12 +70,13 @@ func Rules(sets []policies.Set) ([]Rule, error) {
 	return out, nil
 }
 
-func ruleOf(a *ast.Annotations, policy string, d protocol.Decision, r *ast.Rule) Rule {
+func ruleOf(a *ast.Annotations, policy, name string, d protocol.Decision, r *ast.Rule) Rule {
 	text := func(key string) string {
 		s, _ := a.Custom[key].(string) // another kind is as good as none
 		return s
 	}
 	return Rule{
 		ID: text("id"), Policy: policy, Decision: d, Title: a.Title, Description: a.Description, Remedy: text("remedy"), At: at(r.Location),
+		Name: name, Text: clean(string(r.Location.Text)),
 	}
 }
