@@ -18,6 +18,8 @@ const (
 	GitBundleHeaderBytes = 4096
 	// GitTreeDepth is how many directories may lie within each other.
 	GitTreeDepth = 512
+	// GitHistory is the number of commits that are looked at to find an ancestor.
+	GitHistory = 1_000_000
 	// GitCommitBytes is the size of a commit object, in bytes.
 	GitCommitBytes = 1 << 20
 	// GitMessageBytes is the length of a commit message, in bytes.

@@ -100,6 +100,17 @@ func GitDirs(dir string) (gitDir, commonDir string, err error) {
 	return repo.gitDir, repo.commonDir, nil
 }
 
+// Repository gives the git directories of the repository that dir lies in, and
+// dir's place in its work tree, with a slash at the end or empty. The directories
+// are empty where there is no repository.
+func Repository(dir string) (gitDir, commonDir, prefix string, err error) {
+	repo, err := findRepository(dir)
+	if err != nil || repo == nil {
+		return "", "", "", err
+	}
+	return repo.gitDir, repo.commonDir, repo.prefix, nil
+}
+
 // repositoryAt gives the repository whose work tree is at, or nil.
 func repositoryAt(at string) (*repository, error) {
 	p := filepath.Join(at, ".git")
