@@ -17,17 +17,55 @@ import (
 
 var update = flag.Bool("update", false, "write the generated part of docs/policies.md")
 
-const (
-	docsFile = "../../docs/policies.md"
-	begin    = "<!-- rules of the bundled sets: made from their annotations, do not edit -->\n"
-	end      = "<!-- end of rules -->\n"
-)
+const docsFile = "../../docs/policies.md"
+
+// marks are the lines around the generated table of a set.
+func marks(set string) (begin, end string) {
+	return fmt.Sprintf("<!-- rules of the bundled set %s: made from their annotations, do not edit -->\n", set), fmt.Sprintf("<!-- end of the rules of %s -->\n", set)
+}
+
+// ruleIDs finds the ids that the rules of a set give their findings.
+var ruleIDs = regexp.MustCompile(`(?m)^\t"(?:id": ")?([a-z0-9-]+)",(?: |$)`)
 
 // TestRulesAreDocumented keeps docs/policies.md, the annotations and the ids in
 // findings equal. Run it with -update after a change of an annotation.
 func TestRulesAreDocumented(t *testing.T) {
 	t.Parallel()
-	rules, err := rego.Rules(baseline(t))
+	raw, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, owner := string(raw), map[string]string{}
+	for _, set := range every(t) {
+		table, ids := ruleTable(t, set)
+		for _, id := range ids {
+			if owner[id] != "" {
+				t.Errorf("%s is a rule of %s and of %s; exemptions name rules by their ids", id, owner[id], set.Name)
+			}
+			owner[id] = set.Name
+		}
+		begin, end := marks(set.Name)
+		head, rest, ok := strings.Cut(page, begin)
+		have, tail, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("%s has no marks for %s", docsFile, set.Name)
+		}
+		if have != table && !*update {
+			t.Errorf("%s is not what the annotations of %s say; run: go test ./policies/rego -run Documented -update", docsFile, set.Name)
+		}
+		page = head + begin + table + end + tail
+	}
+	if *update && page != string(raw) {
+		if err := os.WriteFile(docsFile, []byte(page), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ruleTable makes the table of a set's rules and gives their ids.
+func ruleTable(t *testing.T, set policies.Set) (string, []string) {
+	t.Helper()
+	rules, err := rego.Rules([]policies.Set{set})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,41 +76,26 @@ func TestRulesAreDocumented(t *testing.T) {
 		if r.ID == "" || r.Title == "" || r.Description == "" || r.Remedy == "" {
 			t.Errorf("%s: the annotation lacks something: %+v", r.At, r)
 		}
+		if annotated[r.ID] {
+			t.Errorf("%s: %s is there twice", r.At, r.ID)
+		}
 		annotated[r.ID] = true
 		fmt.Fprintf(&table, "| `%s` | %s | **%s.** %s | %s |\n", r.ID, r.Decision, r.Title, r.Description, r.Remedy)
 	}
 	table.WriteString("\n")
 
 	used := map[string]bool{}
-	for _, f := range baseline(t)[0].Files {
+	for _, f := range set.Files {
 		if f.Rego() && !f.Test() {
-			for _, m := range regexp.MustCompile(`(?m)^\t"id": "([^"]+)"`).FindAllSubmatch(f.Data, -1) {
+			for _, m := range ruleIDs.FindAllSubmatch(f.Data, -1) {
 				used[string(m[1])] = true
 			}
 		}
 	}
 	if !maps.Equal(used, annotated) || len(used) < 13 {
-		t.Errorf("ids in rules %v, in annotations %v", slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(annotated)))
+		t.Errorf("%s: ids in rules %v, in annotations %v", set.Name, slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(annotated)))
 	}
-
-	page, err := os.ReadFile(docsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(page), begin)
-	have, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has lost its marks", docsFile)
-	}
-	if have == table.String() {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s is not what the annotations say; run: go test ./policies/rego -run Documented -update", docsFile)
-	}
-	if err := os.WriteFile(docsFile, []byte(head+begin+table.String()+end+tail), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return table.String(), slices.Sorted(maps.Keys(annotated))
 }
 
 // TestInputIsDocumented finds every field of the input document in its page.

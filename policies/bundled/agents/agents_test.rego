@@ -34,13 +34,22 @@ patch(files) := {
 ids(set) := {m.id | some m in set}
 
 doc_ids(doc) := found if {
-	d := ids(agents.deny) with input as doc
-	r := ids(agents.require_approval) with input as doc
-	w := ids(agents.warn) with input as doc
-	found := (d | r) | w
+	found := ids((agents.deny | agents.require_approval) | agents.warn) with input as doc
 }
 
 judged(files) := doc_ids(patch(files))
+
+# Many cases go into one patch, since an evaluation costs more than a case: the
+# n-th stands in the directory n.
+spread(cases) := [gains(sprintf("%d/%s", [n, c[0]]), c[1]) | some n, c in cases]
+
+# files that a rule names
+named(id, files) := found if {
+	found := {f | some m in ((agents.deny | agents.require_approval) | agents.warn); m.id == id; some f in m.files} with input as patch(files)
+}
+
+# the files for which a rule does not fire as it should
+missed(id, files) := {f.path | some f in files} - named(id, files)
 
 test_ordinary_change_is_quiet if judged([
 	gains("main.go", ["\treturn fmt.Errorf(\"skip %w\", err)", "// ignore the rest"]), gains("main_test.go", ["func TestX(t *testing.T) {", "\tt.Error(1)"]),
@@ -50,14 +59,12 @@ test_ordinary_change_is_quiet if judged([
 
 test_nothing_is_quiet if judged([]) == set()
 
-test_policy[path] if {
-	some path in [".cabincrew.yaml", "sub/.cabincrew/x", ".cabincrew-secrets.json", "CODEOWNERS", ".github/CODEOWNERS", "p/x.rego", "rules/data.json", "Gate.json", ".//.CABINCREW.yml"]
-	"agent-policy" in ids(agents.deny) with input as patch([gains(path, ["x"])])
-	"agent-policy" in ids(agents.deny) with input as patch([deleted(path, ["x"])])
-	"agent-policy" in ids(agents.deny) with input as patch([renamed(path, "elsewhere")])
+test_policy if {
+	governing := [".cabincrew.yaml", "sub/.cabincrew/x", ".cabincrew-secrets.json", "CODEOWNERS", ".github/CODEOWNERS", "p/x.rego", "rules/data.json", "Gate.json", ".//.CABINCREW.yml"]
+	missed("agent-policy", [gains(path, ["x"]) | some path in governing]) == set()
+	missed("agent-policy", [deleted(path, ["x"]) | some path in governing]) == set()
+	named("agent-policy", [renamed(path, sprintf("elsewhere/%d", [n])) | some n, path in governing]) == {path | some path in governing}
 }
-
-test_policy_all if count(test_policy) == 9
 
 test_not_policy if judged([gains(p, ["x"]) | some p in ["docs/codeowners.md", "cabincrew.go", "my-rules/x", "gate.json.md", "rego.go"]]) == set()
 
@@ -67,15 +74,14 @@ test_not_an_agent if {
 	"agent-policy" in ids(agents.deny) with input as object.remove(patch([gains(".cabincrew.yaml", ["x"])]), ["context"])
 }
 
-test_credentials[path] if {
-	some path in [
+test_credentials if {
+	cases := [gains(path, ["x"]) | some path in [
 		".env", ".env.production", "config/credentials.json", "gcp-service-account.json", "secrets.yaml", "k8s/db-password.txt", "id_rsa", "tls/server.key", "x.pem",
 		".ssh/config", ".aws/credentials", "api_keys.toml", "prod.p12", ".npmrc", "client_secret.json",
-	]
-	ids(agents.deny) == {"agent-credentials"} with input as patch([gains(path, ["x"])])
+	]]
+	missed("agent-credentials", cases) == set()
+	judged(cases) == {"agent-credentials"}
 }
-
-test_credentials_all if count(test_credentials) == 15
 
 test_not_credentials if {
 	judged([gains(p, ["x"]) | some p in [".env.example", "src/secrets.go", "docs/credentials.md", "testdata/server.key", "key.pub", "secret-example.yaml", "passwords.py", "environment.ts"]]) == set()
@@ -83,24 +89,26 @@ test_not_credentials if {
 }
 
 test_ci if {
-	every path in [".github/workflows/x.yml", ".gitlab-ci.yml", "Jenkinsfile", ".circleci/config.yml", "azure-pipelines.yml"] {
-		judged([gains(path, ["x"])]) == {"agent-ci"}
-	}
+	cases := [gains(path, ["x"]) | some path in [".github/workflows/x.yml", ".gitlab-ci.yml", "Jenkinsfile", ".circleci/config.yml", "azure-pipelines.yml"]]
+	missed("agent-ci", cases) == set()
+	judged(cases) == {"agent-ci"}
 	judged([renamed(".github/workflows/x.yml", "x.yml")]) == {"agent-ci"}
 	judged([gains("docs/workflows/x.yml", ["x"])]) == set()
 }
 
 test_instructions if {
-	every path in ["AGENTS.md", "sub/CLAUDE.md", ".cursor/rules/x.mdc", ".cursorrules", ".github/copilot-instructions.md", ".github/prompts/x.md", ".claude/settings.json", "GEMINI.md"] {
-		judged([gains(path, ["x"])]) == {"agent-instructions"}
-	}
+	cases := [gains(path, ["x"]) |
+		some path in ["AGENTS.md", "sub/CLAUDE.md", ".cursor/rules/x.mdc", ".cursorrules", ".github/copilot-instructions.md", ".github/prompts/x.md", ".claude/settings.json", "GEMINI.md"]
+	]
+	missed("agent-instructions", cases) == set()
+	judged(cases) == {"agent-instructions"}
 	judged([gains(p, ["x"]) | some p in ["docs/agents-guide.md", "agents.go", "cursor/x.go", "internal/claude.go"]]) == set()
 }
 
 test_autostart if {
-	every path in [".mcp.json", "mcp.json", ".vscode/tasks.json", ".devcontainer/devcontainer.json", ".husky/pre-commit", ".pre-commit-config.yaml", "lefthook.yml"] {
-		judged([gains(path, ["x"])]) == {"agent-autostart"}
-	}
+	cases := [gains(path, ["x"]) | some path in [".mcp.json", "mcp.json", ".vscode/tasks.json", ".devcontainer/devcontainer.json", ".husky/pre-commit", ".pre-commit-config.yaml", "lefthook.yml"]]
+	missed("agent-autostart", cases) == set()
+	judged(cases) == {"agent-autostart"}
 	judged([gains(p, ["x"]) | some p in [".vscode/extensions.json", "mcp.go", "docs/mcp.md", "src/githooks.ts"]]) == set()
 }
 
@@ -176,13 +184,11 @@ skips := {
 	"tests/x.rs": ["#[ignore]"], "XTest.cs": ["[Fact(Skip = \"x\")]", "[Ignore(\"x\")]"], "x_spec.rb": ["  pending 'x'", "  skip 'x'"], "p_test.rego": ["todo_test_x if {"],
 }
 
-test_skipped[[path, line]] if {
-	some path, lines in skips
-	some line in lines
-	ids(agents.require_approval) == {"test-skipped"} with input as patch([gains(path, [line])])
+test_skipped if {
+	cases := spread([[path, [line]] | some path, lines in skips; some line in lines])
+	missed("test-skipped", cases) == set()
+	judged(cases) == {"test-skipped", "agent-policy"} # the latter for p_test.rego
 }
-
-test_skipped_all if count(test_skipped) == sum([count(l) | some l in skips])
 
 test_not_skipped if {
 	judged([gains("a_test.go", ["\tname: \"skip\",", "\tif skipped {", "// ignore order"]), gains("a.go", ["t.Skip()"]), gains("x.test.ts", ["  outfit('x')", "it('skips', () => {", "  await commit(x)"])]) == set()
@@ -194,26 +200,18 @@ silencers := {
 	"A.java": "@SuppressWarnings(\"x\")", "a.rb": "# rubocop:disable X", "a.sh": "# shellcheck disable=SC2086", "a.rs": "#[allow(dead_code)]", "c.py": "# pragma: no cover", "b.go": "// NOSONAR",
 }
 
-test_silenced if {
-	some m in agents.warn with input as patch([gains(path, [line]) | some path, line in silencers])
-	m.id == "check-silenced"
-	m.files == object.keys(silencers)
-}
+test_silenced if missed("check-silenced", [gains(path, [line]) | some path, line in silencers]) == set()
 
 test_not_silenced if judged([gains("a.go", ["// we ignore it", "disable()", "allow(x)", "if nolint {"]), gains("b.py", ["suppress = 1", "ignore(type)"])]) == set()
 
-pipeline(line) := judged([gains("Makefile", [line])])
-
 test_disabled if {
-	every line in ["\tgo test ./... || true", "\tgit commit --no-verify", "\tset +e", "\tflake8 --exit-zero", "\tmvn -DskipTests package", "\tHUSKY=0 git push", "\ttrivy --exit-code 0"] {
-		pipeline(line) == {"check-disabled"}
-	}
-	every line in ["    continue-on-error: true", "    allow_failure: true", "    if: false", "    if: ${{ false }}", "        fail_ci_if_error: false"] {
-		judged([gains(".github/workflows/x.yml", [line])]) == {"agent-ci", "check-disabled"}
-	}
-	every line in ["\tx || y", "\techo skip", "\tif: true", "\tset -e", "\tx || exit 1"] {
-		pipeline(line) == set()
-	}
+	missed("check-disabled", spread([["Makefile", [line]] | some line in [
+		"\tgo test ./... || true", "\tgit commit --no-verify", "\tset +e", "\tflake8 --exit-zero", "\tmvn -DskipTests package", "\tHUSKY=0 git push", "\ttrivy --exit-code 0",
+	]])) == set()
+	missed("check-disabled", spread([[".github/workflows/x.yml", [line]] | some line in [
+		"    continue-on-error: true", "    allow_failure: true", "    if: false", "    if: ${{ false }}", "        fail_ci_if_error: false",
+	]])) == set()
+	judged(spread([["Makefile", [line]] | some line in ["\tx || y", "\techo skip", "\tif: true", "\tset -e", "\tx || exit 1"]])) == set()
 	judged([gains("main.sh", ["x || true"]), gains("a.go", ["// || true"])]) == set()
 }
 

@@ -24,10 +24,7 @@ manifests(action, objects) := {"artifacts": [{"name": "manifests", "artifact_typ
 ids(set) := {m.id | some m in set}
 
 doc_ids(doc) := found if {
-	d := ids(infrastructure.deny) with input as doc
-	r := ids(infrastructure.require_approval) with input as doc
-	w := ids(infrastructure.warn) with input as doc
-	found := (d | r) | w
+	found := ids((infrastructure.deny | infrastructure.require_approval) | infrastructure.warn) with input as doc
 }
 
 judged(resources) := doc_ids(plan(resources))

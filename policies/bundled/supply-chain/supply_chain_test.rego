@@ -27,11 +27,22 @@ ids(set) := {m.id | some m in set}
 
 # ids of all findings over a patch of these files
 judged(files) := found if {
-	d := ids(supply_chain.deny) with input as patch(files)
-	r := ids(supply_chain.require_approval) with input as patch(files)
-	w := ids(supply_chain.warn) with input as patch(files)
-	found := (d | r) | w
+	found := ids((supply_chain.deny | supply_chain.require_approval) | supply_chain.warn) with input as patch(files)
 }
+
+# Many cases go into one patch, since an evaluation costs more than a case: the
+# n-th stands in the directory n.
+spread(cases) := [gains(sprintf("%d/%s", [n, c[0]]), c[1]) | some n, c in cases]
+
+every_line(path, lines) := spread([[path, [line]] | some line in lines])
+
+# files that a rule names
+named(id, files) := found if {
+	found := {f | some m in ((supply_chain.deny | supply_chain.require_approval) | supply_chain.warn); m.id == id; some f in m.files} with input as patch(files)
+}
+
+# the files for which a rule does not fire as it should
+missed(id, files) := {f.path | some f in files} - named(id, files)
 
 test_ordinary_change_is_quiet if judged([
 	gains("main.go", ["\tfmt.Println(\"curl and wget\") // uses: nothing", "import \"net/http\"", strings_of(900, "ab ")]),
@@ -52,25 +63,19 @@ strings_of(n, s) := concat("", [s | some _ in numbers.range(1, n)])
 workflow(line) := gains(".github/workflows/ci.yml", ["jobs:", line])
 
 test_unpinned_action if {
-	every line in [
+	missed("unpinned-action", every_line(".github/workflows/ci.yml", [
 		"      - uses: actions/checkout@v4", "uses: \"a/b@main\"", "    uses: o/r/.github/workflows/x.yml@v1", "- uses: docker://alpine:3.20",
 		"- {uses: a/b@v1, with: {x: y}}", "'uses': a/b@v2", "      - uses:", "- uses: a/b@de0fac2e4500dabe0009e67214ff5f5447ce83d", "uses: a/b",
-	] {
-		judged([workflow(line)]) == {"unpinned-action"}
-	}
-	judged([gains("action.yml", ["    - uses: a/b@v1"])]) == {"unpinned-action"}
-	judged([gains(".GitHub//workflows/ci.yml", ["    - uses: a/b@v1"])]) == {"unpinned-action"}
+	])) == set()
+	missed("unpinned-action", [gains("action.yml", ["    - uses: a/b@v1"]), gains(".GitHub//workflows/ci.yml", ["    - uses: a/b@v1"])]) == set()
 }
 
 test_pinned_action if {
-	every line in [
+	judged(every_line(".github/workflows/ci.yml", [
 		"      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2", "- uses: ./.github/actions/x", "# nobody uses it",
 		"- uses: docker://alpine@sha256:0000000000000000000000000000000000000000000000000000000000000000", "name: it uses x", "reuses: a/b@v1",
-	] {
-		judged([workflow(line)]) == set()
-	}
-	judged([gains("docs/ci.yml", ["- uses: a/b@v1"])]) == set()
-	judged([loses(".github/workflows/ci.yml", ["- uses: a/b@v1"])]) == set()
+	])) == set()
+	judged([gains("docs/ci.yml", ["- uses: a/b@v1"]), loses(".github/workflows/ci.yml", ["- uses: a/b@v1"])]) == set()
 	judged([workflow("- uses: actions/checkout@v4")]) == set() with data.cabincrew_supply_chain.trusted_actions as ["actions/"]
 }
 
@@ -91,28 +96,22 @@ test_many_places if {
 image(line) := gains("build/Dockerfile", [line])
 
 test_unpinned_image if {
-	every line in ["FROM alpine:3.20", "from golang AS build", "FROM --platform=$BUILDPLATFORM alpine", "FROM ghcr.io/a/b:1"] {
-		judged([image(line)]) == {"unpinned-image"}
-	}
-	judged([gains("x.Dockerfile", ["FROM alpine"]), gains("Dockerfile.dev", ["FROM alpine"]), gains("Containerfile", ["FROM alpine"])]) == {"unpinned-image"}
+	missed("unpinned-image", every_line("Dockerfile", ["FROM alpine:3.20", "from golang AS build", "FROM --platform=$BUILDPLATFORM alpine", "FROM ghcr.io/a/b:1"])) == set()
+	missed("unpinned-image", [gains("x.Dockerfile", ["FROM alpine"]), gains("Dockerfile.dev", ["FROM alpine"]), gains("Containerfile", ["FROM alpine"])]) == set()
 }
 
 test_pinned_image if {
-	every line in [
+	judged(every_line("Dockerfile", [
 		"FROM scratch", "FROM $BASE", "FROM ${BASE}", "RUN echo FROM alpine", "# FROM x",
 		"FROM alpine:3.20@sha256:0000000000000000000000000000000000000000000000000000000000000000 AS x",
-	] {
-		judged([image(line)]) == set()
-	}
-	judged([gains("Dockerfile", ["FROM a@sha256:0 AS build", "FROM build"])]) == set()
-	judged([gains("docker.md", ["FROM alpine"])]) == set()
+	])) == set()
+	judged([gains("Dockerfile", ["FROM a@sha256:0 AS build", "FROM build"]), gains("docker.md", ["FROM alpine"])]) == set()
 }
 
 test_image_registry if {
-	judged([image("FROM evil.example/a@sha256:00")]) == {"new-registry"}
-	judged([image("FROM localhost:5000/a@sha256:00")]) == {"new-registry"}
-	judged([image("FROM library/alpine@sha256:00")]) == set()
-	judged([image("FROM quay.io/a/b@sha256:00")]) == set()
+	judged(every_line("Dockerfile", ["FROM evil.example/a@sha256:00", "FROM localhost:5000/a@sha256:00", "FROM localhost/a@sha256:00"])) == {"new-registry"}
+	missed("new-registry", every_line("Dockerfile", ["FROM evil.example/a@sha256:00", "FROM localhost:5000/a@sha256:00", "FROM localhost/a@sha256:00"])) == set()
+	judged(every_line("Dockerfile", ["FROM library/alpine@sha256:00", "FROM quay.io/a/b@sha256:00"])) == set()
 }
 
 sources := {
@@ -134,28 +133,22 @@ sources := {
 	".github/workflows/x.yml": ["  GOPROXY: https://evil.example", "  PIP_INDEX_URL: https://evil.example/"],
 }
 
-test_new_source[[path, line]] if {
-	some path, lines in sources
-	some line in lines
-	some m in supply_chain.require_approval with input as patch([gains(path, [line])])
-	m.id == "new-registry"
+test_new_source if {
+	missed("new-registry", spread([[path, [line]] | some path, lines in sources; some line in lines])) == set()
 }
 
-test_new_source_all if count(test_new_source) == sum([count(l) | some l in sources])
-
 test_old_source if {
-	not "new-registry" in judged([loses(path, lines) | some path, lines in sources])
-	not "new-registry" in judged([swaps(path, lines, lines) | some path, lines in sources])
+	named("new-registry", [loses(path, lines) | some path, lines in sources]) == set()
+	named("new-registry", [swaps(path, lines, lines) | some path, lines in sources]) == set()
 }
 
 test_known_source if {
-	every path, line in {
-		".npmrc": "save-exact=true", "package.json": "\"name\": \"registry\"", "requirements.txt": "requests==2.0 --hash=sha256:0", "Gemfile": "source \"https://rubygems.org\"",
-		"nuget.config": "<add key=\"nuget.org\" value=\"https://api.nuget.org/v3/index.json\" />", "go.mod": "replace a.example/x => ../x", "Cargo.toml": "registry-like = true",
-		"main.go": "os.Getenv(\"GOPROXY\")", "ci.sh": "export GOPROXY=off", "build.gradle": "mavenCentral()", "pyproject.toml": "urls = { home = \"https://example.com\" }",
-	} {
-		not "new-registry" in ids(supply_chain.require_approval) with input as patch([gains(path, [line])])
-	}
+	named("new-registry", spread([
+		[".npmrc", ["save-exact=true"]], ["package.json", ["\"name\": \"registry\""]], ["requirements.txt", ["requests==2.0 --hash=sha256:0"]],
+		["Gemfile", ["source \"https://rubygems.org\""]], ["nuget.config", ["<add key=\"nuget.org\" value=\"https://api.nuget.org/v3/index.json\" />"]],
+		["go.mod", ["replace a.example/x => ../x"]], ["Cargo.toml", ["registry-like = true"]], ["main.go", ["os.Getenv(\"GOPROXY\")"]],
+		["ci.sh", ["export GOPROXY=off"]], ["build.gradle", ["mavenCentral()"]], ["pyproject.toml", ["urls = { home = \"https://example.com\" }"]],
+	])) == set()
 }
 
 test_credentials_are_not_quoted if {
@@ -164,48 +157,44 @@ test_credentials_are_not_quoted if {
 	not contains(m.msg, "hunter2")
 }
 
-with_manifest(lock, lines) := array.concat([gains(lock, lines)], [gains(m, []) | some m in ["package.json", "pyproject.toml", "Cargo.toml", "Gemfile", "composer.json"]])
+locked := [
+	["package-lock.json", `"resolved": "https://evil.example/x.tgz",`], ["yarn.lock", `  resolved "https://evil.example/x.tgz#0"`],
+	["pnpm-lock.yaml", "resolution: {integrity: sha512-x, tarball: https://evil.example/x.tgz}"], ["uv.lock", `source = { registry = "https://evil.example/simple" }`],
+	["Cargo.lock", `source = "git+https://github.com/a/b#0"`], ["Gemfile.lock", "  remote: https://evil.example/"], ["poetry.lock", `url = "https://evil.example/simple"`],
+]
 
 test_locked_host if {
-	every lock, line in {
-		"package-lock.json": `"resolved": "https://evil.example/x.tgz",`, "yarn.lock": `  resolved "https://evil.example/x.tgz#0"`,
-		"pnpm-lock.yaml": "resolution: {integrity: sha512-x, tarball: https://evil.example/x.tgz}", "uv.lock": `source = { registry = "https://evil.example/simple" }`,
-		"Cargo.lock": `source = "git+https://github.com/a/b#0"`, "Gemfile.lock": "  remote: https://evil.example/", "poetry.lock": `url = "https://evil.example/simple"`,
-	} {
-		judged(with_manifest(lock, [line])) == {"new-registry"}
-		judged(array.concat(with_manifest("x", []), [swaps(lock, [line], [line])])) == set()
-	}
-	every lock, line in {
-		"package-lock.json": `"resolved": "https://registry.npmjs.org/x/-/x.tgz",`, "yarn.lock": `  resolved "https://registry.yarnpkg.com/x.tgz#0"`,
-		"Cargo.lock": `source = "registry+https://github.com/rust-lang/crates.io-index"`, "Gemfile.lock": "  remote: https://rubygems.org/",
-	} {
-		judged(with_manifest(lock, [line])) == set()
-	}
-	judged(with_manifest("package-lock.json", [`"url": "https://opencollective.com/x"`])) == set()
+	missed("new-registry", spread([[l[0], [l[1]]] | some l in locked])) == set()
+	named("new-registry", [swaps(l[0], [l[1]], [l[1]]) | some l in locked]) == set()
+	named("new-registry", spread([
+		["package-lock.json", [`"resolved": "https://registry.npmjs.org/x/-/x.tgz",`]], ["yarn.lock", [`  resolved "https://registry.yarnpkg.com/x.tgz#0"`]],
+		["Cargo.lock", [`source = "registry+https://github.com/rust-lang/crates.io-index"`]], ["Gemfile.lock", ["  remote: https://rubygems.org/"]],
+		["package-lock.json", [`"url": "https://opencollective.com/x"`]],
+	])) == set()
 }
 
 test_verification_off if {
-	every path, line in {
-		".npmrc": "strict-ssl=false", "pip.conf": "trusted-host = evil.example", "Dockerfile": "ENV GOSUMDB=off", "Makefile": "export GONOSUMDB=evil.example/*",
-		"ci.sh": "git config --global http.sslVerify false", "x.sh": "curl -fsSLk https://x -o y", "y.sh": "GOFLAGS=-insecure go build", "b.yml": "NODE_TLS_REJECT_UNAUTHORIZED: 0",
-		"c.sh": "wget --no-check-certificate https://x",
-	} {
-		judged([gains(path, [line])]) == {"verification-off"}
-	}
-	every path, line in {".npmrc": "strict-ssl=true", "a.go": "// GOSUMDB may be off", "x.sh": "curl -fsSL https://x -o key", "d.md": "curl -k https://x", "y.sh": "GOFLAGS=-mod=vendor go build"} {
-		judged([gains(path, [line])]) == set()
-	}
+	cases := spread([
+		[".npmrc", ["strict-ssl=false"]], ["pip.conf", ["trusted-host = evil.example"]], ["Dockerfile", ["ENV GOSUMDB=off"]], ["Makefile", ["export GONOSUMDB=evil.example/*"]],
+		["ci.sh", ["git config --global http.sslVerify false"]], ["x.sh", ["curl -fsSLk https://x -o y"]], ["y.sh", ["GOFLAGS=-insecure go build"]],
+		["b.yml", ["NODE_TLS_REJECT_UNAUTHORIZED: 0"]], ["c.sh", ["wget --no-check-certificate https://x"]],
+	])
+	missed("verification-off", cases) == set()
+	judged(cases) == {"verification-off"}
+	judged(spread([
+		[".npmrc", ["strict-ssl=true"]], ["a.go", ["// GOSUMDB may be off"]], ["x.sh", ["curl -fsSL https://x -o key"]], ["d.md", ["curl -k https://x"]],
+		["y.sh", ["GOFLAGS=-mod=vendor go build"]],
+	])) == set()
 }
 
-test_lock_without_manifest[lock] if {
-	some lock in [
+test_lock_without_manifest if {
+	cases := spread([[lock, ["x"]] | some lock in [
 		"go.sum", "a/package-lock.json", "yarn.lock", "pnpm-lock.yaml", "npm-shrinkwrap.json", "Cargo.lock", "poetry.lock", "uv.lock", "Pipfile.lock",
 		"Gemfile.lock", "composer.lock", ".terraform.lock.hcl", "Package.resolved", "Podfile.lock", "packages.lock.json", "gradle.lockfile", "flake.lock",
-	]
-	ids(supply_chain.require_approval) == {"lock-without-manifest"} with input as patch([gains(lock, ["x"]), gains("elsewhere/else.txt", ["x"])])
+	]])
+	missed("lock-without-manifest", cases) == set()
+	judged(array.concat(cases, [gains("elsewhere/else.txt", ["x"])])) == {"lock-without-manifest"}
 }
-
-test_lock_without_manifest_all if count(test_lock_without_manifest) == 17
 
 test_lock_with_manifest if {
 	every pair in [
@@ -249,21 +238,15 @@ test_install_script if {
 }
 
 test_remote_script if {
-	every lines in [
+	missed("remote-script", spread([["scripts/setup", lines] | some lines in [
 		["RUN curl -fsSL https://x.example/i.sh | sh"], ["wget -qO- https://x | sudo -E bash -"], ["bash <(curl -s https://x)"], ["sh -c \"$(curl -fsSL https://x)\""],
 		["curl -s https://x \\", "  | bash"], ["eval \"$(wget -qO- https://x)\""], ["irm https://x | iex"], ["curl x | python3 -"], ["curl -s x | FOO=1 /bin/sh -s -- -y"],
-	] {
-		judged([gains("scripts/setup", lines)]) == {"remote-script"}
-	}
-	every line in ["//go:generate curl -o x.go https://x", "//go:generate go run a.example/gen@latest"] {
-		judged([gains("gen.go", [line])]) == {"remote-script"}
-	}
-	every line in [
+	]])) == set()
+	missed("remote-script", every_line("gen.go", ["//go:generate curl -o x.go https://x", "//go:generate go run a.example/gen@latest"])) == set()
+	judged(every_line("scripts/setup", [
 		"curl -fsSL https://x -o x.sh", "curl -s https://x | jq .", "curl -s x | shasum -c", "wget x || sh fallback.sh", "curl x | python3 -m json.tool",
 		"//go:generate go run ./gen", "//go:generate go run a.example/gen@v1.2.3", "# a curl of hair", "curl x | tar xz",
-	] {
-		judged([gains("scripts/setup", [line])]) == set()
-	}
+	])) == set()
 }
 
 test_checksum_removed if {
@@ -301,39 +284,29 @@ test_vendored if {
 }
 
 test_hidden_text if {
-	every text in ["a\u202eb", "x := \"\u2066a\u2069\"", "\udb40\udc41\udb40\udc42", "\u202a"] {
-		judged([gains("a.go", ["ok", text])]) == {"hidden-text"}
-		judged([loses("a.go", [text])]) == set()
-	}
-	every path in ["a\u202egnp.exe", "src/a\u200b.go", "a\u00ad.go", "\ufeffx"] {
-		judged([gains(path, ["x"])]) == {"hidden-text"}
-	}
+	cases := every_line("a.go", ["a\u202eb", "x := \"\u2066a\u2069\"", "\udb40\udc41\udb40\udc42", "\u202a"])
+	missed("hidden-text", cases) == set()
+	judged(cases) == {"hidden-text"}
+	judged([loses("a.go", ["a\u202eb"])]) == set()
+	missed("hidden-text", [gains(path, ["x"]) | some path in ["a\u202egnp.exe", "src/a\u200b.go", "a\u00ad.go", "\ufeffx"]]) == set()
 	some m in supply_chain.deny with input as patch([gains("a.go", ["ok", "x\u202ey"])])
 	contains(m.msg, `"a.go" line 8 ("\u202e")`)
 }
 
 test_invisible if {
-	every text in ["a\u200bb", "if a\u2060 == b", "x\ufeff", "a\u00adb", "a\ufe01", "x\u3164 = 1", "pass\u200dword", "a\udb40\udd01"] {
-		judged([gains("a.go", ["ok", text])]) == {"invisible-character"}
-	}
+	cases := spread([["a.go", ["ok", text]] | some text in ["a\u200bb", "if a\u2060 == b", "x\ufeff", "a\u00adb", "a\ufe01", "x\u3164 = 1", "pass\u200dword", "a\udb40\udd01"]])
+	missed("invisible-character", cases) == set()
+	judged(cases) == {"invisible-character"}
 }
 
-test_visible if {
-	every text in [
-		"\ufefffirst", "👩\u200d💻 ❤\ufe0f 1\ufe0f\u20e3", "🏴\udb40\udc67\udb40\udc62\udb40\udc65\udb40\udc6e\udb40\udc67\udb40\udc7f", "می\u200cخواهم", "שלום,\u200f 1", "क्\u200dष",
-		"葛\udb40\udd00", "naïve – “x” …", "Ünïcödé", "👍🏽\u200d", "🏳\ufe0f\u200d🌈",
-	] {
-		judged([gains("a.txt", [text])]) == set()
-	}
-}
+test_visible if judged(every_line("a.txt", [
+	"\ufefffirst", "👩\u200d💻 ❤\ufe0f 1\ufe0f\u20e3", "🏴\udb40\udc67\udb40\udc62\udb40\udc65\udb40\udc6e\udb40\udc67\udb40\udc7f", "می\u200cخواهم", "שלום,\u200f 1", "क्\u200dष",
+	"葛\udb40\udd00", "naïve – “x” …", "Ünïcödé", "👍🏽\u200d", "🏳\ufe0f\u200d🌈",
+])) == set()
 
 test_mixed_scripts if {
-	every text in ["p\u0430ypal", "\u0421onfig", "\u0391dmin"] {
-		judged([gains("a.go", [text])]) == {"mixed-scripts"}
-	}
-	every text in ["Привет, world", "Δt := 1", "µs αβγ", "HTTP-запрос"] {
-		judged([gains("a.go", [text])]) == set()
-	}
+	missed("mixed-scripts", every_line("a.go", ["p\u0430ypal", "\u0421onfig", "\u0391dmin"])) == set()
+	judged(every_line("a.go", ["Привет, world", "Δt := 1", "µs αβγ", "HTTP-запрос"])) == set()
 }
 
 test_unreadable_code if {
