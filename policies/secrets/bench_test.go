@@ -1,16 +1,19 @@
 package secrets
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/zricethezav/gitleaks/v8/detect"
+
+	"github.com/cabincrew/action/policies"
 )
 
 // BenchmarkSource compares the rules alone over Go's net packages, file by file, with
 // gitleaks' detector on the same text in the same run.
 func BenchmarkSource(b *testing.B) {
-	text, size := source(b, "net"), int64(0)
+	text, size := goSource(b, "net"), int64(0)
 	for _, t := range text {
 		size += int64(len(t))
 	}
@@ -47,6 +50,47 @@ func BenchmarkSoup(b *testing.B) {
 	s := newScanner(e)
 	for b.Loop() {
 		if _, err := s.rules(b.Context(), []byte(text), ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEvaluate is the whole way: rules, mapped values, and everything decoded.
+func BenchmarkEvaluate(b *testing.B) {
+	var all strings.Builder
+	for _, t := range goSource(b, "net/http") {
+		all.WriteString(t)
+	}
+	ev := must(b, Options{Values: map[string]string{"TOKEN": "open sesame now, or else"}})
+	for b.Loop() {
+		if _, err := ev.Scan(b.Context(), "x.go", strings.NewReader(all.String())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(int64(all.Len()))
+}
+
+// BenchmarkPatch is a change of 200 files and 5,000 lines.
+func BenchmarkPatch(b *testing.B) {
+	var files []policies.PatchFile
+	for i := range 200 {
+		f := policies.PatchFile{Op: "modify", Path: fmt.Sprintf("internal/part%d/file%d.go", i%20, i), Hunks: []policies.Hunk{{}}}
+		for l := range 25 {
+			f.Hunks[0].Lines = append(f.Hunks[0].Lines, policies.Line{Op: "+", Line: int64(l), Text: fmt.Sprintf("\treturn fmt.Errorf(\"line %d of file %d: %%w\", err)", l, i)})
+		}
+		files = append(files, f)
+	}
+	ev := must(b, Options{})
+	for b.Loop() {
+		if list := judge(b, ev, patchOf(files...)); len(list) > 0 {
+			b.Fatal(list)
+		}
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		if _, err := New(Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

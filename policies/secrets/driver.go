@@ -2,10 +2,12 @@ package secrets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cabincrew/action/internal/redact"
 )
@@ -60,7 +62,8 @@ type scanner struct {
 	e      *engine
 	tracks map[int]*track
 	places [][]int // by keyword, where it ends in this text
-	met    []int   // keywords in this text
+	met    []int   // keywords that have a place
+	gate   []int   // keywords in this text, as gitleaks sees it
 }
 
 func newScanner(e *engine) *scanner {
@@ -78,9 +81,9 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 	if s.e.everyPath && pathAllowed(s.e.allowlists, name) {
 		return nil, nil
 	}
-	exact := s.keywords(text)
+	s.keywords(text)
 	defer s.forget()
-	if len(s.met) == 0 && len(s.e.always) == 0 {
+	if len(s.gate) == 0 && len(s.e.always) == 0 {
 		return nil, nil
 	}
 	guess := s.e.everyPath || !pathAllowed(s.e.allowlists, name)
@@ -97,7 +100,7 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		for _, m := range s.matches(i, text, exact) {
+		for _, m := range s.matches(i, text) {
 			if f, ok := s.e.finding(r, text, name, lines, m); ok {
 				out = append(out, f)
 			}
@@ -106,24 +109,69 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 	return preferExact(out), nil
 }
 
-// keywords notes where keywords stand. Some letters beyond ASCII become ASCII in
-// small form or match ASCII without regard to case; with such letters in the text
-// the places are not all there is, which is told by false.
-func (s *scanner) keywords(text []byte) bool {
-	exact := true
+// keywords notes which keywords a text has and where they stand.
+func (s *scanner) keywords(text []byte) {
+	odd := false
 	for _, r := range []rune{longS, kelvin, dottedI} {
-		exact = exact && !bytes.ContainsRune(text, r)
+		odd = odd || bytes.ContainsRune(text, r)
 	}
-	if !exact {
-		text = []byte(strings.ToLower(string(text)))
+	if !odd {
+		s.e.finder.Find(text, s.place)
+		s.gate = append(s.gate[:0], s.met...)
+		return
 	}
-	s.e.finder.Find(text, func(k, end int) {
-		if len(s.places[k]) == 0 {
-			s.met = append(s.met, k)
+	// As gitleaks does it, a keyword is there if it is in the text's small form. It
+	// stands where an expression would take it for one.
+	s.gate = s.gate[:0]
+	s.e.finder.Find([]byte(strings.ToLower(string(text))), func(k, _ int) {
+		if !slices.Contains(s.gate, k) {
+			s.gate = append(s.gate, k)
 		}
-		s.places[k] = append(s.places[k], end)
 	})
-	return exact
+	folded, shifts := fold(text)
+	s.e.finder.Find(folded, func(k, end int) {
+		i, _ := slices.BinarySearchFunc(shifts, end, func(sh shift, at int) int { return cmp.Compare(sh.here, at+1) })
+		if i > 0 {
+			end += shifts[i-1].there - shifts[i-1].here
+		}
+		s.place(k, end)
+	})
+}
+
+func (s *scanner) place(k, end int) {
+	if len(s.places[k]) == 0 {
+		s.met = append(s.met, k)
+	}
+	s.places[k] = append(s.places[k], end)
+}
+
+// fold puts s and k where a text has longS and kelvin, and tells how places move.
+func fold(text []byte) ([]byte, []shift) {
+	out := make([]byte, 0, len(text))
+	var shifts []shift
+	small := map[rune]byte{longS: 's', kelvin: 'k'}
+	next := map[rune]int{longS: -1, kelvin: -1}
+	for i := 0; ; {
+		to, which := len(text), rune(0)
+		for _, r := range []rune{longS, kelvin} {
+			if next[r] < i {
+				next[r] = len(text)
+				if n := bytes.Index(text[i:], []byte(string(r))); n >= 0 {
+					next[r] = i + n
+				}
+			}
+			if next[r] < to {
+				to, which = next[r], r
+			}
+		}
+		out = append(out, text[i:to]...)
+		if which == 0 {
+			return out, shifts
+		}
+		out = append(out, small[which])
+		i = to + utf8.RuneLen(which)
+		shifts = append(shifts, shift{len(out), i})
+	}
 }
 
 func (s *scanner) forget() {
@@ -133,10 +181,10 @@ func (s *scanner) forget() {
 	s.met = s.met[:0]
 }
 
-// wanted gives the rules one of whose keywords was met, in their order.
+// wanted gives the rules one of whose keywords is in the text, in their order.
 func (s *scanner) wanted() []int {
 	out := slices.Clone(s.e.always)
-	for _, k := range s.met {
+	for _, k := range s.gate {
 		out = append(out, s.e.byKeyword[k]...)
 	}
 	slices.Sort(out)
@@ -144,11 +192,8 @@ func (s *scanner) wanted() []int {
 }
 
 // matches gives the places of a text that a rule's expression matches.
-func (s *scanner) matches(i int, text []byte, exact bool) [][]int {
+func (s *scanner) matches(i int, text []byte) [][]int {
 	r := s.e.rules[i]
-	if !exact {
-		return r.regex().FindAllIndex(text, -1)
-	}
 	l := r.locator()
 	if l == nil {
 		return r.regex().FindAllIndex(text, -1)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/cabincrew/action/internal/redact"
 )
 
 // finding is a secret in a text, as a rule found it.
@@ -115,14 +117,29 @@ func pathAllowed(lists []*allowlist, name string) bool {
 // secret on the same line.
 func preferExact(list []finding) []finding {
 	exact := map[int][]string{}
-	for _, f := range list {
-		if !f.rule.generic {
+	guessed := map[int][][]byte{}
+	for i := range list {
+		if f := &list[i]; f.rule.generic {
+			guessed[f.line] = append(guessed[f.line], []byte(f.secret))
+		} else {
 			exact[f.line] = append(exact[f.line], f.secret)
 		}
 	}
-	return slices.DeleteFunc(list, func(f finding) bool {
-		return f.rule.generic && slices.ContainsFunc(exact[f.line], func(s string) bool { return strings.Contains(s, f.secret) })
-	})
+	type known struct {
+		line   int
+		secret string
+	}
+	drop := map[known]bool{}
+	for line, secrets := range guessed {
+		if len(exact[line]) == 0 {
+			continue
+		}
+		finder := redact.NewAutomaton(secrets, false)
+		for _, e := range exact[line] {
+			finder.Find([]byte(e), func(g, _ int) { drop[known{line, string(secrets[g])}] = true })
+		}
+	}
+	return slices.DeleteFunc(list, func(f finding) bool { return f.rule.generic && drop[known{f.line, f.secret}] })
 }
 
 // entropy is Shannon's, in bits for each character, over the length in bytes, as

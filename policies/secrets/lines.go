@@ -10,13 +10,15 @@ type lineIndex struct {
 	text []byte
 	ends []int // places of newlines
 	made bool
-	// The answer of the last allowlist about a line, since one long line may hold
+	// The last answer of each allowlist about a line, since one long line may hold
 	// very many matches.
-	last struct {
-		list     *allowlist
-		from, to int
-		allowed  bool
-	}
+	last map[*allowlist]answer
+}
+
+// answer is what an allowlist says of a line.
+type answer struct {
+	from, to int
+	allowed  bool
 }
 
 func (l *lineIndex) make() {
@@ -81,9 +83,13 @@ func (l *lineIndex) around(from, to int) (int, int) {
 // allowed asks an allowlist about the line around a match.
 func (l *lineIndex) allowed(a *allowlist, from, to int) bool {
 	from, to = l.around(from, to)
-	if l.last.list != a || l.last.from != from || l.last.to != to {
-		l.last.list, l.last.from, l.last.to = a, from, to
-		l.last.allowed = from < to && a.regexes().Match(l.text[from:to])
+	if last, ok := l.last[a]; ok && last.from == from && last.to == to {
+		return last.allowed
 	}
-	return l.last.allowed
+	if l.last == nil {
+		l.last = map[*allowlist]answer{}
+	}
+	out := answer{from, to, from < to && a.regexes().Match(l.text[from:to])}
+	l.last[a] = out
+	return out.allowed
 }

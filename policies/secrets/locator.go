@@ -34,15 +34,14 @@ type inst struct {
 	out, arg int32
 	atEnd    bool   // an assertion of the end of the text
 	takes    []bool // by symbol, of instructions that consume
-	beyond   bool   // it consumes characters beyond ASCII, which have several bytes
+	beyond   bool   // it consumes other characters beyond ASCII than longS and kelvin
+	bytes    int    // the most bytes that it consumes
 }
 
 const (
-	nonASCII   = utf8.RuneSelf // the last symbol before classes are formed
-	maxSymbols = 256
-	// maxLeft and maxNodes bound the proof; the rules stay far below.
-	maxLeft  = 2048
-	maxNodes = 200_000
+	nonASCII = utf8.RuneSelf // the last symbol before classes are formed
+	// maxLeft bounds the proof; the rules stay far below.
+	maxLeft = 2048
 )
 
 // newLocator gives nil if matches cannot be located by the keywords.
@@ -76,7 +75,7 @@ func newLocator(expr string, keywords []string) *locator {
 // translate takes over the program with symbols instead of characters.
 func (l *locator) translate(prog *syntax.Prog) {
 	l.insts = make([]inst, len(prog.Inst))
-	kinds := map[string][]bool{} // one list for all instructions that take the same
+	kinds := map[string]*kind{} // one for all instructions that take the same
 	for i := range prog.Inst {
 		in := &prog.Inst[i]
 		n := inst{op: in.Op, out: int32(in.Out), arg: int32(in.Arg)} //nolint:gosec // a program has few instructions
@@ -85,36 +84,47 @@ func (l *locator) translate(prog *syntax.Prog) {
 			n.atEnd = syntax.EmptyOp(in.Arg)&syntax.EmptyEndText != 0
 		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
 			key := string(rune(in.Op)) + string(rune(in.Arg&1)) + string(in.Rune)
-			takes, ok := kinds[key]
+			k, ok := kinds[key]
 			if !ok {
-				takes = taken(in)
-				kinds[key] = takes
+				k = taken(in)
+				kinds[key] = k
 			}
-			n.op, n.takes, n.beyond = syntax.InstRune, takes, takes[nonASCII]
+			n.op, n.takes, n.beyond, n.bytes = syntax.InstRune, k.takes, k.beyond, k.bytes
 		}
 		l.insts[i] = n
 	}
 	l.classes(kinds)
 }
 
-// taken says for each byte of ASCII, and for all others together, whether an
-// instruction consumes it. The letters beyond ASCII that are ASCII in another case
-// are left out: texts with them are searched without a locator.
-func taken(in *syntax.Inst) []bool {
-	takes := make([]bool, nonASCII+1)
+// kind is what an instruction consumes: which bytes of ASCII, and whether any others.
+type kind struct {
+	takes  []bool
+	beyond bool
+	bytes  int
+}
+
+// taken gives what an instruction consumes. The two letters beyond ASCII that are
+// ASCII in another case are no reason for beyond: in the proof they are that letter.
+func taken(in *syntax.Inst) *kind {
+	k := &kind{takes: make([]bool, nonASCII+1), bytes: 1}
 	for c := range rune(nonASCII) {
-		takes[c] = in.MatchRune(c)
+		k.takes[c] = in.MatchRune(c)
 	}
-	if in.Op == syntax.InstRuneAny || in.Op == syntax.InstRuneAnyNotNL {
-		takes[nonASCII] = true
-		return takes
-	}
+	odd := k.takes['s'] && in.MatchRune(longS) || k.takes['k'] && in.MatchRune(kelvin)
+	k.beyond = in.Op == syntax.InstRuneAny || in.Op == syntax.InstRuneAnyNotNL
 	for i := 0; i < len(in.Rune); i += 2 {
 		low, high := in.Rune[i], in.Rune[min(i+1, len(in.Rune)-1)]
-		odd := low == high && (low == longS || low == kelvin)
-		takes[nonASCII] = takes[nonASCII] || high >= utf8.RuneSelf && !odd
+		known := low == high && (low == longS && k.takes['s'] || low == kelvin && k.takes['k'])
+		k.beyond = k.beyond || high >= utf8.RuneSelf && !known
 	}
-	return takes
+	k.takes[nonASCII] = k.beyond || odd
+	switch {
+	case k.beyond:
+		k.bytes = utf8.UTFMax
+	case odd:
+		k.bytes = len(string(kelvin))
+	}
+	return k
 }
 
 // longS and kelvin match s and k without regard to case; kelvin and dottedI are k
@@ -127,7 +137,7 @@ const (
 
 // classes joins symbols that no instruction tells apart. Letters of keywords stay
 // apart on their own, since the proof reads bytes.
-func (l *locator) classes(kinds map[string][]bool) {
+func (l *locator) classes(kinds map[string]*kind) {
 	keys := make([]string, 0, len(kinds))
 	for k := range kinds {
 		keys = append(keys, k)
@@ -139,7 +149,7 @@ func (l *locator) classes(kinds map[string][]bool) {
 	for c := range nonASCII + 1 {
 		for i, k := range keys {
 			signature[i] = '0'
-			if kinds[k][c] {
+			if kinds[k].takes[c] {
 				signature[i] = '1'
 			}
 		}
@@ -159,9 +169,9 @@ func (l *locator) classes(kinds map[string][]bool) {
 	for _, k := range keys {
 		takes := make([]bool, l.width)
 		for class, c := range first {
-			takes[class] = kinds[k][c]
+			takes[class] = kinds[k].takes[c]
 		}
-		byKind[&kinds[k][0]] = takes
+		byKind[&kinds[k].takes[0]] = takes
 	}
 	for i := range l.insts {
 		if n := &l.insts[i]; n.takes != nil {

@@ -3,7 +3,6 @@ package secrets
 import (
 	"regexp/syntax"
 	"slices"
-	"strings"
 )
 
 // proof walks through all pairs of an instruction and what was read of the
@@ -11,22 +10,18 @@ import (
 type proof struct {
 	l        *locator
 	keywords []string
-	prefixes []string             // what may have been read of keywords, "" first
-	index    map[string]int32     // into prefixes
-	steps    map[[2]int32]advance // by prefix and letter
-	seen     []uint32             // of follow
+	prefixes []string // what may have been read of keywords, "" first
+	index    map[string]int32
+	letters  []byte      // of keywords; every other one leads back to ""
+	steps    [][]advance // by prefix and letter
+	other    []bool      // by symbol, whether it has other letters
+	seen     []uint32    // of follow
 	mark     uint32
-	state    map[node]int8 // 1: on the way, 2: done
-	far      map[node]int  // the most bytes from there until a keyword ends
+	state    []int8 // by node; 1: on the way, 2: done
+	far      []int  // by node, the most bytes from there until a keyword ends
 	ends     map[string]map[int32]bool
 	longest  int
 	failed   bool
-}
-
-// node is an instruction that is about to be reached with a prefix read.
-type node struct {
-	pc     int32
-	prefix int32
 }
 
 // advance is what one more letter makes of a prefix: another prefix, or the end
@@ -37,10 +32,7 @@ type advance struct {
 }
 
 func newProof(l *locator, keywords []string) *proof {
-	p := &proof{
-		l: l, keywords: keywords, index: map[string]int32{}, steps: map[[2]int32]advance{},
-		seen: make([]uint32, len(l.insts)), state: map[node]int8{}, far: map[node]int{}, ends: map[string]map[int32]bool{},
-	}
+	p := &proof{l: l, keywords: keywords, index: map[string]int32{}, seen: make([]uint32, len(l.insts)), ends: map[string]map[int32]bool{}}
 	for _, k := range append([]string{""}, keywords...) {
 		for i := range len(k) + 1 {
 			if _, ok := p.index[k[:i]]; !ok {
@@ -48,13 +40,57 @@ func newProof(l *locator, keywords []string) *proof {
 				p.prefixes = append(p.prefixes, k[:i])
 			}
 		}
+		for i := range len(k) {
+			if !slices.Contains(p.letters, k[i]) {
+				p.letters = append(p.letters, k[i])
+			}
+		}
 	}
+	slices.Sort(p.letters)
+	for _, prefix := range p.prefixes {
+		row := make([]advance, len(p.letters))
+		for i, c := range p.letters {
+			row[i] = p.advance(prefix + string(rune(c)))
+		}
+		p.steps = append(p.steps, row)
+	}
+	p.other = make([]bool, l.width)
+	for c := range nonASCII {
+		if small := lower(byte(c)); !slices.Contains(p.letters, small) {
+			p.other[l.symbols[c]] = true
+		}
+	}
+	p.state = make([]int8, len(l.insts)*len(p.prefixes))
+	p.far = make([]int, len(p.state))
 	return p
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// advance gives the longest keyword that a text ends with, or the longest prefix of
+// a keyword that it does.
+func (p *proof) advance(text string) advance {
+	for i := range len(text) {
+		if slices.Contains(p.keywords, text[i:]) {
+			return advance{keyword: text[i:]}
+		}
+	}
+	for i := range len(text) {
+		if at, ok := p.index[text[i:]]; ok {
+			return advance{prefix: at}
+		}
+	}
+	return advance{}
 }
 
 // run says whether the proof succeeds, and puts its results into the locator.
 func (p *proof) run(start int32) bool {
-	p.longest = p.walk(node{start, 0}, 0)
+	p.longest = p.walk(start, 0, 0)
 	if p.failed || p.longest > maxLeft || len(p.ends) == 0 {
 		return false
 	}
@@ -71,24 +107,22 @@ func (p *proof) run(start int32) bool {
 	return true
 }
 
-// walk gives the most bytes that can be read from n until the first keyword ends.
-// It fails where the expression can match without a keyword or can read without
-// end before one.
-func (p *proof) walk(n node, depth int) int {
+// walk gives the most bytes that can be read, before an instruction with a prefix
+// read, until the first keyword ends. It fails where the expression can match
+// without a keyword or can read without end before one.
+func (p *proof) walk(pc, prefix int32, depth int) int {
+	at := int(pc)*len(p.prefixes) + int(prefix)
 	switch {
-	case p.failed || len(p.state) > maxNodes || depth > maxLeft:
+	case p.failed || depth > maxLeft || p.state[at] == 1: // the last is a loop
 		p.failed = true
 		return 0
-	case p.state[n] == 1:
-		p.failed = true // a loop
-		return 0
-	case p.state[n] == 2:
-		return p.far[n]
+	case p.state[at] == 2:
+		return p.far[at]
 	}
-	p.state[n] = 1
+	p.state[at] = 1
 	p.mark++
 	var reached []int32
-	p.l.follow(n.pc, true, p.seen, p.mark, func(pc int32) { reached = append(reached, pc) })
+	p.l.follow(pc, true, p.seen, p.mark, func(pc int32) { reached = append(reached, pc) })
 	far := 0
 	for _, pc := range reached {
 		in := &p.l.insts[pc]
@@ -96,70 +130,46 @@ func (p *proof) walk(n node, depth int) int {
 			p.failed = true
 			return 0
 		}
-		far = max(far, p.consume(n, in, depth))
-		if p.failed {
+		if far = max(far, p.consume(prefix, in, depth+1)); p.failed {
 			return 0
 		}
 	}
-	p.state[n], p.far[n] = 2, far
+	p.state[at], p.far[at] = 2, far
 	return far
 }
 
 // consume goes over one consuming instruction.
-func (p *proof) consume(n node, in *inst, depth int) int {
-	far := 0
-	done := map[int32]bool{}
-	if in.beyond {
-		done[0] = true
-		far = 4 + p.walk(node{in.out, 0}, depth+1)
+func (p *proof) consume(prefix int32, in *inst, depth int) int {
+	far, plain := 0, false
+	for symbol, takes := range in.takes {
+		plain = plain || takes && p.other[symbol]
 	}
-	for c := range int32(nonASCII) {
-		if !in.takes[p.l.symbols[c]] {
+	if in.beyond || plain {
+		far = in.bytes + p.walk(in.out, 0, depth)
+	}
+	for i, c := range p.letters {
+		if !in.takes[p.l.symbols[c]] && !in.takes[p.l.symbols[upper(c)]] {
 			continue
 		}
-		a := p.advance(n.prefix, c)
-		if a.keyword != "" {
-			if p.ends[a.keyword] == nil {
-				p.ends[a.keyword] = map[int32]bool{}
+		a := p.steps[prefix][i]
+		if a.keyword == "" {
+			if far = max(far, in.bytes+p.walk(in.out, a.prefix, depth)); p.failed {
+				return 0
 			}
-			p.ends[a.keyword][in.out] = true
-			far = max(far, 1)
 			continue
 		}
-		if done[a.prefix] {
-			continue
+		if p.ends[a.keyword] == nil {
+			p.ends[a.keyword] = map[int32]bool{}
 		}
-		done[a.prefix] = true
-		if far = max(far, 1+p.walk(node{in.out, a.prefix}, depth+1)); p.failed {
-			return 0
-		}
+		p.ends[a.keyword][in.out] = true
+		far = max(far, in.bytes)
 	}
 	return far
 }
 
-// advance reads one letter in small form: the longest keyword that ends with it, or
-// the longest prefix of a keyword that does.
-func (p *proof) advance(prefix, c int32) advance {
-	if 'A' <= c && c <= 'Z' {
-		c += 'a' - 'A'
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
 	}
-	key := [2]int32{prefix, c}
-	if a, ok := p.steps[key]; ok {
-		return a
-	}
-	text := p.prefixes[prefix] + string(rune(c))
-	a := advance{}
-	for i := 0; i < len(text) && a.keyword == ""; i++ {
-		if slices.Contains(p.keywords, text[i:]) {
-			a.keyword = text[i:]
-		}
-	}
-	for i := 0; i < len(text) && a.keyword == ""; i++ {
-		if at, ok := p.index[text[i:]]; ok && strings.HasPrefix(p.prefixes[at], text[i:]) {
-			a.prefix = at
-			break
-		}
-	}
-	p.steps[key] = a
-	return a
+	return c
 }

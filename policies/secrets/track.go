@@ -83,7 +83,7 @@ func (t *track) step(s int32, symbol uint8) int32 {
 			continue
 		}
 		t.l.follow(in.out, false, t.seen, t.mark, func(at int32) { set = append(set, at) })
-		if in.beyond && symbol == t.l.symbols[nonASCII] {
+		if symbol == t.l.symbols[nonASCII] {
 			set = append(set, pc) // the character may have more bytes
 		}
 	}

@@ -1,0 +1,622 @@
+package secrets
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+	"unicode/utf16"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
+)
+
+const stamp = "2026-01-02T03:04:05.000Z"
+
+// Secrets are put together here, so that no scanner finds them in the source.
+func awsKey() string    { return "AK" + "IA" + "Z5Q7RTWBPNX3" + "KLDV" }
+func githubPat() string { return "gh" + "p_" + "k3Jd82hFq0ZxT5vN7bWm" + "1RcYp9LsAu4GeXyz" }
+
+func privateKey() string {
+	random := rand.New(rand.NewPCG(3, 3))
+	var b strings.Builder
+	b.WriteString("-----BEGIN RSA PRIV" + "ATE KEY-----\n")
+	for range 12 {
+		line := make([]byte, 48)
+		for i := range line {
+			line[i] = byte(random.IntN(256))
+		}
+		b.WriteString(base64.StdEncoding.EncodeToString(line) + "\n")
+	}
+	return b.String() + "-----END RSA PRIV" + "ATE KEY-----\n"
+}
+
+// stored is Bodies of a map.
+type stored map[string]string
+
+func (s stored) Open(name string) (io.ReadCloser, error) {
+	body, ok := s[name]
+	if !ok {
+		return nil, errors.New("there is no such body")
+	}
+	return io.NopCloser(iotest.OneByteReader(strings.NewReader(body))), nil
+}
+
+type quick map[string]string
+
+func (s quick) Open(name string) (io.ReadCloser, error) {
+	body, ok := s[name]
+	if !ok {
+		return nil, errors.New("there is no such body")
+	}
+	return io.NopCloser(strings.NewReader(body)), nil
+}
+
+func must(t testing.TB, o Options) *Evaluator {
+	t.Helper()
+	ev, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+func judge(t testing.TB, ev *Evaluator, in policies.Input) []policies.Finding {
+	t.Helper()
+	r, err := ev.Evaluate(t.Context(), in, stamp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Findings
+}
+
+// brief describes findings in a line each.
+func brief(list []policies.Finding) string {
+	var out []string
+	for i := range list {
+		f := &list[i]
+		text := strings.TrimPrefix(f.PolicyID, "secrets/") + "@" + fmt.Sprint(f.Evidence["part"])
+		if l, ok := f.Evidence["line"]; ok {
+			text += fmt.Sprintf(":%v:%v", l, f.Evidence["column"])
+		}
+		if e, ok := f.Evidence["encoding"]; ok {
+			text += " " + fmt.Sprint(e)
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
+}
+
+// safe checks what holds for each finding: no value anywhere, a valid form.
+func safe(t *testing.T, list []policies.Finding, values ...string) {
+	t.Helper()
+	for i := range list {
+		f := &list[i]
+		text, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range values {
+			if bytes.Contains(text, []byte(v)) || len(v) > 12 && bytes.Contains(text, []byte(v[:12])) {
+				t.Errorf("the finding holds the value: %s", f.PolicyID)
+			}
+		}
+		if _, err := protocol.Canonical(f.Evidence); err != nil {
+			t.Errorf("the evidence is not canonical: %v", err)
+		}
+		if f.Source != "custom" || f.EvaluatedAt != stamp || !f.Decision.Valid() || f.Severity != f.Decision.Severity() || f.Reason == "" {
+			t.Errorf("malformed: %+v", f)
+		}
+	}
+}
+
+func body(text string) policies.Input {
+	return policies.Input{Artifacts: []policies.Artifact{{Name: "out.txt", Role: "evidence", ArtifactType: "report", Mime: "text/plain", Body: text, Size: int64(len(text))}}}
+}
+
+func lines64(s string, width int) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i += width {
+		b.WriteString(s[i:min(i+width, len(s))] + "\n")
+	}
+	return b.String()
+}
+
+func wide(s string) []byte {
+	var out []byte
+	for _, c := range utf16.Encode([]rune(s)) {
+		out = append(out, byte(c), byte(c>>8))
+	}
+	return out
+}
+
+func std(s string) string   { return base64.StdEncoding.EncodeToString([]byte(s)) }
+func hexed(s string) string { return hex.EncodeToString([]byte(s)) }
+
+func percentAll(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		fmt.Fprintf(&b, "%%%02x", s[i])
+	}
+	return b.String()
+}
+
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{})
+	aws, pat, pem := awsKey(), githubPat(), privateKey()
+	long := "some text before it, so that it has several lines; token " + pat + " and more behind it, up to the end of it all."
+	for name, tc := range map[string]struct{ text, want string }{
+		"nothing":             {"hello\nworld, no secret = here\n", ""},
+		"empty":               {"", ""},
+		"plain":               {"id: " + aws + "\n", "aws-access-token@body:1:5"},
+		"no newline":          {"a\n\n  " + pat, "github-pat@body:3:3"},
+		"allow comment":       {pat + " # gitleaks:" + "allow\n", "github-pat@body:1:1"},
+		"twice on a line":     {pat + " " + pat + "\n", "github-pat@body:1:1"},
+		"on two lines":        {pat + "\n" + pat + "\n", "github-pat@body:1:1; github-pat@body:2:1"},
+		"private key":         {"x\n" + pem, "private-key@body:2:1"},
+		"crlf":                {"a\r\nb " + pat + "\r\n", "github-pat@body:2:3"},
+		"invalid utf-8":       {"\xff\xfe\x00" + pat + "\xc3\n", "github-pat@body:1:4"},
+		"base64":              {"data: " + std("user:"+aws+"\n") + "\n", "aws-access-token@body:1:13 base64"},
+		"base64 url":          {"d=" + base64.URLEncoding.EncodeToString([]byte("???>>>~"+pat+"???")) + "\n", "github-pat@body:1:12 base64"},
+		"base64 raw":          {base64.RawStdEncoding.EncodeToString([]byte(" id " + aws)), "aws-access-token@body:1:6 base64"},
+		"base64 url raw":      {base64.RawURLEncoding.EncodeToString([]byte("\xff\xff " + aws)), "aws-access-token@body:1:5 base64"},
+		"base64 after a path": {"https://host/some/path/" + std("{\"id\":\""+aws+"\"}"), "aws-access-token@body:1:33 base64"},
+		"base64 in lines":     {"-- begin\n" + lines64(std(long), 40) + "-- end\n", "github-pat@body:3:37 base64"},
+		"base64 indented":     {"a: |\n    " + strings.ReplaceAll(lines64(std(long), 60), "\n", "\r\n    "), "github-pat@body:3:21 base64"},
+		"base64 in quotes":    {"x = \"" + strings.ReplaceAll(strings.TrimSpace(lines64(std(long), 60)), "\n", "\" +\n\t\"") + "\"\n", "github-pat@body:2:19 base64"},
+		"base64 of utf-16":    {"powershell -enc " + base64.StdEncoding.EncodeToString(wide("$t = '"+pat+"'")), "github-pat@body:1:33 base64 of UTF-16"},
+		"key outside":         {"aws_secret_key = " + std(aws), "aws-access-token@body:1:18 base64; generic-api-key@body:1:18"},
+		"hex":                 {"x " + hexed("id="+aws), "aws-access-token@body:1:9 hex"},
+		"HEX":                 {strings.ToUpper(hexed(aws)), "aws-access-token@body:1:1 hex"},
+		"odd hex":             {"0" + hexed(aws), "aws-access-token@body:1:2 hex"},
+		"percent":             {"u=1&k=" + percentAll(aws) + "&z", "aws-access-token@body:1:7 percent"},
+		"some percent":        {"https://h/?t=gh" + "p%5F" + pat[4:] + "&x=y", "github-pat@body:1:14 percent"},
+		"query":               {url.QueryEscape("{\"token\": \"" + pat + "\"}"), "github-pat@body:1:22"},
+		"unicode escapes":     {`{"id": "\u0041` + aws[1:] + `"}`, "aws-access-token@body:1:9 backslash"},
+		"hex escapes":         {`"\x41` + aws[1:] + `"`, "aws-access-token@body:1:2 backslash"},
+		"quotes in quotes":    {`{"sh": "export API_TOKEN=\"` + "q8Zr2" + `Lw0vXs71Kd9\""}`, "generic-api-key@body:1:28 backslash"},
+		"hex in base64":       {std(hexed("key " + aws)), "aws-access-token@body:1:11 base64>hex"},
+		"base64 thrice":       {std("a " + std("b "+std("c "+aws+" "))), "aws-access-token@body:1:10 base64>base64>base64"},
+		"percent in base64":   {std("k=" + percentAll(aws)), "aws-access-token@body:1:3 base64>percent"},
+		"all three":           {percentAll(std(hexed(aws))), "aws-access-token@body:1:1 percent>base64>hex"},
+		"four are too many":   {std("a " + std("b "+std("c "+std("d "+aws+" ")))), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := judge(t, ev, body(tc.text))
+			if b := brief(got); b != tc.want {
+				t.Errorf("found %q, want %q", b, tc.want)
+			}
+			safe(t, got, aws, pat)
+		})
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	for d, role := range map[protocol.Decision]string{"": "", protocol.Deny: "", protocol.Warn: "", protocol.RequireApproval: "security"} {
+		ev := must(t, Options{Decision: d, Role: "security", Values: map[string]string{"TOKEN": "opensesame"}})
+		list := judge(t, ev, body(awsKey()+" opensesame"))
+		safe(t, list, awsKey(), "opensesame")
+		want := d
+		if want == "" {
+			want = protocol.Deny
+		}
+		if len(list) != 2 {
+			t.Fatalf("%d findings", len(list))
+		}
+		for _, f := range list {
+			if f.PolicyID == "secrets/value" {
+				if f.Decision != protocol.Deny || f.Rule != "" || f.Evidence["secret"] != "TOKEN" || f.Evidence["fingerprint"] != nil {
+					t.Errorf("a mapped value: %+v", f)
+				}
+			} else if f.Decision != want || f.Role != role || f.Rule != "secrets/aws-access-token" || f.Artifact != "out.txt" {
+				t.Errorf("%s: %+v", d, f)
+			}
+		}
+	}
+	for name, o := range map[string]Options{"allow": {Decision: protocol.Allow}, "else": {Decision: "maybe"}, "short": {Values: map[string]string{"A": "abc"}}} {
+		if _, err := New(o); protocol.ExitCode(err) != protocol.ExitUsage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	t.Parallel()
+	value := "correct horse/battery+staple"
+	ev := must(t, Options{Values: map[string]string{"PASS": value, "SAME": value}})
+	for name, text := range map[string]string{
+		"plain": value, "base64": std("x:" + value), "hex": hexed(value), "percent": url.QueryEscape(value),
+		"twice": std("a " + hexed("b "+value)), "thrice": percentAll(std(std(value))),
+	} {
+		list := judge(t, ev, body("log: "+text+"\n"))
+		safe(t, list, value)
+		if len(list) == 0 || list[0].PolicyID != "secrets/value" || list[0].Decision != protocol.Deny {
+			t.Errorf("%s: %s", name, brief(list))
+		}
+	}
+	// A value that a patch takes out still leaves with the patch.
+	in := policies.Input{Artifacts: []policies.Artifact{{Name: "p", ArtifactType: "patch", Patch: &policies.Patch{Files: []policies.PatchFile{{
+		Op: "modify", Path: "f", Hunks: []policies.Hunk{{Lines: []policies.Line{{Op: "-", Line: 1, Text: value}, {Op: "-", Line: 2, Text: githubPat()}}}},
+	}}}}}}
+	if got := brief(judge(t, ev, in)); got != "value@deleted" {
+		t.Errorf("deleted: %q", got)
+	}
+}
+
+func patchOf(files ...policies.PatchFile) policies.Input {
+	return policies.Input{Artifacts: []policies.Artifact{{Name: "changes", Role: "evidence", ArtifactType: "patch", Patch: &policies.Patch{Files: files}, Size: 1}}}
+}
+
+func TestPatches(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{})
+	pat, aws := githubPat(), awsKey()
+	pem := strings.Split(strings.TrimSpace(privateKey()), "\n")
+	var key []policies.Line
+	for i, l := range pem {
+		key = append(key, policies.Line{Op: "+", Line: int64(10 + i), Text: l})
+	}
+	file := func(path string, l ...policies.Line) policies.PatchFile {
+		return policies.PatchFile{Op: "modify", Path: path, OldPath: path, Hunks: []policies.Hunk{{NewStart: 1, Lines: l}}}
+	}
+	for name, tc := range map[string]struct {
+		file policies.PatchFile
+		want string
+	}{
+		"added":            {file("a.go", policies.Line{Op: " ", Line: 4, Text: "x"}, policies.Line{Op: "+", Line: 5, Text: "t := " + pat}), "github-pat@added:5:6"},
+		"deleted":          {file("a.go", policies.Line{Op: "-", Line: 5, Text: pat}, policies.Line{Op: "+", Line: 5, Text: "none"}), ""},
+		"unchanged":        {file("a.go", policies.Line{Op: " ", Line: 5, Text: pat}, policies.Line{Op: "+", Line: 6, Text: "none"}), ""},
+		"over lines":       {file("id_rsa", key...), "private-key@added:10:1"},
+		"completed":        {file("id_rsa", append([]policies.Line{{Op: " ", Line: 10, Text: pem[0]}}, key[1:]...)...), "private-key@added:10:1"},
+		"second hunk":      {policies.PatchFile{Op: "modify", Path: "a", Hunks: []policies.Hunk{{}, {Lines: []policies.Line{{Op: "+", Line: 99, Text: "a " + aws}}}}}, "aws-access-token@added:99:3"},
+		"without places":   {policies.PatchFile{Op: "modify", Path: "a", AddedLines: []string{"x", pat}}, "github-pat@added"},
+		"path":             {policies.PatchFile{Op: "add", Path: "docs/" + pat + ".md"}, "github-pat@path"},
+		"deleted path":     {policies.PatchFile{Op: "delete", Path: "docs/" + pat + ".md"}, ""},
+		"key store":        {policies.PatchFile{Op: "add", Path: "conf/store.p12"}, "pkcs12-file@path"},
+		"link":             {policies.PatchFile{Op: "add", Path: "l", NewMode: "120000", Hunks: []policies.Hunk{{Lines: []policies.Line{{Op: "+", Line: 1, Text: "/" + aws}}}}}, "aws-access-token@added:1:2"},
+		"by the rule path": {file("x.tf", policies.Line{Op: "+", Line: 1, Text: `password = "q8Zr2` + `Lw0vXs71K"`}), "hashicorp-tf-password@added:1:12"},
+		// Whoever writes a change chooses its file names.
+		"picture":   {file("a.png", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
+		"lock file": {file("package-lock.json", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
+		"guess":     {file("a.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:13"},
+		"no guess":  {file("package-lock.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), ""},
+		"encoded over lines": {
+			file("a", policies.Line{Op: "+", Line: 7, Text: std("some text and " + pat)[:40]}, policies.Line{Op: "+", Line: 8, Text: std("some text and " + pat)[40:]}),
+			"github-pat@added:7:19 base64",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := judge(t, ev, patchOf(tc.file))
+			if got := brief(list); got != tc.want {
+				t.Errorf("found %q, want %q", got, tc.want)
+			}
+			safe(t, list, aws)
+			for _, f := range list {
+				if len(f.Files) != 1 || f.Files[0] != tc.file.Path || f.Artifact != "changes" {
+					t.Errorf("files %q of %s", f.Files, f.Artifact)
+				}
+			}
+		})
+	}
+}
+
+// encode85 is the coding of binary files in patches, the other way round.
+func encode85(content []byte) string {
+	var b strings.Builder
+	for len(content) > 0 {
+		n := min(52, len(content))
+		letter := byte('A' + n - 1)
+		if n > 26 {
+			letter = byte('a' + n - 27)
+		}
+		b.WriteByte(letter)
+		for at := 0; at < n; at += 4 {
+			var v uint32
+			for i := range 4 {
+				v <<= 8
+				if at+i < n {
+					v |= uint32(content[at+i])
+				}
+			}
+			var out [5]byte
+			for i := 4; i >= 0; i-- {
+				out[i] = base85[v%85]
+				v /= 85
+			}
+			b.Write(out[:])
+		}
+		b.WriteByte('\n')
+		content = content[n:]
+	}
+	return b.String()
+}
+
+func deflate(t *testing.T, content string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zlib.NewWriter(&b)
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// blob gives git's id of a content.
+func blob(content string) string {
+	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content)))
+}
+
+func TestRawPatches(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{Values: map[string]string{"V": "opensesame"}})
+	pat, aws := githubPat(), awsKey()
+	zero, one := strings.Repeat("0", 40), strings.Repeat("1", 40)
+	content := "\x00\x01" + strings.Repeat("binary ", 30) + pat + "\x00"
+	add := "\x00\x7f\x00" + aws + "\x00"
+	delta := "\x05\x80\x02" + "\x91\x00\x04" + string(rune(len(add))) + add
+	text := "diff --git a/f b/f\nindex " + zero[:7] + "1.." + one[:8] + " 100644\n--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n a\n-" + pat + " opensesame\n+" + aws + "\n"
+	literal := "diff --git a/b.bin b/b.bin\nnew file mode 100644\nindex " + zero + ".." + blob(content) + "\nGIT binary patch\n" +
+		fmt.Sprintf("literal %d\n", len(content)) + encode85(deflate(t, content)) + "\nliteral 0\n" + encode85(deflate(t, "")) + "\n"
+	change := "diff --git a/c.bin b/c.bin\nindex " + strings.Repeat("2", 40) + ".." + one + " 100644\nGIT binary patch\n" +
+		fmt.Sprintf("delta %d\n", len(delta)) + encode85(deflate(t, delta)) + "\ndelta 4\n" + encode85(deflate(t, "\x01\x01\x01a")) + "\n"
+	file := func(name string, binary bool) policies.PatchFile {
+		return policies.PatchFile{Op: "modify", Path: name, Truncated: !binary, Binary: binary}
+	}
+	for name, tc := range map[string]struct {
+		in   policies.Input
+		raw  string
+		want string
+	}{
+		"cut off": {patchOf(file("f", false)), text, "value@deleted; aws-access-token@added:2:1"},
+		"binary":  {patchOf(file("b.bin", true)), literal, "github-pat@binary:1:213"},
+		"delta":   {patchOf(file("c.bin", true)), change, "aws-access-token@binary:1:4"},
+		"all":     {patchOf(file("b.bin", true), file("c.bin", true), file("f", false)), literal + change + text, "github-pat@binary:1:213; aws-access-token@binary:1:4; value@deleted; aws-access-token@added:2:1"},
+		"damaged": {patchOf(file("f", false)), text + "what is this\n", "unjudged@<nil>"},
+		"missing": {patchOf(file("f", false)), "", "unjudged@<nil>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.in.Bodies = quick(map[string]string{"changes": tc.raw}); tc.raw == "" {
+				tc.in.Bodies = nil
+			}
+			list := judge(t, ev, tc.in)
+			if got := brief(list); got != tc.want {
+				t.Errorf("found %q, want %q", got, tc.want)
+				for _, f := range list {
+					t.Log(f.Reason)
+				}
+			}
+			safe(t, list, pat, aws)
+		})
+	}
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{})
+	pat := githubPat()
+	artifact := func(a policies.Artifact) policies.Input {
+		a.Name = max(a.Name, "a")
+		return policies.Input{Artifacts: []policies.Artifact{a}}
+	}
+	deep := any(pat)
+	for range 300 {
+		deep = []any{deep}
+	}
+	for name, tc := range map[string]struct {
+		in   policies.Input
+		want string
+	}{
+		"metadata":       {artifact(policies.Artifact{Metadata: map[string]any{"a": []any{map[string]any{"b": "x " + pat}}}}), "github-pat@metadata"},
+		"metadata key":   {artifact(policies.Artifact{Metadata: map[string]any{pat: true}}), "github-pat@metadata"},
+		"name and value": {artifact(policies.Artifact{Metadata: map[string]any{"api_key": "q8Zr2" + "Lw0vXs71Kd9"}}), "generic-api-key@metadata"},
+		"target":         {artifact(policies.Artifact{Target: "https://u:" + pat + "@host/"}), "github-pat@metadata"},
+		"name":           {artifact(policies.Artifact{Name: pat}), "github-pat@metadata"},
+		"deep":           {artifact(policies.Artifact{Metadata: map[string]any{"a": deep}}), "unjudged@<nil>"},
+		"json body":      {artifact(policies.Artifact{Body: map[string]any{"token": []any{pat}}, Size: 9}), "github-pat@body:1:8"},
+		"yaml body":      {artifact(policies.Artifact{Mime: "application/yaml; charset=utf-8", Body: "kind: Secret\ndata:\n  pass" + "word: aHVudGVyMmh1bnRlcjI=\n", Size: 9}), "kubernetes-secret-yaml@body:3:3; generic-api-key@body:3:13"},
+		"no body":        {artifact(policies.Artifact{Digest: "sha256:" + strings.Repeat("0", 64), Size: 1}), "unjudged@<nil>"},
+		"nothing":        {artifact(policies.Artifact{Action: "delete", Target: "host/thing"}), ""},
+		"receipt":        {policies.Input{Receipt: &protocol.EngineOutput{Diagnostics: []any{map[string]any{"message": "failed with " + pat}}}}, "github-pat@receipt"},
+		"take-off":       {policies.Input{TakeOff: &policies.TakeOff{Receipt: &protocol.EngineOutput{Warnings: []string{"did " + pat}}}}, "github-pat@receipt"},
+		"context":        {policies.Input{Context: map[string]string{"k": pat}}, "github-pat@context"},
+		"request":        {policies.Input{Isolation: policies.Isolation{Requests: []policies.Request{{Method: "GET", URL: "https://h/?x=" + percentAll(pat)}}}}, "github-pat@request percent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := judge(t, ev, tc.in)
+			if got := brief(list); got != tc.want {
+				t.Errorf("found %q, want %q", got, tc.want)
+			}
+			if name != "name" {
+				safe(t, list, pat)
+			}
+		})
+	}
+}
+
+// TestStreams finds secrets wherever a large body is cut into parts.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{Values: map[string]string{"V": "open sesame now"}})
+	line := strings.Repeat("ordinary text of a log; ", 4) + "\n"
+	for _, at := range []int{0, limits.SecretChunk - limits.SecretOverlap - 20, limits.SecretChunk - 20, limits.SecretChunk, 2*limits.SecretChunk - limits.SecretOverlap - 5} {
+		filler := strings.Repeat(line, at/len(line))
+		filler += strings.Repeat(" ", at-len(filler))
+		text := filler + "\n\tx = \"" + githubPat() + "\"; open sesame now\n" + strings.Repeat(line, limits.SecretChunk/len(line))
+		in := body("")
+		in.Artifacts[0].Body, in.Artifacts[0].Size, in.Artifacts[0].Digest = nil, int64(len(text)), protocol.Digest([]byte(text))
+		in.Bodies = quick(map[string]string{"out.txt": text})
+		n := strings.Count(filler, "\n") + 2
+		want := fmt.Sprintf("github-pat@body:%d:7; value@body:%d:50", n, n)
+		if got := brief(judge(t, ev, in)); got != want {
+			t.Errorf("at %d: found %q, want %q", at, got, want)
+		}
+	}
+	in := body("")
+	in.Artifacts[0].Body, in.Artifacts[0].Size, in.Artifacts[0].Digest = nil, 1, protocol.Digest([]byte("x"))
+	in.Bodies = stored(map[string]string{"out.txt": "one " + githubPat()})
+	if got := brief(judge(t, ev, in)); got != "github-pat@body:1:5" {
+		t.Errorf("byte by byte: %q", got)
+	}
+	in.Bodies = stored(nil)
+	if got := brief(judge(t, ev, in)); got != "unjudged@<nil>" {
+		t.Errorf("no body: %q", got)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	if list := judge(t, must(t, Options{Bytes: 2000}), body(strings.Repeat("x ", 2000))); brief(list) != "unjudged@<nil>" || !list[0].Unjudged || list[0].Decision != protocol.Deny || list[0].Rule != "" {
+		t.Errorf("bytes: %+v", list)
+	}
+	ev := must(t, Options{Decision: protocol.Warn})
+	ev.o.Time = time.Nanosecond
+	if list := judge(t, ev, body("x")); len(list) != 1 || !list[0].Unjudged || list[0].Decision != protocol.Deny {
+		t.Errorf("time: %+v", list)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := must(t, Options{}).Evaluate(ctx, body("x"), stamp); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := must(t, Options{Bytes: 2000}).Scan(t.Context(), "x", strings.NewReader(strings.Repeat("x", 3000))); protocol.ExitCode(err) != protocol.ExitDenied {
+		t.Errorf("scan: %v", err)
+	}
+	many := strings.Builder{}
+	for i := range limits.SecretFindings + 7 {
+		fmt.Fprintf(&many, "%s%04d\n", githubPat()[:36], i)
+	}
+	list := judge(t, must(t, Options{}), body(many.String()))
+	if len(list) != limits.SecretFindings+2 || !list[len(list)-1].Unjudged {
+		t.Errorf("%d findings", len(list))
+	}
+	if _, err := must(t, Options{}).Scan(t.Context(), "x", strings.NewReader(many.String())); protocol.ExitCode(err) != protocol.ExitDenied {
+		t.Errorf("scan: %v", err)
+	}
+}
+
+// TestHostile holds every text to a bound of time; all but the last are searched.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{})
+	var soup strings.Builder
+	for soup.Len() < 1<<19 {
+		soup.WriteString(strings.Join(ev.e.keywords, ""))
+	}
+	nested := "x" + githubPat()
+	for range 12 {
+		nested = std(nested)
+	}
+	for name, text := range map[string]string{
+		"one letter":       strings.Repeat("a", 8<<20),
+		"V is U is U":      strings.Repeat("V", 1<<20),
+		"percent signs":    strings.Repeat("%", 4<<20),
+		"percent percent":  strings.Repeat("%25", 1<<20),
+		"backslashes":      strings.Repeat("\\", 4<<20),
+		"quotes":           strings.Repeat("\\\"", 1<<20),
+		"keywords":         soup.String(),
+		"keys":             strings.Repeat("key=", 1<<18),
+		"tokens":           strings.Repeat("token = abcdefghijklmnop.", 1<<15),
+		"begins":           strings.Repeat("-----BEGIN PRIV"+"ATE KEY-----", 1<<14),
+		"curls":            strings.Repeat("curl -H ", 1<<16),
+		"short lines":      strings.Repeat("abcdefghijklmnop\n", 1<<16),
+		"newlines":         strings.Repeat("\n", 4<<20),
+		"nested":           nested,
+		"invalid":          strings.Repeat("\xff\xc3key=\xe2\x84", 1<<17),
+		"kelvin":           "\u212a" + strings.Repeat("ordinary text, a key and a token\n", 1<<12),
+		"base64 of base64": std(std(std(strings.Repeat("token ", 1<<17)))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			list := judge(t, ev, body(text))
+			t.Logf("%d bytes in %s: %.200s", len(text), time.Since(begin).Round(time.Millisecond), brief(list))
+			if time.Since(begin) > 60*time.Second {
+				t.Errorf("%d bytes took %s", len(text), time.Since(begin))
+			}
+		})
+	}
+}
+
+func TestScan(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{Values: map[string]string{"V": "open sesame now"}})
+	list, err := ev.Scan(t.Context(), "prompt", strings.NewReader("b\n "+githubPat()+" open sesame now"))
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v %v", list, err)
+	}
+	m := list[0]
+	if m.Rule != "github-pat" || m.Line != 2 || m.Column != 2 || m.File != "prompt" || m.Fingerprint != Fingerprint("github-pat", githubPat()) || m.Entropy == "" {
+		t.Errorf("%+v", m)
+	}
+	if m := list[1]; m.Rule != RuleValue || m.Secret != "V" || m.Fingerprint != "" || m.Entropy != "" {
+		t.Errorf("%+v", m)
+	}
+	broken := io.MultiReader(strings.NewReader("x"), iotest.ErrReader(errors.New("broken")))
+	if _, err := ev.Scan(t.Context(), "x", broken); protocol.ExitCode(err) != protocol.ExitDenied {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	ev := must(t, Options{})
+	done := make(chan string)
+	for i := range 8 {
+		go func() {
+			r, err := ev.Evaluate(t.Context(), body(strings.Repeat("key\n", i)+githubPat()+"\n"+std(awsKey()+"\n")), stamp)
+			if err != nil {
+				done <- err.Error()
+				return
+			}
+			done <- brief(r.Findings)
+		}()
+	}
+	for range 8 {
+		if got := <-done; !strings.HasPrefix(got, "github-pat@body:") || !strings.Contains(got, "; aws-access-token@body:") {
+			t.Error(got)
+		}
+	}
+}
+
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"no rules":      `{"rules": []}`,
+		"another rule":  `{"rules": [{"id": "aws-access-token", "regex": "nothing like it", "keywords": ["akia"]}]}`,
+		"all is secret": `{"rules": [{"id": "aws-access-token", "regex": "[a-zA-Z0-9]{4,}"}]}`,
+	} {
+		f, err := loadRules([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev := &Evaluator{o: Options{Time: time.Minute, Bytes: 1 << 20}, e: newEngine(f)}
+		ev.workers.New = func() any { return &worker{s: newScanner(ev.e)} }
+		if err := ev.canary(); protocol.ExitCode(err) != protocol.ExitDenied {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := loadRules([]byte("{")); protocol.ExitCode(err) != protocol.ExitFailure {
+		t.Errorf("%v", err)
+	}
+}
