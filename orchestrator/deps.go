@@ -138,9 +138,17 @@ type Source struct {
 	AuthorEmail string
 	// Branch is the branch that the change goes into, or that is checked out.
 	Branch string
+	// GovernanceCommit is the commit that governance was taken from, "" for the workspace.
+	GovernanceCommit string
 	// Labels are the labels of the change, if LabelsKnown.
 	Labels      []string
 	LabelsKnown bool
+}
+
+// Tip is a governance that judges beside that of the plan.
+type Tip struct {
+	Governance Governance
+	Approvals  config.Approvals
 }
 
 // Setup is what one command works on.
@@ -151,6 +159,9 @@ type Setup struct {
 	Exclude    []string // slash paths that are never part of the workspace: the state directory
 	Governance Governance
 	Source     Source
+	// Tip is the governance of the protected ref as it is now, where the flight was
+	// planned under an earlier one; the stricter of both counts. nil: there is none.
+	Tip *Tip
 	// Secrets gives a step's secret values by name for a mode. Env gives its mapped variables.
 	Secrets func(s *config.Step, mode protocol.Mode) (map[string]string, error)
 	Env     func(s *config.Step) (map[string]string, error)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -63,6 +64,8 @@ type Flight struct {
 
 	// changed are the paths that take-offs of this process changed, by step.
 	changed map[string][]string
+	// saw are the files that steps saw whose engines this process ran.
+	saw map[string][]workspace.File
 }
 
 // stepPath gives the path of a file of a step in the flight's directory.
@@ -301,3 +304,13 @@ func expired(requested, expire string, length time.Duration, now time.Time) (boo
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// GovernanceCommit gives the commit that the governance of a sealed flight came
+// from, "" for the workspace. It is what the flight says, not yet verified.
+func (f *Flight) GovernanceCommit() (commit string, sealed bool, err error) {
+	if f.Status.Digests[ManifestFile] == "" || len(f.order()) == 0 {
+		return "", false, nil
+	}
+	r, err := f.readReport(f.order()[0])
+	return r.Derived.GovernanceCommit, err == nil, err
+}

@@ -50,6 +50,8 @@ type Judgement struct {
 type Derived struct {
 	AuthorEmail string `json:"author_email"`
 	BaseCommit  string `json:"base_commit"`
+	// GovernanceCommit is the commit that governance was taken from; empty: the workspace.
+	GovernanceCommit string `json:"governance_commit,omitempty"`
 }
 
 // judge asks the judges about one step. Judging that breaks is a denial.
@@ -77,7 +79,7 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 		Aggregation: cmp.Or(s.Governance.Decide.Method, protocol.MostRestrictive),
 		Evaluations: []protocol.PolicyEvaluation{}, Violations: []string{}, Warnings: []string{}, Requires: []protocol.PreflightRequires{},
 		Isolation: isolationOf(p.isolation), Opaque: p.opaque,
-		Derived: Derived{AuthorEmail: s.Source.AuthorEmail, BaseCommit: s.Source.HeadCommit},
+		Derived: Derived{AuthorEmail: s.Source.AuthorEmail, BaseCommit: s.Source.HeadCommit, GovernanceCommit: s.Source.GovernanceCommit},
 	}}
 	r := &j.Report
 	result, err := s.Governance.Judge.Evaluate(ctx, in, stamp(o.Now()))

@@ -189,8 +189,28 @@ func moved(step string, plan, now plantoken.Preimage) error {
 	return nil
 }
 
-// judgedAgain asks the judges once more; the stricter word of then and now counts.
+// judgedAgain asks the judges once more; the stricter word of then and now counts,
+// and of the governance of the plan and that of the protected ref's tip.
+// SPEC: docs/protocol.md 8.
 func (o *Orchestrator) judgedAgain(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	for _, r := range v.reports {
+		if r.Derived.GovernanceCommit != s.Source.GovernanceCommit {
+			return integrity("governance_source", "step %s was judged under the governance of commit %q, not of %q", r.StepID, r.Derived.GovernanceCommit, s.Source.GovernanceCommit)
+		}
+	}
+	if err := o.judgedBy(ctx, f, s, v); err != nil || s.Tip == nil {
+		return err
+	}
+	tip, c := *s, *s.Config
+	c.Approvals = s.Tip.Approvals
+	tip.Governance, tip.Config = s.Tip.Governance, &c
+	if err := o.approvalsHold(f, &tip, v); err != nil {
+		return err
+	}
+	return o.judgedBy(ctx, f, &tip, v)
+}
+
+func (o *Orchestrator) judgedBy(ctx context.Context, f *Flight, s *Setup, v *verified) error {
 	for i, p := range v.plans {
 		token, err := p.preimage.PlanToken(f.Status.SealedAt)
 		if err != nil {

@@ -19,7 +19,7 @@ type AggregateOptions struct {
 
 // Decide gives the decision of all findings together. A finding that could not
 // be judged makes it a deny whatever the method: a majority of judges that did
-// look cannot speak for one that could not. The decision is deny beside any error.
+// look cannot speak for one that could not. Nor is a firm finding outvoted. The decision is deny beside any error.
 // SPEC: docs/protocol.md 6.
 func Decide(findings []Finding, o AggregateOptions) (protocol.Decision, error) {
 	evals := Result{Findings: findings}.Evaluations()
@@ -38,6 +38,9 @@ func Decide(findings []Finding, o AggregateOptions) (protocol.Decision, error) {
 	for _, f := range findings {
 		if f.Unjudged {
 			return protocol.Deny, nil
+		}
+		if f.Firm {
+			d = protocol.MostSevere(d, f.Decision)
 		}
 	}
 	return d, nil

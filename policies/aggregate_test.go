@@ -153,6 +153,12 @@ func TestDecideIsNotOutvoted(t *testing.T) {
 			t.Errorf("%s with a judge that failed: %s, %v", m, d, err)
 		}
 	}
+	firm := policies.Finding{PolicyEvaluation: protocol.PolicyEvaluation{Decision: protocol.RequireApproval}, Firm: true}
+	for _, m := range []protocol.Aggregation{protocol.Majority, protocol.CustomRule} {
+		if d, err := policies.Decide([]policies.Finding{allow, allow, firm}, policies.AggregateOptions{Method: m, Custom: say}); d != protocol.RequireApproval || err != nil {
+			t.Errorf("%s outvotes a firm finding: %s, %v", m, d, err)
+		}
+	}
 	if d, err := policies.Decide(nil, policies.AggregateOptions{}); d != protocol.Deny || err != nil {
 		t.Errorf("nothing evaluated: %s, %v", d, err)
 	}

@@ -47,7 +47,8 @@ type Finding struct {
 	// there are more.
 	Files []string
 	Cut   bool
-	// Firm says that no exemption of the configuration covers it.
+	// Firm says that no exemption of the configuration covers it and no aggregation
+	// method outvotes it.
 	Firm bool
 	// Spent is how long the judge took for all findings of this policy together.
 	Spent time.Duration

@@ -157,6 +157,9 @@ func (a *app) statusCommand() *cobra.Command {
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *session) error {
 				f, _, err := s.read(args)
+				if err == nil {
+					err = s.underPlanned(cmd.Context(), f, false)
+				}
 				if err != nil {
 					return err
 				}
@@ -187,6 +190,9 @@ func (a *app) onFlight(cmd *cobra.Command, args []string, workspace bool, do fun
 			}
 		}
 		f, err := s.write(args)
+		if err == nil {
+			err = s.underPlanned(cmd.Context(), f, cmd.Name() == "take-off" || cmd.Name() == "resume")
+		}
 		if err != nil {
 			return err
 		}
@@ -207,6 +213,9 @@ func (a *app) verifyCommand() *cobra.Command {
 				if err == nil {
 					var f *orchestrator.Flight
 					f, err = orchestrator.Load(dir, nil, entries)
+					if err == nil {
+						err = s.underPlanned(cmd.Context(), f, false)
+					}
 					checks = append(checks, checkOf("flight", "", err))
 					if err == nil {
 						var more []orchestrator.Check

@@ -116,28 +116,29 @@ func loadSets(ctx context.Context, bundled, dirs []string, dir string) ([]polici
 	return sets, nil
 }
 
-// governance loads everything that judges and computes its hashes.
-func (s *session) governance(ctx context.Context, c *config.Config, dir string) (orchestrator.Governance, *signatures, error) {
+// governance loads everything that judges and computes its hashes. dir is the place
+// of the configuration in the workspace, where private keys are.
+func (s *session) governance(ctx context.Context, o *origin, dir string) (orchestrator.Governance, *signatures, error) {
 	var g orchestrator.Governance
-	a := s.app
+	a, c := s.app, o.config
 	var err error
-	if s.judges, err = a.judges(ctx, c, dir); err != nil {
+	if s.judges, err = a.judges(ctx, c, o.dir); err != nil {
 		return g, nil, err
 	}
-	people, keys, err := a.approvers(c, dir)
+	people, keys, err := a.approvers(c, o.dir)
 	if err != nil {
 		return g, nil, err
 	}
-	signer, planKeys, err := a.signer(c, dir)
+	signer, planKeys, err := a.signer(c, dir, o.dir)
 	if err != nil {
 		return g, nil, err
 	}
-	resolved, err := c.Governance(config.KeyDigests(dir))
+	resolved, err := c.Governance(config.KeyDigests(o.dir))
 	if err != nil {
 		return g, nil, err
 	}
 	g = orchestrator.Governance{
-		PolicyDigest: s.judges.digest, Approvers: people, Judge: s.judges.plan, After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
+		PolicyDigest: s.judges.digest, Approvers: people, Judge: o.guarded(s.judges.plan), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
 	}
 	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
 	return g, &signatures{version: Version(), approvers: keys, planKeys: planKeys, planKey: signer}, err
@@ -169,6 +170,9 @@ func governancePaths(p place, c *config.Config) []string {
 		}
 	}
 	file(c.Policies.Secrets.Baseline)
+	if key := c.Signing.Key; key != "" && !strings.Contains(key, "://") && !filepath.IsAbs(key) {
+		file(key + ".pub")
+	}
 	for _, who := range c.Approvals.Approvers {
 		file(who.Key)
 	}

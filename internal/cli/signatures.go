@@ -114,8 +114,9 @@ func (a *app) approvers(c *config.Config, dir string) ([]orchestrator.Approver, 
 	return people, keys, nil
 }
 
-// signer prepares the plan's signatures from the configuration.
-func (a *app) signer(c *config.Config, dir string) (func() (*signing.Key, error), []signing.TrustedKey, error) {
+// signer prepares the plan's signatures from the configuration. The private key is
+// below dir, its public part below governed, the same where no ref governs.
+func (a *app) signer(c *config.Config, dir, governed string) (func() (*signing.Key, error), []signing.TrustedKey, error) {
 	name := c.Signing.Key
 	switch {
 	case c.Signing.Keyless:
@@ -127,9 +128,13 @@ func (a *app) signer(c *config.Config, dir string) (func() (*signing.Key, error)
 		return nil, nil, usageError("signing_unsupported", "key services (%s) are not supported by this version", name).
 			WithHint("use signing: {key: FILE}")
 	}
-	at := filepath.Join(dir, filepath.FromSlash(name))
+	at, public := filepath.Join(dir, filepath.FromSlash(name)), filepath.Join(governed, filepath.FromSlash(name))
+	if filepath.IsAbs(filepath.FromSlash(name)) {
+		at = filepath.FromSlash(name)
+		public = at
+	}
 	load := func() (*signing.Key, error) { return a.privateKey(at) }
-	raw, err := os.ReadFile(at + ".pub") //nolint:gosec // the configuration names it
+	raw, err := os.ReadFile(public + ".pub") //nolint:gosec // the configuration names it
 	if err != nil {
 		return nil, nil, usageError("signing_key", "the public part of the signing key cannot be read: %w", err).
 			WithHint("keep %s.pub beside the key; cabincrew keys generate writes both", name)

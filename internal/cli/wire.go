@@ -120,6 +120,7 @@ type session struct {
 	setup   *orchestrator.Setup
 	crew    *orchestrator.Orchestrator
 	judges  *judges
+	origin  *origin
 	close   []func() error
 }
 
@@ -130,28 +131,41 @@ func (a *app) open(ctx context.Context) (_ *session, err error) {
 	if s.place, err = a.place(); err != nil {
 		return nil, err
 	}
-	c, err := config.Load(s.place.config)
-	if err != nil {
-		return nil, err
-	}
-	if err := resolve(c); err != nil {
-		return nil, err
+	if a.flags.governanceRef == "" {
+		// Before anything is made in the workspace.
+		if s.origin, err = s.originOf(""); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.openStore(); err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(s.place.config)
-	s.setup = &orchestrator.Setup{
-		Config: c, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(c),
-		Secrets: a.secrets(dir), Env: a.mapped,
+	if s.origin == nil {
+		if s.origin, err = s.originOf(a.flags.governanceRef); err != nil {
+			return nil, errors.Join(err, s.done())
+		}
 	}
-	if err := s.govern(ctx, c, dir); err != nil {
-		return nil, errors.Join(err, s.done())
-	}
-	if err := s.source(c); err != nil {
+	if err := s.under(ctx, s.origin); err != nil {
 		return nil, errors.Join(err, s.done())
 	}
 	return s, nil
+}
+
+// under prepares the session for flights under a governance.
+func (s *session) under(ctx context.Context, o *origin) error {
+	dir := filepath.Dir(s.place.config)
+	setup := &orchestrator.Setup{
+		Config: o.config, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(o.config),
+		Secrets: s.app.secrets(dir), Env: s.app.mapped,
+	}
+	if s.setup != nil {
+		setup.Tip = s.setup.Tip
+	}
+	s.setup = setup
+	if err := s.govern(ctx, o, dir); err != nil {
+		return err
+	}
+	return s.source(o)
 }
 
 func (s *session) openStore() error {
@@ -165,14 +179,14 @@ func (s *session) openStore() error {
 }
 
 // source fills what repository and environment say, and the orchestrator itself.
-func (s *session) source(c *config.Config) error {
+func (s *session) source(o *origin) error {
 	a := s.app
 	info, err := workspace.Git(s.place.workspace, a.env)
 	if err != nil {
 		return err
 	}
-	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch}
-	if s.setup.Redactor, err = a.redactor(c, filepath.Dir(s.place.config)); err != nil {
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit}
+	if s.setup.Redactor, err = a.redactor(o.config, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}
 	log := a.logger(s.setup.Redactor)
@@ -183,15 +197,15 @@ func (s *session) source(c *config.Config) error {
 }
 
 // govern loads the governance and makes the orchestrator that flies under it.
-func (s *session) govern(ctx context.Context, c *config.Config, dir string) error {
+func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	a := s.app
-	g, signed, err := s.governance(ctx, c, dir)
+	g, signed, err := s.governance(ctx, o, dir)
 	if err != nil {
 		return err
 	}
 	signed.now = time.Now
 	s.setup.Governance = g
-	isolation := a.isolation(c)
+	isolation := a.isolation(o.config)
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace/gittree"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/rules"
+	"github.com/cabincrew/action/protocol"
+)
+
+// origin is where governance comes from: the workspace's own files, or a commit.
+// SPEC: docs/protocol.md 8.
+type origin struct {
+	config *config.Config
+	dir    string // paths of the configuration are relative to it
+	commit string // "": the workspace
+	// changed are files of the governance in which the workspace differs from the commit.
+	changed []string
+	tree    *gittree.Tree
+}
+
+// originOf reads the configuration, of the workspace or of a ref of its repository.
+func (s *session) originOf(ref string) (*origin, error) {
+	o := &origin{dir: filepath.Dir(s.place.config)}
+	var err error
+	if ref == "" {
+		if o.config, err = config.Load(s.place.config); err != nil {
+			return nil, err
+		}
+		return o, resolve(o.config)
+	}
+	if o.tree, err = gittree.Open(s.place.workspace, ref); err != nil {
+		return nil, err
+	}
+	o.commit = o.tree.Commit()
+	file, err := o.tree.Read(s.place.configPath, limits.ConfigBytes)
+	if err != nil {
+		return nil, err
+	}
+	if o.config, err = config.Parse(ref+":"+s.place.configPath, file.Data); err != nil {
+		return nil, err
+	}
+	if err := resolve(o.config); err != nil {
+		return nil, err
+	}
+	root, err := s.temp("governance-")
+	if err != nil {
+		return nil, err
+	}
+	o.dir = filepath.Join(root, filepath.FromSlash(path.Dir(s.place.configPath)))
+	return o, s.export(o, root)
+}
+
+// export writes what the configuration names out of the commit, and compares it
+// with the workspace. What the commit does not have is not there: the reader of it
+// says so.
+func (s *session) export(o *origin, root string) error {
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range append(governancePaths(s.place, o.config), codeOwners...) {
+		files, err := treeFiles(o.tree, name)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			at := filepath.Join(root, filepath.FromSlash(f.Path))
+			if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+				return err
+			}
+			if err := os.WriteFile(at, f.Data, 0o600); err != nil {
+				return err
+			}
+		}
+		changed, err := s.differs(name, files)
+		if err != nil {
+			return err
+		}
+		o.changed = append(o.changed, changed...)
+	}
+	slices.Sort(o.changed)
+	o.changed = slices.Compact(o.changed)
+	return nil
+}
+
+// codeOwners are the places where forges look for them.
+var codeOwners = []string{"CODEOWNERS", ".github/CODEOWNERS", ".gitlab/CODEOWNERS", "docs/CODEOWNERS"}
+
+// treeFiles gives a file, or the files of a directory (with a slash at the end).
+func treeFiles(tree *gittree.Tree, name string) ([]gittree.File, error) {
+	there, err := tree.Has(name)
+	if err != nil || !there {
+		return nil, err
+	}
+	if strings.HasSuffix(name, "/") {
+		return tree.Files(name, limits.PolicySet)
+	}
+	f, err := tree.Read(name, limits.OnnxFile)
+	if err != nil {
+		return nil, err
+	}
+	return []gittree.File{f}, nil
+}
+
+// differs gives the files of a governance path in which the workspace is another
+// than the commit.
+func (s *session) differs(name string, files []gittree.File) ([]string, error) {
+	root, err := os.OpenRoot(s.place.workspace)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }() // only read from
+	var out []string
+	known := map[string]bool{}
+	for _, f := range files {
+		known[f.Path] = true
+		if !sameFile(root, f) {
+			out = append(out, f.Path)
+		}
+	}
+	err = fs.WalkDir(root.FS(), strings.TrimSuffix(name, "/"), func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !d.IsDir() && !known[p] {
+			out = append(out, p)
+		}
+		if len(out) > limits.PolicyEntries {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return out, err
+}
+
+func sameFile(root *os.Root, f gittree.File) bool {
+	name := filepath.FromSlash(f.Path)
+	info, err := root.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(f.Data)) {
+		return false
+	}
+	data, err := root.ReadFile(name)
+	return err == nil && bytes.Equal(data, f.Data)
+}
+
+// guarded adds what keeps a change from weakening its own judges.
+func (o *origin) guarded(judge policies.Evaluator) policies.Evaluator {
+	if o.commit == "" {
+		return judge
+	}
+	return policies.Panel{judge, rules.Governed{Commit: o.commit, Changed: o.changed}}
+}
+
+// underPlanned makes the governance that a flight was planned under that of the
+// session, where it came from a commit. What the ref of the command names now
+// judges beside it. SPEC: docs/protocol.md 8.
+func (s *session) underPlanned(ctx context.Context, f *orchestrator.Flight, takeOff bool) error {
+	planned, sealed, err := f.GovernanceCommit()
+	switch {
+	case err != nil || !sealed || planned == s.origin.commit:
+		return err
+	case planned == "":
+		return protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the workspace's own governance, not under that of commit %s", s.origin.commit).
+			WithHint("plan again with --governance-ref")
+	case s.origin.commit == "" && takeOff:
+		return usageError("governance_ref_missing", "the flight was planned under the governance of commit %s", planned).
+			WithHint("name the protected ref: --governance-ref main")
+	}
+	if s.origin.commit != "" {
+		within, err := s.origin.tree.Contains(planned)
+		if err != nil {
+			return err
+		}
+		if !within {
+			return protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the governance of commit %s, which the history of %s does not have",
+				planned, s.origin.commit).WithHint("plan again under the protected ref")
+		}
+		// Whether the checkout differs from governance is asked of that of the plan: a
+		// checkout that is only older than the ref changes nothing.
+		tip := s.setup.Governance
+		tip.Judge = policies.Panel{s.judges.plan, rules.Governed{Commit: s.origin.commit}}
+		s.setup.Tip = &orchestrator.Tip{Governance: tip, Approvals: s.setup.Config.Approvals}
+	}
+	o, err := s.originOf(planned)
+	if err != nil {
+		return err
+	}
+	return s.under(ctx, o)
+}
