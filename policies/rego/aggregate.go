@@ -25,7 +25,7 @@ func customEntry(modules []module, rule string) (*entry, ast.Ref, error) {
 		for _, r := range m.ast.Rules {
 			if ok && r.Ref().GroundPrefix().Equal(ref) && len(r.Head.Args) == 0 {
 				path := ref[:len(ref)-1]
-				return &entry{path: path, name: packageName(path), rules: []answer{{name: string(last), at: at(r.Location)}}}, ref, nil
+				return &entry{path: path, name: packageName(path), set: m.set, rules: []answer{{name: string(last), at: at(r.Location)}}}, ref, nil
 			}
 		}
 	}

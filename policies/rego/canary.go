@@ -31,8 +31,10 @@ func canaryModule(caps *ast.Capabilities) (*ast.Module, error) {
 	return m, nil
 }
 
-func canaryEntry() entry {
+// canaryEntry is the canary that was compiled beside a set.
+func canaryEntry(set string) entry {
 	return entry{
+		set:   set,
 		path:  ast.MustParseRef("data.cabincrew_internal.canary"),
 		name:  "cabincrew_internal.canary",
 		rules: []answer{{name: "deny", decision: protocol.Deny, at: canaryFile + ":3"}},
@@ -52,16 +54,18 @@ func (e *Evaluator) checkCanary(ctx context.Context) error {
 		if err != nil {
 			return canaryError("its input is refused: " + err.Error())
 		}
-		found, err := e.judge(ctx, e.canary, input, nil)
-		if err != nil {
-			return err
-		}
 		want := protocol.Allow
 		if kind == "cabincrew-canary" {
 			want = protocol.Deny
 		}
-		if len(found) != 1 || found[0].Decision != want || found[0].Unjudged || (want == protocol.Deny && found[0].Artifact != "canary") {
-			return canaryError("it did not judge as it must")
+		for _, c := range e.canaries {
+			found, err := e.judge(ctx, c, input, nil)
+			if err != nil {
+				return err
+			}
+			if len(found) != 1 || found[0].Decision != want || found[0].Unjudged || (want == protocol.Deny && found[0].Artifact != "canary") {
+				return canaryError("it did not judge as it must")
+			}
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 type entry struct {
 	path  ast.Ref // data.cabincrew.baseline
 	name  string  // cabincrew.baseline
+	set   string  // the set that declares it; empty for the canary
 	rules []answer
 }
 
@@ -81,7 +82,7 @@ func entries(modules []module, custom ast.Ref) ([]entry, error) {
 			judges[m.set] = true
 			e := byPath[path.String()]
 			if e == nil {
-				e = &entry{path: path, name: packageName(path)}
+				e = &entry{path: path, name: packageName(path), set: m.set}
 				byPath[path.String()] = e
 			}
 			e.add(answer{name: name, decision: d, at: at(r.Location)}, rank)

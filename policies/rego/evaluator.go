@@ -38,7 +38,7 @@ type Options struct {
 type Evaluator struct {
 	options  Options
 	policies []prepared
-	canary   prepared
+	canaries []prepared // one beside each part of the policies that was compiled apart
 	custom   *prepared
 }
 
@@ -81,8 +81,12 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 		}
 		e.custom = &q
 	}
-	if e.canary, err = p.prepare(ctx, canaryEntry()); err != nil {
-		return nil, err
+	for _, g := range p.groups {
+		q, err := p.prepare(ctx, canaryEntry(g.name()))
+		if err != nil {
+			return nil, err
+		}
+		e.canaries = append(e.canaries, q)
 	}
 	if err := e.checkCanary(ctx); err != nil {
 		return nil, err
@@ -92,15 +96,18 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 
 // program is what compiling gives.
 type program struct {
-	compiler *ast.Compiler
+	compiler *ast.Compiler            // for tests: of all modules together
+	groups   []*group                 // else what was compiled apart,
+	apart    map[string]*ast.Compiler // and by which compiler each set was
 	store    storage.Store
-	modules  map[string]*ast.Module
+	modules  map[string]*ast.Module // for tests: all of them
 	entries  []entry
 	custom   *entry
 }
 
-// compile reads and compiles all sets beside the canary. Tests are compiled too
-// if asked for; then the compiler is left to the test runner.
+// compile reads all sets and compiles them beside the canary, those that do not
+// read each other apart. Tests are compiled too if asked for; then the compiler
+// is left to the test runner.
 func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	caps := capabilities()
 	modules, err := parse(sets, caps, tests)
@@ -128,21 +135,28 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	if p.entries, err = entries(modules, customRef); err != nil {
 		return nil, err
 	}
-	for _, m := range modules {
-		p.modules[m.file] = m.ast
-	}
-	if p.modules[canaryFile], err = canaryModule(caps); err != nil {
-		return nil, err
-	}
 	// Values are shared by all evaluations and never written.
 	p.store = inmem.NewFromObjectWithOpts(values.root, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	p.compiler = ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).
-		WithDefaultRegoVersion(ast.RegoV1)
-	if tests {
-		return p, nil
+	compiler := func() *ast.Compiler {
+		return ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1)
 	}
-	if p.compiler.Compile(p.modules); p.compiler.Failed() {
-		return nil, astError("policies", p.compiler.Errors)
+	if tests {
+		for _, m := range modules {
+			p.modules[m.file] = m.ast
+		}
+		p.compiler = compiler()
+		p.modules[canaryFile], err = canaryModule(caps)
+		return p, err
+	}
+	p.groups = groups(modules)
+	if err := compileAll(p.groups, compiler, caps); err != nil {
+		return nil, err
+	}
+	p.apart = map[string]*ast.Compiler{}
+	for _, g := range p.groups {
+		for set := range g.sets {
+			p.apart[set] = g.compiler
+		}
 	}
 	return p, nil
 }
@@ -157,7 +171,7 @@ func (p *program) prepare(ctx context.Context, e entry) (prepared, error) {
 	}
 	q, err := rego.New(
 		rego.Query("result = ["+strings.Join(parts, ", ")+"]"),
-		rego.Compiler(p.compiler),
+		rego.Compiler(p.apart[e.set]),
 		rego.Store(p.store),
 		// A built-in function that fails must not look like a rule that found nothing.
 		rego.StrictBuiltinErrors(true),

@@ -63,12 +63,13 @@ always contains {"msg": "x", "artifact": "canary"}
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.canary, err = p.prepare(t.Context(), entry{
-			path: ast.MustParseRef("data.cabincrew.x"), name: "x", rules: []answer{{name: rule, decision: protocol.Deny, at: "x:1"}},
+		canary, err := p.prepare(t.Context(), entry{
+			set: "s", path: ast.MustParseRef("data.cabincrew.x"), name: "x", rules: []answer{{name: rule, decision: protocol.Deny, at: "x:1"}},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		e.canaries = append(e.canaries, canary)
 		r, err := e.Evaluate(t.Context(), policies.Input{}, "")
 		if !errors.Is(err, protocol.Code("policy_canary")) || protocol.ExitCode(err) != protocol.ExitDenied || len(r.Findings) > 0 {
 			t.Errorf("canary %s: %v, %v", rule, r, err)

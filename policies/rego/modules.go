@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -28,7 +29,6 @@ type module struct {
 
 // parse reads the modules of all sets, tests too if asked for, sorted by file.
 func parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
-	var out []module
 	names := map[string]bool{}
 	for _, s := range sets {
 		if names[s.Name] {
@@ -36,24 +36,41 @@ func parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, e
 				WithHint("rename one of the directories; a bundled set's name is taken")
 		}
 		names[s.Name] = true
-		for _, f := range s.Files {
-			if !f.Rego() || (f.Test() && !tests) {
-				continue
-			}
-			file := s.Name + "/" + f.Path
-			m, err := ast.ParseModuleWithOpts(file, string(f.Data), ast.ParserOptions{
-				Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
-			})
-			if err != nil {
-				return nil, astError(file, err)
-			}
-			if m == nil {
-				return nil, policyError(file, "the policy file is empty").WithHint("write a package and rules, or remove the file")
-			}
-			out = append(out, module{set: s.Name, file: file, ast: m})
+	}
+	parts, errs := make([][]module, len(sets)), make([]error, len(sets))
+	var wait sync.WaitGroup
+	for i, s := range sets {
+		wait.Go(func() { parts[i], errs[i] = parseSet(s, caps, tests) })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err // that of the first set, whichever was read first
 		}
 	}
+	out := slices.Concat(parts...)
 	slices.SortFunc(out, func(a, b module) int { return cmp.Compare(a.file, b.file) })
+	return out, nil
+}
+
+func parseSet(s policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
+	var out []module
+	for _, f := range s.Files {
+		if !f.Rego() || (f.Test() && !tests) {
+			continue
+		}
+		file := s.Name + "/" + f.Path
+		m, err := ast.ParseModuleWithOpts(file, string(f.Data), ast.ParserOptions{
+			Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
+		})
+		if err != nil {
+			return nil, astError(file, err)
+		}
+		if m == nil {
+			return nil, policyError(file, "the policy file is empty").WithHint("write a package and rules, or remove the file")
+		}
+		out = append(out, module{set: s.Name, file: file, ast: m})
+	}
 	return out, nil
 }
 
