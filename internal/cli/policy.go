@@ -3,137 +3,173 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cabincrew/action/internal/config"
-	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/protocol"
 )
 
 func (a *app) policyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Try and test policies"}
-	cmd.AddCommand(a.policyEvalCommand(), a.policyTestCommand())
+	cmd := &cobra.Command{Use: "policy", Short: "Try, test, replay and explain policies"}
+	cmd.AddCommand(a.policyEvalCommand(), a.policyTestCommand(), a.policyReplayCommand(), a.policyExplainCommand())
 	return cmd
 }
 
-// judged is what policies say of one step, or of one input document.
-type judged struct {
-	StepID      string                       `json:"step_id,omitempty"`
-	Decision    protocol.Decision            `json:"decision"`
-	Evaluations []protocol.PolicyEvaluation  `json:"evaluations"`
-	Violations  []string                     `json:"violations"`
-	Warnings    []string                     `json:"warnings"`
-	Requires    []protocol.PreflightRequires `json:"requires"`
+// Formats of the policy commands beside text, json and junit.
+const (
+	formatSARIF  = "sarif"
+	formatGitHub = "github"
+)
+
+// formatFlag gives a command the flag --format.
+func formatFlag(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVar(format, "format", outputText, "text, json, junit, sarif or github (workflow commands)")
 }
 
-func (a *app) policyEvalCommand() *cobra.Command {
-	var flight, input string
-	cmd := &cobra.Command{
-		Use: "eval --flight FLIGHT | --input FILE", Short: "Ask the policies about a flight or an input document; records nothing", Args: cobra.NoArgs,
-		Long: `Asks the policies of the configuration, as they are now, about every step of a
-sealed flight or about one input document (docs/policy-input.md; - is stdin).
-The exit code is that of the decision: 0 allow or warn, 4 require_approval, 3 deny.`,
-		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
-			if (flight == "") == (input == "") {
-				return usageError("usage", "policy eval needs either --flight or --input").WithHint("cabincrew policy eval --flight FLIGHT")
+// policyFormat checks the format that was asked for and makes it agree with --output.
+func (a *app) policyFormat(format *string) error {
+	all := []string{outputText, outputJSON, formatJUnit, formatSARIF, formatGitHub}
+	switch {
+	case !slices.Contains(all, *format):
+		return usageError("usage", "--format is %q; it is %s", *format, strings.Join(all, ", "))
+	case a.flags.output == outputJSON && *format == outputText:
+		*format = outputJSON
+	case *format == outputJSON:
+		a.flags.output = outputJSON // an error is a document too
+	case a.flags.output == outputJSON:
+		return usageError("usage", "--output json and --format %s exclude each other", *format)
+	}
+	return nil
+}
+
+// policySets are sets with the directories that they lie in.
+type policySets struct {
+	sets []policies.Set
+	dirs map[string]string // by the name of the set; a set that is no directory has none
+	role string
+}
+
+// namedSets loads the sets that are named: directories, or names of bundled sets.
+func namedSets(ctx context.Context, names []string) (policySets, error) {
+	out := policySets{dirs: map[string]string{}}
+	for _, name := range names {
+		set, dir, err := namedSet(ctx, name)
+		if err != nil {
+			return out, err
+		}
+		out.sets = append(out.sets, set)
+		if dir != "" {
+			out.dirs[set.Name] = dir
+		}
+	}
+	return out, nil
+}
+
+// namedSet loads one set; dir is its directory, if it is one.
+func namedSet(ctx context.Context, name string) (_ policies.Set, dir string, _ error) {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && slices.Contains(policies.BundledNames(), name) {
+		set, err := policies.Bundled(name)
+		return set, "", err
+	}
+	set, err := policies.Load(ctx, name, name)
+	return set, filepath.ToSlash(filepath.Clean(name)), err
+}
+
+// configuredSets loads what judges plans, and apart from it what judges take-offs.
+func (a *app) configuredSets(ctx context.Context) (plan, after policySets, c *config.Config, err error) {
+	p, err := a.place()
+	if err != nil {
+		return plan, after, nil, err
+	}
+	if c, err = config.Load(p.config); err != nil {
+		return plan, after, nil, err
+	}
+	if plan.sets, err = loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, p.dir()); err != nil {
+		return plan, after, c, err
+	}
+	after.sets, err = loadSets(ctx, c.After.Bundled, c.After.Rego, p.dir())
+	plan.dirs, after.dirs = p.setDirs(c.Policies.Rego), p.setDirs(c.After.Rego)
+	plan.role, after.role = c.Approvals.DefaultRole, c.Approvals.DefaultRole
+	return plan, after, c, err
+}
+
+// setDirs gives the directories of sets by name, relative to the workspace.
+func (p place) setDirs(entries []string) map[string]string {
+	dirs := map[string]string{}
+	for _, entry := range entries {
+		if name, err := policies.CleanName(entry); err == nil {
+			dirs[name] = path.Join(path.Dir(p.configPath), entry)
+		}
+	}
+	return dirs
+}
+
+// file gives the file that a place in a policy ("set/file.rego:12") names, "" if
+// it is not one that its user can open.
+func (s policySets) file(at string) (name string, line int) {
+	name, number, ok := cutLast(at, ":")
+	if !ok {
+		name = at
+	}
+	line, _ = strconv.Atoi(number) // 0 where there is none
+	set, rest, ok := strings.Cut(name, "/")
+	dir, known := s.dirs[set]
+	if !ok || !known {
+		return "", line
+	}
+	return path.Join(dir, rest), line
+}
+
+// shown gives a place as its user finds it.
+func (s policySets) shown(at string) string {
+	if name, line := s.file(at); name != "" && line > 0 {
+		return name + ":" + strconv.Itoa(line)
+	}
+	return at
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// ruleBook gives what annotations say, by policy id.
+func ruleBook(sets ...policySets) map[string]rego.Rule {
+	book := map[string]rego.Rule{}
+	for _, s := range sets {
+		rules, err := rego.AllRules(s.sets)
+		if err != nil {
+			continue // whoever judges with them says so; a description is missing then
+		}
+		for _, r := range rules {
+			if _, there := book[r.PolicyID()]; !there {
+				r.At = s.shown(r.At)
+				book[r.PolicyID()] = r
 			}
-			return a.with(cmd.Context(), func(s *session) error {
-				var list []judged
-				var err error
-				if flight != "" {
-					list, err = s.judgeFlight(cmd.Context(), flight)
-				} else {
-					list, err = s.judgeInput(cmd.Context(), input)
-				}
-				if err != nil {
-					return err
-				}
-				return a.tellJudged(list)
-			})
-		}),
+		}
 	}
-	cmd.Flags().StringVar(&flight, "flight", "", "flight to judge again")
-	cmd.Flags().StringVar(&input, "input", "", "file with a policy input document")
-	_ = cmd.RegisterFlagCompletionFunc("flight", a.completeFlights(1)) // the flag is there
-	return cmd
+	return book
 }
 
-func (s *session) judgeFlight(ctx context.Context, name string) ([]judged, error) {
-	f, _, err := s.read([]string{name})
-	if err != nil {
-		return nil, err
-	}
-	reports, err := s.crew.Judge(ctx, f, s.setup)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]judged, 0, len(reports))
-	for _, r := range reports {
-		list = append(list, judged{r.StepID, r.Decision, r.Evaluations, r.Violations, r.Warnings, r.Requires})
-	}
-	return list, nil
-}
+// dir gives the directory that paths of the configuration are relative to.
+func (p place) dir() string { return filepath.Dir(p.config) }
 
-func (s *session) judgeInput(ctx context.Context, name string) ([]judged, error) {
-	data, err := s.app.readInput(name, limits.PolicyEvalBytes)
-	if err != nil {
-		return nil, err
-	}
-	var in policies.Input
-	if err := protocol.Decode(data, &in); err != nil {
-		return nil, usageError("policy_input", "the document is no policy input: %w", err).At(name).
-			WithHint("docs/policy-input.md describes it")
-	}
-	result, err := s.judges.plan.Evaluate(ctx, in, s.crew.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
-	if err != nil {
-		return nil, err
-	}
-	d, err := policies.Decide(result.Findings, s.setup.Governance.Decide)
-	if err != nil {
-		return nil, err
-	}
-	return []judged{{
-		Decision: d, Evaluations: result.Evaluations(), Violations: append([]string{}, result.Violations()...),
-		Warnings: append([]string{}, result.Warnings()...), Requires: append([]protocol.PreflightRequires{}, result.Requires()...),
-	}}, nil
-}
-
-func (a *app) tellJudged(list []judged) error {
-	worst := protocol.Allow
-	for _, j := range list {
-		worst = protocol.MostSevere(worst, j.Decision)
-	}
-	if a.flags.output == outputJSON {
-		a.printJSON(map[string]any{"decision": worst, "steps": list})
-	}
-	for _, j := range list {
-		if j.StepID != "" {
-			a.text("step " + oneLine(j.StepID) + "\n")
-		}
-		for _, e := range j.Evaluations {
-			a.text(strings.TrimRight(fmt.Sprintf("%-16s  %s  %s", e.Decision, oneLine(e.PolicyID), oneLine(e.Reason)), " ") + "\n")
-		}
-		if len(j.Evaluations) == 0 {
-			a.text("no policy judged this\n")
-		}
-		for _, q := range j.Requires {
-			a.text("needs approval of role " + oneLine(q.Role) + "\n")
-		}
-	}
-	a.text("decision " + string(worst) + "\n")
-	switch worst {
+// decisionExit ends a command as a flight with that decision would.
+func decisionExit(d protocol.Decision) error {
+	switch d {
 	case protocol.Allow, protocol.Warn:
 		return nil
 	case protocol.RequireApproval:
@@ -142,107 +178,3 @@ func (a *app) tellJudged(list []judged) error {
 	}
 	return reportedError{exit(protocol.ExitDenied)}
 }
-
-func (a *app) policyTestCommand() *cobra.Command {
-	var filter string
-	var coverage bool
-	cmd := &cobra.Command{
-		Use: "test [DIR…]", Short: "Run the Rego tests of policies under the restrictions of a flight",
-		Long: `Runs the rules test_* of the given directories (a directory or the name of a
-bundled set), or of the configuration's policies. It fails where a test fails or
-none ran.`,
-		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if _, err := regexp.Compile(filter); err != nil {
-				return usageError("usage", "--run is no regular expression: %w", err).WithHint("for example --run 'test_deny_.*'")
-			}
-			sets, role, err := a.testSets(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			report, err := rego.Test(cmd.Context(), sets, filter, rego.Options{Role: role})
-			if err != nil {
-				return err
-			}
-			return a.tellTests(report, coverage)
-		}),
-	}
-	cmd.Flags().StringVar(&filter, "run", "", "only tests whose data.PACKAGE.NAME matches this regular expression")
-	cmd.Flags().BoolVar(&coverage, "coverage", false, "say how much of the policies the tests went through")
-	return cmd
-}
-
-// testSets gives the sets that are named, or those of the configuration.
-func (a *app) testSets(ctx context.Context, names []string) ([]policies.Set, string, error) {
-	if len(names) == 0 {
-		p, err := a.place()
-		if err != nil {
-			return nil, "", err
-		}
-		c, err := config.Load(p.config)
-		if err != nil {
-			return nil, "", err
-		}
-		sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, p.dir())
-		return sets, c.Approvals.DefaultRole, err
-	}
-	var sets []policies.Set
-	for _, name := range names {
-		load := func() (policies.Set, error) { return policies.Load(ctx, name, name) }
-		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && slices.Contains(policies.BundledNames(), name) {
-			load = func() (policies.Set, error) { return policies.Bundled(name) }
-		}
-		set, err := load()
-		if err != nil {
-			return nil, "", err
-		}
-		sets = append(sets, set)
-	}
-	return sets, "", nil
-}
-
-func (a *app) tellTests(r rego.TestReport, coverage bool) error {
-	count := map[rego.TestOutcome]int{}
-	for _, t := range r.Tests {
-		count[t.Outcome]++
-		switch t.Outcome {
-		case rego.TestPass:
-			continue
-		case rego.TestSkip:
-			a.text(fmt.Sprintf("skip  %s:%d  %s.%s: it is named todo_test_\n", oneLine(t.File), t.Line, oneLine(t.Package), oneLine(t.Name)))
-		case rego.TestFail, rego.TestError:
-			a.text(fmt.Sprintf("%-5s %s:%d  %s.%s (%s)  %s\n", t.Outcome, oneLine(t.File), t.Line, oneLine(t.Package), oneLine(t.Name),
-				t.Duration.Round(time.Microsecond), oneLine(t.Error)))
-		}
-	}
-	failed := count[rego.TestFail] + count[rego.TestError]
-	a.text(fmt.Sprintf("%d passed, %d failed", count[rego.TestPass], failed))
-	if n := count[rego.TestSkip]; n > 0 {
-		a.text(fmt.Sprintf(", %d skipped", n))
-	}
-	a.text("\n")
-	if coverage {
-		a.text(fmt.Sprintf("coverage %d.%d %% (%d of %d lines)\n", r.Coverage()/10, r.Coverage()%10, r.Covered, r.Covered+r.Uncovered))
-	}
-	var err error
-	switch {
-	case failed > 0:
-		err = protocol.Errorf(protocol.ExitFailure, "policy_test_failed", "%d policy tests failed", failed).WithHint("each failing test is named above with its place")
-	case !r.Passed():
-		err = protocol.Errorf(protocol.ExitFailure, "policy_test_none", "no policy test ran").WithHint("tests are rules test_* in files *_test.rego; look at --run too")
-	}
-	if a.flags.output == outputJSON {
-		a.printJSON(struct {
-			rego.TestReport
-			Passed bool                       `json:"passed"`
-			Error  *orchestrator.SummaryError `json:"error,omitempty"`
-		}{r, err == nil, orchestrator.ErrorOf(err)})
-	}
-	if err != nil {
-		a.complain(err)
-		return reportedError{err}
-	}
-	return nil
-}
-
-// dir gives the directory that paths of the configuration are relative to.
-func (p place) dir() string { return filepath.Dir(p.config) }
