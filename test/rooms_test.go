@@ -61,6 +61,7 @@ func rooms() map[string]room {
 		"policies/onnx":     {2, []string{"net/http"}},
 		"policies/secrets":  {2, []string{"net/http"}},
 		"policies/rules":    {2, []string{"os", "net/http"}},
+		"policies/sources":  {2, []string{"os/exec", "signing", "audit", "orchestrator"}},
 		"ci/github":         {2, []string{"orchestrator", "gateways"}},
 		"ci/gitlab":         {2, []string{"orchestrator", "gateways"}},
 		"ci/gitea":          {2, []string{"orchestrator", "gateways"}},
@@ -115,7 +116,7 @@ func owners() map[string][]string {
 		"github.com/spf13":                           {"internal/cli"},
 		"github.com/bluekeyes/go-gitdiff":            {}, // it reads quoted names otherwise than git
 		"github.com/aymanbagabas/go-udiff":           {"internal/patch"},
-		"github.com/go-git":                          {"internal/workspace", "internal/workspace/gittree", "engines/git"},
+		"github.com/go-git":                          {"internal/workspace", "internal/workspace/gittree", "engines/git", "policies/sources"},
 		"github.com/google/go-containerregistry":     {"engines/oci"},
 		"github.com/klauspost/compress":              {"engines/oci"},
 		"github.com/tetratelabs/wazero":              {"engines/wasm"},
@@ -123,7 +124,7 @@ func owners() map[string][]string {
 		"github.com/elastic/go-seccomp-bpf":          {}, // as above
 		"github.com/seccomp/libseccomp-golang":       {}, // needs cgo
 		"golang.org/x/net":                           {"engines/sandbox/inside", "engines/git"},
-		"golang.org/x/crypto":                        {"engines/git"},
+		"golang.org/x/crypto":                        {"engines/git", "policies/sources"},
 		"filippo.io/age":                             {"engines/terraform"},
 		"go.opentelemetry.io":                        {"internal/telemetry"},
 		"github.com/prometheus":                      {"internal/telemetry"},
@@ -179,6 +180,7 @@ func budgets() map[string][]string {
 		hpke = "filippo.io/hpke" // of age
 	)
 	engine := []string{sys, net, jsonschema, text}
+	registryClient := []string{registry, dockerCLI, dockerCreds, ociDigest, logrus, compress}
 	return map[string][]string{
 		"protocol":                   {},
 		"protocol/plantoken":         {},
@@ -187,6 +189,7 @@ func budgets() map[string][]string {
 		"policies":                   {},
 		"policies/rules":             {doublestar},
 		"policies/views":             {yaml},
+		"policies/sources":           append([]string{sys, yaml, doublestar, gogit, gcfg, warnings, billy, join, context, sha1cd, crypto}, registryClient...),
 		"audit":                      {},
 		"engines/egress":             {}, // what judges an engine's traffic reads it with the standard library alone
 		"schemas":                    {jsonschema, text},
@@ -195,7 +198,7 @@ func budgets() map[string][]string {
 		"engines/process":            engine,
 		"engines/kit":                engine,
 		"engines/wasm":               {sys, wazero},
-		"engines/oci":                {sys, registry, dockerCLI, dockerCreds, ociDigest, logrus, compress},
+		"engines/oci":                append([]string{sys}, registryClient...),
 		"engines/command":            append([]string{doublestar, gogit, gcfg, warnings, udiff}, engine...),
 		"engines/files":              append([]string{udiff}, engine...),
 		"engines/http":               append([]string{udiff}, engine...),
