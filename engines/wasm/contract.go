@@ -27,11 +27,14 @@ type contract struct {
 	env  []string // sorted by name
 }
 
+// cacheVariable names the compile cache, for this program and not for the module.
+const cacheVariable = "CABINCREW_CACHE_DIR"
+
 // fixed are variables that say where things are on the host or how to reach the
 // network; the module has neither, or gets its own.
 var fixed = []string{
 	"CABINCREW_WORKSPACE", "CABINCREW_ARTIFACTS_DIR", "CABINCREW_TEMP_DIR", "CABINCREW_MODE",
-	"CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", "HOME", "TMPDIR", "PWD",
+	"CABINCREW_INPUT_FILE", "CABINCREW_OUTPUT_FILE", cacheVariable, "HOME", "TMPDIR", "PWD",
 	"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY",
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
 }

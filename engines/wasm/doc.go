@@ -33,10 +33,11 @@
 // timers need not run while native code does. Compiling 3.4 MB took 2.4 s; loading
 // the same from the cache and running it, 0.1 s.
 //
-// The compile cache (--cache) holds native code which is run as it is found, so
-// whoever can write to that directory decides what every later reader runs. A
-// module cannot: the directory is none of its three. But give a sandbox that runs
-// modules the directory read-only, or one per engine digest, and fill a shared one
-// only by --compile-only, which compiles and runs nothing. Without a usable
-// directory the module is compiled each time.
+// The compile cache (--cache, or the variable CABINCREW_CACHE_DIR) holds native
+// code which is run as it is found, so whoever can write to that directory decides
+// what every later reader runs. A module cannot: the directory is none of its three.
+// But give a sandbox that runs modules the directory read-only, or one per engine
+// digest, and fill a shared one only by --compile-only, which compiles and runs
+// nothing. It must lie where no change under review can put files: not in a
+// workspace. Without a usable directory the module is compiled each time.
 package wasm

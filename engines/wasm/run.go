@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
-	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -43,6 +44,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	o, err := parse(args)
 	if err != nil {
 		return 0, err
+	}
+	for _, v := range env {
+		if dir, ok := strings.CutPrefix(v, cacheVariable+"="); ok && o.cache == "" {
+			o.cache = dir
+		}
 	}
 	j := &job{options: o, in: stdin}
 	if !o.compileOnly {
@@ -161,7 +167,14 @@ func (j *job) guarded(ctx context.Context) (exit int, err error) {
 
 // readModule reads the module's file.
 func readModule(name string) ([]byte, error) {
-	f, err := engines.OpenPlain(name)
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	if err != nil {
+		return nil, malformed("the module: %w", err)
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, malformed("the module: %w", err)
 	}

@@ -234,6 +234,20 @@ func (d *doctor) stateDir(ctx context.Context) {
 		d.failed(protocol.ExitUnreachable, "state directory", err)
 		return
 	}
+	var dirs []string
+	for _, dir := range []string{d.place.stateDir, d.place.home()} {
+		if rel, err := filepath.Rel(d.place.workspace, dir); err == nil && filepath.IsLocal(rel) {
+			dirs = append(dirs, filepath.ToSlash(rel))
+		}
+	}
+	switch tracked, below, err := workspace.TrackedBelow(d.place.workspace, dirs); {
+	case err != nil:
+		d.failed(protocol.ExitUsage, "state directory", err)
+		return
+	case tracked != "":
+		d.fail(protocol.ExitUsage, "state directory", fmt.Sprintf("git has %q: no flight is planned or taken off with that", tracked), "git rm -r --cached "+below+", and commit that")
+		return
+	}
 	status, err := gitStatus(ctx, filepath.Join(d.place.stateDir, "flights", "any"))
 	if probe := filepath.Join(d.place.stateDir, ".gitignore"); err == nil && status == gitIgnored {
 		status, err = gitStatus(ctx, probe)

@@ -38,8 +38,25 @@ func (d *doctor) engines() {
 			}
 		}
 	}
+	d.modules()
 	if !bad {
 		d.add("engines", doctorPass, fmt.Sprintf("the programs of %d steps are there", len(d.config.Steps)), "")
+	}
+}
+
+// modules says where compiled modules are kept, if a step runs one.
+func (d *doctor) modules() {
+	for _, step := range d.config.Steps {
+		if step.Engine.Wasm == "" {
+			continue
+		}
+		dir, err := compiled(d.app.env, d.place.workspace, "")
+		if err != nil {
+			d.add("module cache", doctorPass, "none, modules are compiled each time: "+err.Error(), "")
+			return
+		}
+		d.add("module cache", doctorPass, dir, "")
+		return
 	}
 }
 

@@ -249,8 +249,12 @@ func checkedModule(args []string, temp string, o *enginecheck.Options) error {
 	if err != nil {
 		return err
 	}
-	argv, cache, err := (programs{cache: filepath.Join(temp, "cache")}).Module(at, protocol.Digest([]byte(at)), o.Timeout)
+	argv, _, err := (programs{}).Module(at, "", o.Timeout)
 	if err != nil {
+		return err
+	}
+	cache := filepath.Join(temp, "cache")
+	if err := os.Mkdir(cache, 0o700); err != nil {
 		return err
 	}
 	o.Name, o.FixedClock, o.Hold.Writable = filepath.Base(at), true, map[string]string{"CABINCREW_CACHE_DIR": cache}

@@ -68,18 +68,18 @@ func (p proxy) Serve(ctx context.Context, l net.Listener) error { return p.Proxy
 // wasmEngine is the hidden engine that runs modules.
 const wasmEngine = "wasm"
 
-// Module gives the command line that runs a WebAssembly module. What is compiled
-// of it is kept where only runs of the same module write.
+// Module gives the command line that runs a WebAssembly module, and where what is
+// compiled of it may be kept while planning, or "": it is only faster then.
 func (p programs) Module(module, digest string, timeout time.Duration) ([]string, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
 	}
-	cache := filepath.Join(p.cache, "wasm", strings.TrimPrefix(digest, "sha256:"))
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return nil, "", fmt.Errorf("making the directory for compiled modules: %w", err)
+	cache, err := compiled(p.env, p.workspace, digest)
+	if err != nil {
+		cache = "" // doctor tells why
 	}
-	return []string{self, "engine", "run", wasmEngine, "--cache", cache, "--timeout", moduleTime(timeout).String(), module}, cache, nil
+	return []string{self, "engine", "run", wasmEngine, "--timeout", moduleTime(timeout).String(), module}, cache, nil
 }
 
 // moduleTime is a little less than the step's time-out, so that the engine itself

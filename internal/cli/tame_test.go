@@ -93,7 +93,7 @@ func TestEverythingPrintedIsTamed(t *testing.T) {
 		v.Info.Workflow, v.Summary.WorkflowID, v.Summary.Steps = order, order, []orchestrator.SummaryStep{step.SummaryStep}
 		d := flightDiff{A: order, B: order, Fields: []fieldChange{{order, order, foreign, order}}, Artifacts: []artifactChange{{order, order, order, order, order}}, Files: []fileChange{{order, order, order, order, order, order}}}
 		err := protocol.Errorf(protocol.ExitFailure, "engine_failed", "%s", foreign).At(order).WithHint("%s", foreign)
-		for name, print := range map[string]func(*app){
+		for name, show := range map[string]func(*app){
 			"show":     func(a *app) { a.text(v.render(false)) },
 			"diff":     func(a *app) { a.text(d.render(false)) },
 			"error":    func(a *app) { a.complain(err) },
@@ -113,7 +113,7 @@ func TestEverythingPrintedIsTamed(t *testing.T) {
 				if name == "log" {
 					a.flags.output = outputText
 				}
-				print(a)
+				show(a)
 				if got := append(obeyed(out.String()), obeyed(errs.String())...); len(got) != 0 {
 					t.Errorf("%s as %s obeys %q", name, form, got)
 				}

@@ -133,7 +133,7 @@ func FuzzIndex(f *testing.F) {
 		f.Add(append(data[:len(data)-20:len(data)-20], make([]byte, 20)...)) // index.skipHash, so that fuzzing gets past the checksum
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		names, err := parseIndex(data)
+		names, err := parseEntries(data)
 		if err != nil && names != nil && len(names) > len(data) {
 			t.Error("more names than bytes")
 		}

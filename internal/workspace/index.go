@@ -17,6 +17,39 @@ import (
 // surrounding git repository holds; none if there is no repository or index.
 // SPEC: docs/protocol.md 3: tracked files always count.
 func trackedFiles(dir string) ([]string, error) {
+	entries, err := trackedEntries(dir)
+	var out []string
+	for _, e := range entries {
+		if e.isFile() && cleanPath(e.name) {
+			out = append(out, e.name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
+// TrackedBelow gives the first thing that the index has at or below one of some
+// directories, or "". dirs and it are slash paths relative to dir. What is tracked
+// as the directory itself is a link or a submodule. Letters' case does not count:
+// on some systems it is one directory. SPEC: docs/protocol.md 3: it is never part
+// of the workspace, so nothing there can come with a change.
+func TrackedBelow(dir string, dirs []string) (tracked, below string, err error) {
+	entries, err := trackedEntries(dir)
+	for _, e := range entries {
+		for _, d := range dirs {
+			if n := len(d); len(e.name) < n || !strings.EqualFold(e.name[:n], d) {
+				continue
+			}
+			if rest := e.name[len(d):]; strings.HasPrefix(rest, "/") || rest == "" && (e.mode == indexModeLink || e.mode == indexModeSymlink) {
+				return e.name, d, err
+			}
+		}
+	}
+	return "", "", err
+}
+
+// trackedEntries gives what the index of the surrounding repository holds of dir.
+func trackedEntries(dir string) ([]indexEntry, error) {
 	repo, err := findRepository(dir)
 	if err != nil || repo == nil {
 		return nil, err
@@ -25,19 +58,49 @@ func trackedFiles(dir string) ([]string, error) {
 	if err != nil || data == nil {
 		return nil, err
 	}
-	names, err := parseIndex(data)
+	entries, err := parseEntries(data)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.ExitUsage, "git_index_invalid", "the git index cannot be read: %w", err).
 			At(repo.gitDir + "/index").WithHint("see whether \"git status\" works here; \"git reset\" writes the index anew")
 	}
-	out := names[:0]
-	for _, n := range names {
-		if rel, ok := strings.CutPrefix(n, repo.prefix); ok && cleanPath(rel) {
-			out = append(out, rel)
+	out := entries[:0]
+	for _, e := range entries {
+		if rel, ok := strings.CutPrefix(e.name, repo.prefix); ok {
+			e.name = rel
+			out = append(out, e)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
+	return out, nil
+}
+
+// indexEntry is one entry of an index without what it remembers of the file system.
+type indexEntry struct {
+	name  string
+	mode  uint32
+	flags uint16
+	id    string // of the object, raw
+}
+
+// isFile says that an entry is no sparse directory and no submodule.
+func (e indexEntry) isFile() bool { return e.mode != indexModeTree && e.mode != indexModeLink }
+
+// indexDigest is a digest of what an index says, whatever it remembers of the file
+// system: looking at a work tree with git may write that anew.
+func indexDigest(data []byte) string {
+	entries, err := parseEntries(data)
+	if err != nil {
+		return protocol.Digest(data)
+	}
+	h := sha256.New()
+	for _, e := range entries {
+		var fixed [6]byte
+		binary.BigEndian.PutUint32(fixed[:], e.mode)
+		binary.BigEndian.PutUint16(fixed[4:], e.flags)
+		for _, part := range []string{string(fixed[:]), e.id, e.name, "\x00"} {
+			_, _ = h.Write([]byte(part)) // a hash never fails
+		}
+	}
+	return protocol.FormatDigest(h.Sum(nil))
 }
 
 // Layout of the index: gitformat-index(5).
@@ -49,14 +112,16 @@ const (
 	indexNameMask = 0xfff
 	indexModeTree = 0o040000
 	indexModeLink = 0o160000
+
+	indexModeSymlink = 0o120000
 )
 
 var errIndex = errors.New("it is damaged")
 
-// parseIndex gives the paths of an index of version 2, 3 or 4. go-git's decoder
+// parseEntries gives the entries of an index of version 2, 3 or 4. go-git's decoder
 // reads by reflection, which takes longer than hashing a small repository, and
 // knows no SHA-256 repositories.
-func parseIndex(data []byte) ([]string, error) {
+func parseEntries(data []byte) ([]indexEntry, error) {
 	if len(data) < indexHeader+sha1.Size || string(data[:4]) != "DIRC" {
 		return nil, errIndex
 	}
@@ -72,7 +137,7 @@ func parseIndex(data []byte) ([]string, error) {
 	if int64(count)*(indexStat+20+2) > int64(len(body)) {
 		return nil, errIndex
 	}
-	names := make([]string, 0, count)
+	entries := make([]indexEntry, 0, count)
 	at, last := indexHeader, ""
 	for range count {
 		start := at
@@ -81,6 +146,7 @@ func parseIndex(data []byte) ([]string, error) {
 		}
 		mode := binary.BigEndian.Uint32(body[at+indexMode:])
 		flags := binary.BigEndian.Uint16(body[at+indexStat+oid:])
+		id := string(body[at+indexStat : at+indexStat+oid])
 		at += indexStat + oid + 2
 		if version > 2 && flags&indexExtended != 0 {
 			at += 2
@@ -88,11 +154,9 @@ func parseIndex(data []byte) ([]string, error) {
 		if last, at, err = indexName(body, at, start, version, last); err != nil {
 			return nil, err
 		}
-		if mode != indexModeTree && mode != indexModeLink { // sparse directories and submodules are no files
-			names = append(names, last)
-		}
+		entries = append(entries, indexEntry{last, mode, flags, id})
 	}
-	return names, indexExtensions(body[at:])
+	return entries, indexExtensions(body[at:])
 }
 
 // indexName reads the name of the entry that began at start.

@@ -257,7 +257,7 @@ func TestIndexRefusals(t *testing.T) {
 	for i := range good { // each byte is under the checksum
 		bad := slices.Clone(good)
 		bad[i] ^= 0x55
-		if _, err := parseIndex(bad); err == nil {
+		if _, err := parseEntries(bad); err == nil {
 			t.Fatalf("byte %d changed and nobody saw it", i)
 		}
 	}
