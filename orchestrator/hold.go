@@ -109,7 +109,8 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 	if e.outside != "" {
 		h.Same = append(h.Same, e.outside)
 	}
-	if e.cache != "" {
+	if e.cache != "" && mode == protocol.FlightPlan {
+		// What applies a plan is compiled anew: a cache is native code as it is found.
 		h.Writable["CABINCREW_CACHE_DIR"] = e.cache
 	}
 	if e.builtin.Git {
@@ -214,6 +215,9 @@ func (s *Setup) discreet(i engines.Isolation) engines.Isolation {
 // held refuses a take-off as a whole where a step's engine could not be held as it
 // was planned, or its tools are not there: no step before it shall have been applied.
 func (o *Orchestrator) held(ctx context.Context, f *Flight, s *Setup) error {
+	if err := s.untracked(); err != nil {
+		return err
+	}
 	for _, id := range f.order() {
 		if f.Status.TakenOff[id] {
 			continue

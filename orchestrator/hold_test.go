@@ -106,15 +106,15 @@ func TestHold(t *testing.T) {
 		Governance: Governance{Paths: []string{"c.yaml", "pol/", "keys/not-there.pub"}},
 	}
 	step := &config.Step{ID: "s", Isolation: config.IsolationAuto, Hosts: []string{"h"}, Tunnels: []string{"t:22"}, Tools: []string{"tool", dir}}
-	plan, err := o.hold(t.Context(), s, step, protocol.FlightPlan, engine{})
-	if err != nil || plan.Tier != "A" || len(plan.Tunnels) != 0 || len(plan.Kept) != 0 || len(plan.Covered) != 0 || !slices.Equal(plan.Require, s.Config.Sandbox.Require) {
+	plan, err := o.hold(t.Context(), s, step, protocol.FlightPlan, engine{cache: "/cache"})
+	if err != nil || plan.Tier != "A" || plan.Writable["CABINCREW_CACHE_DIR"] != "/cache" || len(plan.Tunnels) != 0 || len(plan.Kept) != 0 || len(plan.Covered) != 0 || !slices.Equal(plan.Require, s.Config.Sandbox.Require) {
 		t.Fatalf("%+v, %v", plan, err)
 	}
 	if len(plan.Tools) != 2 || plan.Tools[0].Path != filepath.Join(dir, "tool") || plan.Tools[0].Digest != protocol.Digest([]byte("#!/bin/sh\n")) || plan.Tools[1].Path != dir {
 		t.Errorf("tools %+v", plan.Tools)
 	}
 	takeOff, err := o.hold(t.Context(), s, step, protocol.TakeOff, engine{cache: "/cache"})
-	if err != nil || !slices.Equal(takeOff.Tunnels, step.Tunnels) || !slices.Equal(takeOff.Covered, s.Exclude) || takeOff.Writable["CABINCREW_CACHE_DIR"] != "/cache" {
+	if err != nil || !slices.Equal(takeOff.Tunnels, step.Tunnels) || !slices.Equal(takeOff.Covered, s.Exclude) || len(takeOff.Writable) != 0 {
 		t.Fatalf("%+v, %v", takeOff, err)
 	}
 	if !slices.Equal(takeOff.Kept, []string{"c.yaml", "pol"}) {

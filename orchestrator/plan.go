@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/cabincrew/action/engines"
@@ -32,6 +31,9 @@ func (o *Orchestrator) Plan(ctx context.Context, f *Flight, s *Setup) error {
 		}
 	}
 	if err := f.sameSteps(s.Config); err != nil {
+		return err
+	}
+	if err := s.untracked(); err != nil {
 		return err
 	}
 	base, err := s.scanWith(ctx, nil, s.Stats)
@@ -185,9 +187,19 @@ func (p *planner) step(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	before, err := p.s.stamps(ctx, found.Isolation.Tier)
+	if err != nil {
+		return err
+	}
 	result, err := p.execute(ctx, id, spec)
 	if triedErr := p.tried(id, result); triedErr != nil {
 		return errors.Join(err, triedErr)
+	}
+	if ctx.Err() == nil {
+		// However it ended: what it did to the workspace is there.
+		if changed := p.realUnchanged(ctx, id, found.Isolation.Tier, before); changed != nil {
+			err = errors.Join(changed, err)
+		}
 	}
 	if err != nil {
 		return err
@@ -452,36 +464,6 @@ func isolationOf(i engines.Isolation) engines.Isolation {
 		i.Missing = []string{}
 	}
 	return i
-}
-
-// unchanged refuses a flight-plan that wrote into its workspace, naming the files.
-func (p *planner) unchanged(ctx context.Context, id string, r *room) error {
-	if r.view != nil {
-		return p.untouched(ctx, id, r)
-	}
-	after, err := manifestOf(ctx, r.dir)
-	if err != nil {
-		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
-	}
-	changes := workspace.Diff(r.before, after)
-	if len(changes) == 0 {
-		return nil
-	}
-	return protocol.Errorf(protocol.ExitFailure, "workspace_mutated", "the engine changed its workspace while planning:%s", listed(changes)).
-		At("step " + id).WithHint("in flight-plan an engine only reads; what it wants to change belongs into artifacts")
-}
-
-// listed names the first changes.
-func listed(changes []workspace.Change) string {
-	var list strings.Builder
-	for i, c := range changes {
-		if i == 10 {
-			_, _ = fmt.Fprintf(&list, " and %d more", len(changes)-i)
-			break
-		}
-		_, _ = fmt.Fprintf(&list, " %q (%s)", c.Path, c.Kind)
-	}
-	return list.String()
 }
 
 // redacted removes secret values from an error's own texts, before it is

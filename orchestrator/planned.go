@@ -6,6 +6,7 @@ import (
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -89,6 +90,10 @@ func (p *planner) completed(id string, r *room, result engines.Result, receipt p
 	slices.Sort(names)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.f.saw == nil {
+		p.f.saw = map[string][]workspace.File{}
+	}
+	p.f.saw[id] = r.composed.files
 	e := p.f.event(protocol.EventEngineComplete, id, fmt.Sprintf("engine planned %d artifacts", len(names)))
 	e.Workflow.Mode = string(protocol.FlightPlan)
 	e.Engine = &protocol.AuditEngine{EngineID: receipt.EngineID, ReceiptID: receipt.ReceiptID, Status: receipt.Status}
@@ -123,12 +128,22 @@ func (f *Flight) asPlanned(p *stepPlan, recorded string) error {
 }
 
 // sawThis refuses to seal plans over another workspace than the engines saw.
-func (f *Flight) sawThis(plans []*stepPlan) error {
+func (f *Flight) sawThis(s *Setup, plans []*stepPlan) error {
 	for _, p := range plans {
-		if saw := f.Status.Digests[workspaceID+p.id]; saw != p.preimage.WorkspaceHash {
-			return stale(p, fmt.Sprintf("the workspace, as far as the step sees it, changed while or after it was planned (%s then, %s now)",
-				saw, p.preimage.WorkspaceHash))
+		saw := f.Status.Digests[workspaceID+p.id]
+		if saw == p.preimage.WorkspaceHash {
+			continue
 		}
+		// The flight keeps a hash of what the step saw; which files it was is known
+		// where this process planned.
+		what := ":"
+		if list, ok := f.saw[p.id]; ok {
+			what += listed(workspace.Diff(list, p.sees))
+		} else if step, _ := s.Config.Step(p.id); len(step.Inputs) > 0 {
+			what = fmt.Sprintf(", which are the inputs %q:", step.Inputs)
+		}
+		return stale(p, fmt.Sprintf("the workspace, as far as the step sees it, changed while or after it was planned%s (%s then, %s now)",
+			what, saw, p.preimage.WorkspaceHash))
 	}
 	return nil
 }

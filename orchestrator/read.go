@@ -17,6 +17,7 @@ import (
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
 	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -38,6 +39,7 @@ type stepPlan struct {
 
 	// Filled by derive:
 	files    int
+	sees     []workspace.File
 	preimage plantoken.Preimage
 	token    string
 }

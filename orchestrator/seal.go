@@ -43,6 +43,9 @@ func (o *Orchestrator) seal(ctx context.Context, f *Flight, s *Setup) error {
 	if err := f.sameSteps(s.Config); err != nil {
 		return err
 	}
+	if err := s.untracked(); err != nil {
+		return err
+	}
 	o.progress(Progress{Stage: "seal", Message: "validating artifacts"})
 	plans, err := f.readAll(ctx, s.Config, s.Redactor)
 	if err != nil {
@@ -54,7 +57,7 @@ func (o *Orchestrator) seal(ctx context.Context, f *Flight, s *Setup) error {
 	if err := o.derive(ctx, f, s, plans); err != nil {
 		return err
 	}
-	if err := f.sawThis(plans); err != nil {
+	if err := f.sawThis(s, plans); err != nil {
 		return err
 	}
 	if err := o.rederive(ctx, f, s, plans); err != nil {
@@ -227,7 +230,7 @@ func (f *Flight) preimage(s *Setup, step *config.Step, p *stepPlan, c composed, 
 	if err != nil {
 		return fmt.Errorf("step %s: %w", p.id, err)
 	}
-	p.files = len(c.files)
+	p.files, p.sees = len(c.files), c.files
 	p.preimage = plantoken.Preimage{
 		Version: plantoken.Version, ProtocolVersion: p.receipt.ProtocolVersion, EngineID: p.receipt.EngineID,
 		Model: step.Model, WorkspaceHash: c.hash, PolicyDigest: s.Governance.PolicyDigest, GovernanceHash: s.Governance.Hash,

@@ -197,7 +197,8 @@ func TestEngineExchangedByAnother(t *testing.T) {
 			}
 		})
 	}
-	// While planning, an engine that nothing holds can reach the workspace too.
+	// While planning, an engine that nothing holds can reach the workspace too. That
+	// is found before the next one starts.
 	t.Run("while planning", func(t *testing.T) {
 		t.Parallel()
 		w := newWS(t, map[string]string{
@@ -207,7 +208,7 @@ func TestEngineExchangedByAnother(t *testing.T) {
 				"  - id: second\n    needs: [work]\n    engine: {run: [./second.sh]}\n    inputs: [hello.txt, second.sh]\n"),
 		})
 		w.env = append(w.env, "REAL="+w.dir)
-		if got := w.json(protocol.ExitStale, "flight-plan"); got.Error == nil || got.Error.Code != "workspace_changed" {
+		if got := w.json(protocol.ExitFailure, "flight-plan"); got.Error == nil || got.Error.Code != "workspace_mutated" || !strings.Contains(got.Error.Message, `"second.sh"`) {
 			t.Errorf("%+v", got.Error)
 		}
 		if w.exists("evil") {
