@@ -163,24 +163,24 @@ func (c *client) tunnel(at place, note *Request) {
 	}
 	var ways sync.WaitGroup
 	var sent, received int64
-	var over [2]bool
-	ways.Go(func() { sent, over[0] = pass(up, c.br, c.p.opt.Limits.TunnelBytes, c.raw) })
-	ways.Go(func() { received, over[1] = pass(c.raw, up, c.p.opt.Limits.TunnelBytes, up) })
+	var over, cut [2]bool
+	ways.Go(func() { sent, over[0], cut[0] = pass(up, c.br, c.p.opt.Limits.TunnelBytes, c.raw) })
+	ways.Go(func() { received, over[1], cut[1] = pass(c.raw, up, c.p.opt.Limits.TunnelBytes, up) })
 	ways.Wait()
 	note.Sent, note.Received = sent, received
-	if over[0] || over[1] || ctx.Err() != nil {
+	if over[0] || over[1] || ctx.Err() != nil && (cut[0] || cut[1]) {
 		note.Reason = string(tunnelLimit)
 	}
 	c.p.record(*note)
 }
 
 // pass copies one way. An orderly end is passed on as such; anything else ends both ways.
-func pass(to net.Conn, from io.Reader, most int64, source io.Closer) (n int64, over bool) {
+func pass(to net.Conn, from io.Reader, most int64, source io.Closer) (n int64, over, cut bool) {
 	n, err := io.Copy(to, io.LimitReader(from, most))
 	half, ok := to.(interface{ CloseWrite() error })
 	if n < most && err == nil && ok && half.CloseWrite() == nil {
-		return n, false
+		return n, false, false
 	}
 	_, _ = to.Close(), source.Close() // the other way ends with this
-	return n, n >= most
+	return n, n >= most, err != nil
 }
