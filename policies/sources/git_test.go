@@ -107,9 +107,11 @@ func TestGitRefusals(t *testing.T) {
 		}, config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_kind", "submodules"},
 		"nearly right": {func(t *testing.T, dir string) { write(t, dir, map[string]string{"pol/data.yml": "a: 1"}) },
 			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_name", "left out"},
-		"large": {func(t *testing.T, dir string) { write(t, dir, map[string]string{"pol/data.json": strings.Repeat(" ", limits.PolicyFile+1)}) },
+		"large": {func(t *testing.T, dir string) {
+			write(t, dir, map[string]string{"pol/data.json": strings.Repeat(" ", limits.PolicyFile+1)})
+		},
 			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_set_size", "more than"},
-		"no policy": {func(t *testing.T, dir string) { write(t, dir, map[string]string{"docs/a.md": "x"}) }, config.Source{Ref: "main", Dir: "docs"}, protocol.ExitDenied, "policy_set_empty", "no policy"},
+		"no policy":     {func(t *testing.T, dir string) { write(t, dir, map[string]string{"docs/a.md": "x"}) }, config.Source{Ref: "main", Dir: "docs"}, protocol.ExitDenied, "policy_set_empty", "no policy"},
 		"tag of a tree": {func(t *testing.T, dir string) { git(t, dir, "tag", "t", "HEAD^{tree}") }, config.Source{Ref: "t"}, protocol.ExitDenied, "policy_git_ref", "is no commit"},
 		"tags of tags": {func(t *testing.T, dir string) {
 			for i, last := 'a', "HEAD"; i < 'h'; i++ {

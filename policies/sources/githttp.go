@@ -41,7 +41,7 @@ func newHTTP(u *url.URL, where string) *httpRemote {
 			ForceAttemptHTTP2:      true,
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if r.URL.Scheme != u.Scheme || r.URL.Host != u.Host || r.URL.User != nil || r.Method != http.MethodGet {
+			if r.URL.Scheme != u.Scheme || r.URL.Host != u.Host || r.URL.User != nil || via[0].Method != http.MethodGet {
 				return elsewhereError{short(r.URL.Scheme + "://" + r.URL.Host)}
 			}
 			if len(via) > limits.SourceGitRedirects {
