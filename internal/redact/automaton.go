@@ -180,7 +180,7 @@ func (a *Automaton) step(s int32, c byte) (int32, bool) {
 func (a *Automaton) run(s int32, text []byte) (int32, int, bool) {
 	rows, shift, full := a.rows, a.shift&31, a.full
 	class := &a.class
-	for i := range len(text) {
+	for i := range text {
 		if s >= full {
 			n, hit := a.step(s, text[i])
 			if s = n; hit {

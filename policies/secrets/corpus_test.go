@@ -7,9 +7,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp/syntax"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -131,11 +131,11 @@ func compare(t testing.TB, d *detect.Detector, s *scanner, text, name string) (i
 	if err != nil {
 		t.Fatal(err)
 	}
-	have, want := ours(text, found), theirs(d.Detect(detect.Fragment{Raw: text, FilePath: name}))
+	have, want := ours(text, found), theirs(d.Detect(detect.Fragment{Raw: text, FilePath: name})) //nolint:staticcheck // there is no other way in this version
 	same := slices.EqualFunc(have, want, func(a, b seen) bool {
-		close := math.Abs(a.entropy-b.entropy) < 1e-4
+		near := math.Abs(a.entropy-b.entropy) < 1e-4
 		a.entropy, b.entropy = 0, 0
-		return close && a == b
+		return near && a == b
 	})
 	if same {
 		return len(want), ""
@@ -146,14 +146,19 @@ func compare(t testing.TB, d *detect.Detector, s *scanner, text, name string) (i
 func goSource(t testing.TB, dirs ...string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skipf("there is no go to ask for its source: %v", err)
+	}
+	base := strings.TrimSpace(string(goroot))
 	for _, dir := range dirs {
-		root := filepath.Join(runtime.GOROOT(), "src", dir)
+		root := filepath.Join(base, "src", dir)
 		err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
 			data, err := os.ReadFile(p)
-			out[filepath.ToSlash(strings.TrimPrefix(p, runtime.GOROOT()))] = string(data)
+			out[filepath.ToSlash(strings.TrimPrefix(p, base))] = string(data)
 			return err
 		})
 		if err != nil {
@@ -169,7 +174,7 @@ func TestSameAsGitleaksOnSource(t *testing.T) {
 	t.Parallel()
 	d, s := oracle(t), newScanner(exactEngine(t))
 	findings, size := 0, 0
-	for name, text := range goSource(t, "crypto/tls", "net/http", "encoding/pem", "encoding/base64", "cmd/go/internal/auth") {
+	for name, text := range goSource(t, "crypto/tls", "net/http/httputil", "net/url", "encoding/pem", "net/smtp", "cmd/go/internal/auth") {
 		n, diff := compare(t, d, s, text, strings.TrimPrefix(name, "/"))
 		if diff != "" {
 			t.Error(diff)
@@ -194,7 +199,7 @@ func TestSameAsGitleaksOnEveryRule(t *testing.T) {
 		if r.Regex == "" {
 			continue
 		}
-		for round := range 6 {
+		for round := range 4 {
 			text := surround(random, round, sample(t, random, r))
 			name := pathFor(r)
 			if _, diff := compare(t, d, s, text, name); diff != "" {
@@ -224,9 +229,9 @@ func TestSameAsGitleaksOnSoup(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	separators := []string{" ", "\n", "=", " = \"", "\"", "\";\n", ": ", ",", "\\n", "\t", "ſ", "\u212a", "é", "\xff", "'", "`", "{", "-", "_", "."}
 	findings := 0
-	for round := range 36 {
+	for round := range 24 {
 		var b strings.Builder
-		for b.Len() < 2000 {
+		for b.Len() < 1500 {
 			r := e.rules[random.IntN(len(e.rules))]
 			text := ""
 			switch {
@@ -250,7 +255,7 @@ func TestSameAsGitleaksOnSoup(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if findings < 300 {
+	if findings < 150 {
 		t.Fatalf("only %d findings", findings)
 	}
 	t.Logf("%d findings", findings)

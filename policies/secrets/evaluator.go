@@ -110,8 +110,6 @@ func (ev *Evaluator) Scan(ctx context.Context, name string, r io.Reader) ([]Matc
 		return nil, ev.unjudged(err)
 	case err != nil:
 		return nil, err
-	case c.more > 0:
-		return nil, tooMuch("it holds more than %d secrets", limits.SecretFindings)
 	}
 	return c.found(0), nil
 }
@@ -135,27 +133,12 @@ func (ev *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedA
 	c, err := ev.search(ctx, func(ctx context.Context, c *scan) error {
 		for i := range in.Artifacts {
 			a := &in.Artifacts[i]
-			before := len(c.matches)
-			err := c.artifact(ctx, &in, a)
-			for _, m := range c.found(before) {
-				out = append(out, ev.finding(&m, a.Name))
-			}
-			if err == nil {
-				continue
-			}
-			out = append(out, ev.refusal(a.Name, ev.unjudged(err)))
+			out = ev.collect(c, out, a.Name, func() error { return c.artifact(ctx, &in, a) })
 			if ctx.Err() != nil || c.left < 0 {
-				return nil // it is denied, and there is nothing left for the others
+				return nil //nolint:nilerr // that is denied, and there is nothing left for the others
 			}
 		}
-		before := len(c.matches)
-		err := c.around(ctx, &in)
-		for _, m := range c.found(before) {
-			out = append(out, ev.finding(&m, ""))
-		}
-		if err != nil {
-			out = append(out, ev.refusal("", ev.unjudged(err)))
-		}
+		out = ev.collect(c, out, "", func() error { return c.around(ctx, &in) })
 		return nil
 	})
 	if err != nil {
@@ -164,9 +147,6 @@ func (ev *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedA
 	if err := ctx.Err(); err != nil {
 		return policies.Result{}, err // the caller's, not the bound of time
 	}
-	if c.more > 0 {
-		out = append(out, ev.refusal("", tooMuch("there are %d more findings", c.more)))
-	}
 	for i := range out {
 		out[i].EvaluatedAt = evaluatedAt
 		if c.known > 0 {
@@ -174,6 +154,19 @@ func (ev *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedA
 		}
 	}
 	return policies.Result{Findings: out}, nil
+}
+
+// collect adds what a search finds, or why it does not know.
+func (ev *Evaluator) collect(c *scan, out []policies.Finding, artifact string, search func() error) []policies.Finding {
+	before := len(c.matches)
+	err := search()
+	for _, m := range c.found(before) {
+		out = append(out, ev.finding(&m, artifact))
+	}
+	if err != nil {
+		out = append(out, ev.refusal(artifact, ev.unjudged(err)))
+	}
+	return out
 }
 
 // artifact looks through one artifact.

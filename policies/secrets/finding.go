@@ -162,7 +162,7 @@ func entropy(s string) float64 {
 		beyond[c]++
 	}
 	counts := make([]int, 0, len(beyond)+16)
-	for _, n := range ascii {
+	for _, n := range &ascii {
 		if n > 0 {
 			counts = append(counts, n)
 		}

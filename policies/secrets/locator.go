@@ -81,7 +81,7 @@ func (l *locator) translate(prog *syntax.Prog) {
 		n := inst{op: in.Op, out: int32(in.Out), arg: int32(in.Arg)} //nolint:gosec // a program has few instructions
 		switch in.Op {
 		case syntax.InstEmptyWidth:
-			n.atEnd = syntax.EmptyOp(in.Arg)&syntax.EmptyEndText != 0
+			n.atEnd = in.Arg&uint32(syntax.EmptyEndText) != 0
 		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
 			key := string(rune(in.Op)) + string(rune(in.Arg&1)) + string(in.Rune)
 			k, ok := kinds[key]

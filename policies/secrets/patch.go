@@ -80,25 +80,9 @@ func (c *scan) patch(ctx context.Context, in *policies.Input, a *policies.Artifa
 	}
 	for i := range a.Patch.Files {
 		f := &a.Patch.Files[i]
-		p := &patchText{}
-		for j, h := range f.Hunks {
-			if j > 0 {
-				p.line(' ', 0, "")
-			}
-			for _, l := range h.Lines {
-				if l.Op == "" {
-					return tooMuch("a line of the patch says neither that it is added nor that it is not")
-				}
-				p.line(l.Op[0], l.Line, l.Text)
-			}
-		}
-		if len(f.Hunks) == 0 { // a view without places
-			for _, l := range f.AddedLines {
-				p.line('+', 0, l)
-			}
-			for _, l := range f.DeletedLines {
-				p.line('-', 0, l)
-			}
+		p, err := viewText(f)
+		if err != nil {
+			return err
 		}
 		if err := c.file(ctx, f.Path, p); err != nil {
 			return err
@@ -147,37 +131,73 @@ func (c *scan) rawPatch(ctx context.Context, in *policies.Input, a *policies.Art
 	blocks := binaryBlocks(data)
 	for i := range changes {
 		ch := &changes[i]
-		if ch.Binary && ch.Op != patch.Delete {
+		if ch.Binary {
 			if len(blocks) == 0 {
 				return tooMuch("the content of a binary file is missing").At(ch.Path())
 			}
-			content, err := blocks[0].open()
-			if err != nil {
+			if err := c.binary(ctx, ch, &blocks[0]); err != nil {
 				return err
 			}
-			if err := c.reader(ctx, source{file: ch.Path(), part: PartBinary, guess: ch.Path()}, content); err != nil {
-				return err
-			}
+			blocks = blocks[1:]
 		}
-		if ch.Binary {
-			blocks = blocks[min(1, len(blocks)):]
-		}
-		p := &patchText{}
-		for j, h := range ch.Hunks {
-			if j > 0 {
-				p.line(' ', 0, "")
-			}
-			number := int64(h.NewStart)
-			for _, l := range h.Lines {
-				p.line(l.Kind, number, strings.TrimSuffix(string(l.Text), "\n"))
-				if l.Kind != '-' {
-					number++
-				}
-			}
-		}
-		if err := c.file(ctx, ch.Path(), p); err != nil {
+		if err := c.file(ctx, ch.Path(), hunkText(ch)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// binary looks through the new content of a binary file.
+func (c *scan) binary(ctx context.Context, ch *patch.Change, b *block) error {
+	if ch.Op == patch.Delete {
+		return nil
+	}
+	content, err := b.open()
+	if err != nil {
+		return err
+	}
+	return c.reader(ctx, source{file: ch.Path(), part: PartBinary, guess: ch.Path()}, content)
+}
+
+// hunkText gives the text of a file of a patch that was read.
+func hunkText(ch *patch.Change) *patchText {
+	p := &patchText{}
+	for i, h := range ch.Hunks {
+		if i > 0 {
+			p.line(' ', 0, "")
+		}
+		number := int64(h.NewStart)
+		for _, l := range h.Lines {
+			p.line(l.Kind, number, strings.TrimSuffix(string(l.Text), "\n"))
+			if l.Kind != '-' {
+				number++
+			}
+		}
+	}
+	return p
+}
+
+// viewText gives the text of a file of a patch's view.
+func viewText(f *policies.PatchFile) (*patchText, error) {
+	p := &patchText{}
+	for i, h := range f.Hunks {
+		if i > 0 {
+			p.line(' ', 0, "")
+		}
+		for _, l := range h.Lines {
+			if l.Op == "" {
+				return nil, tooMuch("a line of the patch says neither that it is added nor that it is not")
+			}
+			p.line(l.Op[0], l.Line, l.Text)
+		}
+	}
+	if len(f.Hunks) == 0 { // a view without places
+		for _, l := range f.AddedLines {
+			p.line('+', 0, l)
+		}
+		for _, l := range f.DeletedLines {
+			p.line('-', 0, l)
+		}
+	}
+	return p, nil
 }

@@ -21,8 +21,8 @@ type scan struct {
 	expand   int64 // bytes that may still be decoded
 	matches  []Match
 	seen     map[Match]bool
-	more     int // matches beyond limits.SecretFindings
-	known    int // matches of the baseline
+	full     bool // there are more than limits.SecretFindings matches
+	known    int  // matches of the baseline
 }
 
 // worker is what a search needs and the next one can use again.
@@ -82,6 +82,9 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 			c.add(src, &l, from, Match{Rule: RuleValue, Secret: name})
 		}
 	})
+	if c.full {
+		return tooMuch("there are more than %d findings", limits.SecretFindings)
+	}
 	if src.plain {
 		return nil
 	}
@@ -102,13 +105,13 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 		if len(*ranges) < maxCovered {
 			*ranges = append(*ranges, at)
 		}
-		if c.more > 0 {
-			return tooMuch("there are more than %d findings", limits.SecretFindings)
-		}
 		c.add(src, &l, f.at, Match{
 			Rule: f.rule.ID, Fingerprint: Fingerprint(f.rule.ID, f.secret),
 			Entropy: strconv.FormatFloat(f.entropy, 'f', 2, 64), description: f.rule.Description,
 		})
+	}
+	if c.full {
+		return tooMuch("there are more than %d findings", limits.SecretFindings)
 	}
 	if l.depth == limits.SecretDepth {
 		return nil
@@ -153,7 +156,7 @@ func (c *scan) add(src *source, l *layer, at int, m Match) {
 	case m.Rule != RuleValue && c.baseline.knows(&m):
 		c.known++
 	case len(c.matches) >= limits.SecretFindings:
-		c.more++
+		c.full = true
 	default:
 		c.matches = append(c.matches, m)
 	}
