@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -132,11 +133,24 @@ func (b bodies) Open(artifact string) (io.ReadCloser, error) {
 			continue
 		}
 		if a.Description.BodyFile == "" {
-			return nil, fmt.Errorf("artifact %s has no body file", artifact)
+			return inline(a.Description.Body)
 		}
 		return b.f.Root().Open(stepPath(b.p.id, artifactsDir, a.Name, a.Description.BodyFile))
 	}
 	return nil, fmt.Errorf("there is no artifact %s to judge", artifact)
+}
+
+// inline gives the bytes of a body that stands in the description: of a text the
+// text itself, else JSON.
+func inline(body any) (io.ReadCloser, error) {
+	switch b := body.(type) {
+	case nil:
+		return io.NopCloser(strings.NewReader("")), nil
+	case string:
+		return io.NopCloser(strings.NewReader(b)), nil
+	}
+	raw, err := json.Marshal(body)
+	return io.NopCloser(bytes.NewReader(raw)), err
 }
 
 // parsedBody gives JSON as a document where it can be read strictly, else text.

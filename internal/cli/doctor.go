@@ -150,7 +150,7 @@ func (d *doctor) governance(ctx context.Context) {
 }
 
 func (d *doctor) policies(ctx context.Context) {
-	j, err := d.app.judges(ctx, d.config, d.place.dir()) // its canary fires, or this is an error
+	j, err := d.app.judges(ctx, d.config, d.place.dir(), nil) // its canary fires, or this is an error
 	var names []string
 	if err == nil {
 		for _, set := range j.sets {

@@ -24,11 +24,13 @@ type judges struct {
 	decide policies.AggregateOptions
 	digest string // policy_digest
 	models []plantoken.GovernanceModel
+	// baseline is the digest of the known secrets, "" if there are none.
+	baseline string
 }
 
 // judges loads the policy sets, rules and models of a configuration. Paths are
-// relative to dir.
-func (a *app) judges(ctx context.Context, c *config.Config, dir string) (*judges, error) {
+// relative to dir; secrets are the values that no artifact may hold, by name.
+func (a *app) judges(ctx context.Context, c *config.Config, dir string, secrets map[string]string) (*judges, error) {
 	sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, dir)
 	if err != nil {
 		return nil, err
@@ -48,7 +50,15 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string) (*judges
 	if options.AggregationRule != "" {
 		j.decide.Custom = func(evals []protocol.PolicyEvaluation) (protocol.Decision, error) { return j.rego.Custom(ctx, evals) }
 	}
-	j.plan = rules.Exempt(policies.Panel{j.rego, rules.New(rulesOf(c))}, exemptionsOf(c))
+	panel := policies.Panel{j.rego}
+	if c.Policies.Secrets.Scan {
+		scan, baseline, err := secretJudge(c, dir, secrets)
+		if err != nil {
+			return nil, err
+		}
+		panel, j.baseline = append(panel, scan), baseline
+	}
+	j.plan = rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c))
 	if len(after) > 0 {
 		if j.after, err = rego.New(ctx, after, rego.Options{Role: options.Role, Time: options.Time}); err != nil {
 			return nil, err
@@ -122,7 +132,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	var g orchestrator.Governance
 	a, c := s.app, o.config
 	var err error
-	if s.judges, err = a.judges(ctx, c, o.dir); err != nil {
+	if s.judges, err = a.judges(ctx, c, o.dir, a.secretValues(c, dir)); err != nil {
 		return g, nil, err
 	}
 	people, keys, err := a.approvers(c, o.dir)
@@ -137,6 +147,8 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	if err != nil {
 		return g, nil, err
 	}
+	// What is known decides as much as where it stands.
+	resolved["secrets_baseline"] = s.judges.baseline
 	g = orchestrator.Governance{
 		PolicyDigest: s.judges.digest, Approvers: people, Judge: o.guarded(s.judges.plan), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
 	}

@@ -173,7 +173,7 @@ func (a *app) replayJudges(ctx context.Context, against string) (orchestrator.Ju
 		if current == nil {
 			current, here = c, p
 		}
-		if j, err = a.judges(ctx, c, p.dir()); err != nil {
+		if j, err = a.judges(ctx, c, p.dir(), nil); err != nil {
 			return by, nil, err
 		}
 		by.Role, sets.sets, sets.dirs = c.Approvals.DefaultRole, j.sets, p.setDirs(c.Policies.Rego)

@@ -313,9 +313,9 @@ func (a *app) secret(dir string, secret config.Secret) (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
-// redactor knows every secret of the configuration that can be had now, whether
+// secretValues gives every secret of the configuration that can be had now, whether
 // or not a step is given it.
-func (a *app) redactor(c *config.Config, dir string) (*redact.Redactor, error) {
+func (a *app) secretValues(c *config.Config, dir string) map[string]string {
 	values := map[string]string{}
 	for i := range c.Steps {
 		for name, secret := range c.Steps[i].Secrets {
@@ -324,7 +324,12 @@ func (a *app) redactor(c *config.Config, dir string) (*redact.Redactor, error) {
 			}
 		}
 	}
-	r, err := redact.New(values)
+	return values
+}
+
+// redactor knows every secret of the configuration that can be had now.
+func (a *app) redactor(c *config.Config, dir string) (*redact.Redactor, error) {
+	r, err := redact.New(a.secretValues(c, dir))
 	if err != nil {
 		return nil, usageError("secret_short", "%w", err).WithHint("use longer secrets")
 	}
