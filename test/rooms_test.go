@@ -22,6 +22,7 @@ func rooms() map[string]room {
 		"internal/redact":    {0, nil},
 		"internal/limits":    {0, nil},
 		"internal/telemetry": {0, nil},
+		"models":             {0, []string{"os", "net", "os/exec"}},
 		"internal/onnxfile":  {0, []string{"os", "os/exec", "net"}},
 
 		"engines/sandbox/inside": {0, late()},
