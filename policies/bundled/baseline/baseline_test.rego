@@ -233,6 +233,12 @@ test_equal_files_count_twice if {
 	asked(patch([file("a", {"added": 600}), file("b", {"added": 600})])) == {"many-lines"}
 }
 
+test_view_unreadable if {
+	note := {"name": "m", "artifact_type": "manifest", "action": "apply", "target": ""}
+	asked(object.union(patch([]), {"artifacts": [object.union(note, {"view_error": "line 1: nested deeper"})]})) == {"view-unreadable"}
+	asked(object.union(patch([]), {"artifacts": [note]})) == set()
+}
+
 test_opaque if {
 	asked(object.union(patch([]), {"opaque": true})) == {"opaque-step"}
 	asked(object.remove(patch([]), ["opaque"])) == {"opaque-step"}
