@@ -35,6 +35,9 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, secrets 
 	if err != nil {
 		return nil, err
 	}
+	if sets, err = a.sourced(ctx, c, dir, sets); err != nil {
+		return nil, err
+	}
 	after, err := loadSets(ctx, c.After.Bundled, c.After.Rego, dir)
 	if err != nil {
 		return nil, err

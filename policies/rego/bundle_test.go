@@ -254,7 +254,7 @@ func TestHandmadeSignature(t *testing.T) {
 	}
 }
 
-func refused(t *testing.T, raw []byte, key *BundleKey, code, want string) *protocol.Error {
+func refused(t *testing.T, raw []byte, key *BundleKey, code, want string) (hint string) {
 	t.Helper()
 	_, err := Bundle(raw, key, "b.tar.gz")
 	var e *protocol.Error
@@ -268,7 +268,7 @@ func refused(t *testing.T, raw []byte, key *BundleKey, code, want string) *proto
 	if e.ExitCode() != exit || e.Hint == "" {
 		t.Errorf("exit %d, hint %q", e.ExitCode(), e.Hint)
 	}
-	return e
+	return e.Hint
 }
 
 func TestBundleSignatureRefusals(t *testing.T) {
@@ -375,9 +375,8 @@ func TestBundleRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := refused(t, c.files.archive(t), nil, c.code, c.want)
-			if !strings.Contains(e.Hint, c.hint) {
-				t.Errorf("hint %q", e.Hint)
+			if hint := refused(t, c.files.archive(t), nil, c.code, c.want); !strings.Contains(hint, c.hint) {
+				t.Errorf("hint %q", hint)
 			}
 		})
 	}

@@ -272,11 +272,18 @@ func newForge(t testing.TB, dir string) *forge {
 	f.address = listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) { answer(c, settings, dir) })
 	ring := agent.NewKeyring()
 	must(t, ring.Add(agent.AddedKey{PrivateKey: private}))
-	short, err := os.MkdirTemp("", "a") // names of sockets are short
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(short) })
-	f.agent = listen(t, "unix", filepath.Join(short, "s"), func(c net.Conn) { _ = agent.ServeAgent(ring, c) })
+	f.agent = listen(t, "unix", socket(t), func(c net.Conn) { _ = agent.ServeAgent(ring, c) })
 	return f
+}
+
+// socket gives a name for a socket, which is short: t.TempDir may give longer ones
+// than the kernel takes.
+func socket(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "a") //nolint:usetesting // as above
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
 }
 
 func listen(t testing.TB, network, address string, serve func(net.Conn)) string {
@@ -359,9 +366,6 @@ func TestFetchOverSSH(t *testing.T) {
 	h.o.Env = map[string]string{"HOME": known(f.host.PublicKey())}
 	h.refuses(s, protocol.ExitUnreachable, "policy_git_unreachable", "the ssh agent")
 	nobody := agent.NewKeyring()
-	dirOfSocket, err := os.MkdirTemp("", "a")
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dirOfSocket) })
-	h.o.Env["SSH_AUTH_SOCK"] = listen(t, "unix", filepath.Join(dirOfSocket, "s"), func(c net.Conn) { _ = agent.ServeAgent(nobody, c) })
+	h.o.Env["SSH_AUTH_SOCK"] = listen(t, "unix", socket(t), func(c net.Conn) { _ = agent.ServeAgent(nobody, c) })
 	h.refuses(s, protocol.ExitUnreachable, "policy_git_unreachable", "unable to authenticate")
 }

@@ -59,7 +59,7 @@ func (h *httpRemote) refs(ctx context.Context) (io.Reader, error) {
 	if err != nil {
 		return nil, unreachable(h.where, "%w", err)
 	}
-	response, err := h.do(r, "application/x-"+uploadPack+"-advertisement")
+	response, err := h.do(r, "application/x-"+uploadPack+"-advertisement") //nolint:bodyclose // close does it
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (h *httpRemote) ask(ctx context.Context, request []byte) (io.Reader, error)
 		return nil, unreachable(h.where, "%w", err)
 	}
 	r.Header.Set("Content-Type", "application/x-"+uploadPack+"-request")
-	response, err := h.do(r, "application/x-"+uploadPack+"-result")
+	response, err := h.do(r, "application/x-"+uploadPack+"-result") //nolint:bodyclose // close does it
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,10 @@ func openLocal(dir string, around bool, where string) (*local, error) {
 	}
 	dot := dotgit.NewRepositoryFilesystem(osfs.New(gitDir), osfs.New(common))
 	r.stores = []*filesystem.Storage{filesystem.NewStorage(dot, cache.NewObjectLRU(cacheSize))}
-	return r, r.borrow(filepath.Join(common, "objects"), map[string]bool{})
+	if err := r.borrow(filepath.Join(common, "objects"), map[string]bool{}); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // cacheSize is how much of a pack is kept while it is read.
