@@ -77,6 +77,9 @@ func (j *judgement) add(d protocol.Decision, id, where string, f fields) {
 func (j *judgement) rule(r answer, wrapped *ast.Term) {
 	id := j.entry.name + "/" + r.name
 	list, ok := wrapped.Value.(*ast.Array)
+	if ok && list.Len() == 0 && r.list {
+		return
+	}
 	if !ok || list.Len() != 1 {
 		j.unjudged(id, r.at, "it is undefined where an answer was promised")
 		return
@@ -86,12 +89,11 @@ func (j *judgement) rule(r answer, wrapped *ast.Term) {
 		j.decision(id, r, value)
 		return
 	}
-	set, ok := value.(ast.Set)
+	members, ok := membersOf(value, r.list)
 	if !ok {
 		j.unjudged(id, r.at, fmt.Sprintf("it is %s and not a set; write: %s contains msg if { ... }", typeName(value), r.name))
 		return
 	}
-	members := set.Slice() // sorted
 	for i, m := range members {
 		if i >= limits.PolicyFindings {
 			j.unjudged(id, r.at, fmt.Sprintf("it gives %d findings, more than %d", len(members), limits.PolicyFindings))
@@ -108,6 +110,20 @@ func (j *judgement) rule(r answer, wrapped *ast.Term) {
 		}
 		j.add(r.decision, id, r.at, f)
 	}
+}
+
+// membersOf gives what a rule's value holds: a set's members, sorted, or a list's
+// where the rule may be one.
+func membersOf(v ast.Value, list bool) ([]*ast.Term, bool) {
+	switch v := v.(type) {
+	case ast.Set:
+		return v.Slice(), true
+	case *ast.Array:
+		var out []*ast.Term
+		v.Foreach(func(t *ast.Term) { out = append(out, t) })
+		return out, list
+	}
+	return nil, false
 }
 
 // member reads one member of a set: a text, or an object with msg. Members that

@@ -24,6 +24,9 @@ type answer struct {
 	name     string            // deny_root
 	decision protocol.Decision // what a member of the set means; empty for "decision"
 	at       string            // file:line of its first definition
+	// list says that the rule is one list under a condition, as conftest's policies
+	// may have it: undefined means that it finds nothing.
+	list bool
 }
 
 // answers are the names of rules that are answers, in the order of findings.
@@ -39,18 +42,34 @@ var answers = []struct {
 }
 
 // answerOf says whether a rule of this name answers, and what. A name may go on
-// after an underscore, as in "deny_root", if the rule is a set: a complete rule
-// such as "deny_list := [...]" is somebody's helper.
+// after an underscore, as in "deny_root", if the rule is a set, or a list under a
+// condition: a complete rule such as "deny_list := [...]" is somebody's helper.
 func answerOf(name string, r *ast.Rule) (rank int, d protocol.Decision, ok bool) {
 	for i, a := range answers {
 		if name == a.name {
 			return i, a.decision, true
 		}
-		if i > 0 && strings.HasPrefix(name, a.name+"_") && (r.Head.RuleKind() == ast.MultiValue || !r.Head.Ref().IsGround()) {
+		if i > 0 && strings.HasPrefix(name, a.name+"_") && (r.Head.RuleKind() == ast.MultiValue || !r.Head.Ref().IsGround() || listed(r)) {
 			return i, a.decision, true
 		}
 	}
 	return 0, "", false
+}
+
+// listed says whether a rule of package main is a list under a condition, such as
+// violation := [msg] if { ... }.
+func listed(r *ast.Rule) bool {
+	if r.Module == nil || len(r.Module.Package.Path) != 2 || !r.Module.Package.Path[1].Equal(ast.StringTerm("main")) {
+		return false
+	}
+	if r.Head.RuleKind() != ast.SingleValue || r.Head.Value == nil || r.Default || r.Else != nil || len(r.Head.Args) > 0 || !r.Head.Ref().IsGround() {
+		return false
+	}
+	switch r.Head.Value.Value.(type) {
+	case *ast.Array, *ast.ArrayComprehension:
+		return !r.Body.Equal(ast.NewBody(ast.NewExpr(ast.BooleanTerm(true))))
+	}
+	return false
 }
 
 // entries finds the packages that judge. SPEC: docs/protocol.md 6.
@@ -85,7 +104,7 @@ func entries(modules []module, custom ast.Ref) ([]entry, error) {
 				e = &entry{path: path, name: packageName(path), set: m.set}
 				byPath[path.String()] = e
 			}
-			e.add(answer{name: name, decision: d, at: at(r.Location)}, rank)
+			e.add(answer{name: name, decision: d, at: at(r.Location), list: d != "" && listed(r)}, rank)
 		}
 	}
 	for _, set := range slices.Sorted(maps.Keys(rego)) {
@@ -102,8 +121,9 @@ func entries(modules []module, custom ast.Ref) ([]entry, error) {
 }
 
 func (e *entry) add(a answer, rank int) {
-	for _, have := range e.rules {
-		if have.name == a.name {
+	for i := range e.rules {
+		if have := &e.rules[i]; have.name == a.name {
+			have.list = have.list && a.list
 			return // its place is that of the first definition
 		}
 	}

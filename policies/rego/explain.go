@@ -22,8 +22,8 @@ type tracer struct {
 
 // visit is what became of one rule body.
 type visit struct {
-	name, where     string
-	row             int
+	name, where string
+	row         int
 	tried, held int
 	file        string
 	stopped     int // line where the last try that did not hold ended, 0 if it is not known
