@@ -6,7 +6,8 @@ import "math"
 // itself. Go may fuse x*y+z into one operation where the processor can, unless
 // the product is converted explicitly, and math.Exp is written in assembly for
 // some processors. So products are written mul(x, y), and exp is made here of
-// sums and products. math.Sqrt is exact by IEEE 754.
+// sums and products. Halves and 1024ths are exact, fused or not, and math.Sqrt is
+// exact by IEEE 754.
 
 // mul multiplies and rounds.
 func mul(x, y float64) float64 { return float64(x * y) }
