@@ -12,6 +12,11 @@
 // that gitleaks passes over. Known findings are listed in a baseline, which is
 // part of the governance.
 //
+// Large bodies are read in parts that share limits.SecretOverlap bytes; a secret
+// that is longer than that may be told in part, or missed by a rule that must see
+// all of it. Text in other encodings than those above is not decoded, nor are
+// archives unpacked.
+//
 // The rules are a copy of those in the module github.com/zricethezav/gitleaks/v8,
 // which tests keep identical; importing the module itself would add thirty
 // modules and their initialisation to every start of the program.

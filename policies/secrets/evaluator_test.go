@@ -367,7 +367,7 @@ func TestHostile(t *testing.T) {
 	t.Parallel()
 	ev := must(t, Options{})
 	var soup strings.Builder
-	for soup.Len() < 1<<17 {
+	for soup.Len() < 1<<17/share {
 		soup.WriteString(strings.Join(ev.e.keywords, ""))
 	}
 	nested := "x" + githubPat()
@@ -375,23 +375,23 @@ func TestHostile(t *testing.T) {
 		nested = std(nested)
 	}
 	for name, text := range map[string]string{
-		"one letter":       strings.Repeat("a", 8<<20),
-		"V is U is U":      strings.Repeat("V", 1<<20),
-		"percent signs":    strings.Repeat("%", 4<<20),
-		"percent percent":  strings.Repeat("%25", 1<<20),
-		"backslashes":      strings.Repeat("\\", 4<<20),
-		"quotes":           strings.Repeat("\\\"", 1<<20),
+		"one letter":       strings.Repeat("a", 8<<20/share),
+		"V is U is U":      strings.Repeat("V", 1<<20/share),
+		"percent signs":    strings.Repeat("%", 4<<20/share),
+		"percent percent":  strings.Repeat("%25", 1<<20/share),
+		"backslashes":      strings.Repeat("\\", 4<<20/share),
+		"quotes":           strings.Repeat("\\\"", 1<<20/share),
 		"keywords":         soup.String(),
-		"keys":             strings.Repeat("key=", 1<<16),
-		"tokens":           strings.Repeat("token = abcdefghijklmnop.", 1<<13),
-		"begins":           strings.Repeat("-----BEGIN PRIV"+"ATE KEY-----", 1<<14),
-		"curls":            strings.Repeat("curl -H ", 1<<16),
-		"short lines":      strings.Repeat("abcdefghijklmnop\n", 1<<16),
-		"newlines":         strings.Repeat("\n", 4<<20),
+		"keys":             strings.Repeat("key=", 1<<16/share),
+		"tokens":           strings.Repeat("token = abcdefghijklmnop.", 1<<13/share),
+		"begins":           strings.Repeat("-----BEGIN PRIV"+"ATE KEY-----", 1<<14/share),
+		"curls":            strings.Repeat("curl -H ", 1<<16/share),
+		"short lines":      strings.Repeat("abcdefghijklmnop\n", 1<<16/share),
+		"newlines":         strings.Repeat("\n", 4<<20/share),
 		"nested":           nested,
-		"invalid":          strings.Repeat("\xff\xc3key=\xe2\x84", 1<<17),
-		"kelvin":           "\u212a" + strings.Repeat("ordinary text, a key and a token\n", 1<<12),
-		"base64 of base64": std(std(std(strings.Repeat("token ", 1<<17)))),
+		"invalid":          strings.Repeat("\xff\xc3key=\xe2\x84", 1<<17/share),
+		"kelvin":           "\u212a" + strings.Repeat("ordinary text, a key and a token\n", 1<<12/share),
+		"base64 of base64": std(std(std(strings.Repeat("token ", 1<<17/share)))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()

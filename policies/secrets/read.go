@@ -13,6 +13,15 @@ import (
 // grow with it. A match counts in the part in which it begins, unless it begins
 // in the overlap, which the next part has whole.
 func (c *scan) reader(ctx context.Context, src source, r io.Reader) error {
+	head := make([]byte, limits.SecretOverlap/2)
+	n, err := io.ReadFull(r, head)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // most are small
+		return c.short(ctx, src, head[:n])
+	case err != nil:
+		return err
+	}
+	r = io.MultiReader(bytes.NewReader(head), r)
 	overlap := max(limits.SecretOverlap, c.values.Longest())
 	size := max(limits.SecretChunk, 4*overlap)
 	buffer := make([]byte, 0, size+1)
@@ -68,7 +77,7 @@ func (c *scan) short(ctx context.Context, src source, text []byte) error {
 	if text[len(text)-1] != '\n' {
 		text = append(bytes.Clone(text), '\n')
 	}
-	if src.part == PartBody {
+	if src.part == PartBody || src.part == PartBinary {
 		lines := &lineIndex{text: text}
 		src.place = func(at int) (line, column int64) {
 			l, col := lines.place(at)
