@@ -190,7 +190,7 @@ func budgets() map[string][]string {
 		"policies":                   {},
 		"policies/rules":             {doublestar},
 		"policies/views":             {yaml},
-		"policies/sources":           append([]string{sys, yaml, doublestar, gogit, gcfg, warnings, billy, join, context, sha1cd, crypto}, registryClient...),
+		"policies/sources":           append([]string{sys, yaml, doublestar, gogit, gcfg, warnings, billy, join, context, sha1cd, crypto, net}, registryClient...),
 		"audit":                      {},
 		"engines/egress":             {}, // what judges an engine's traffic reads it with the standard library alone
 		"schemas":                    {jsonschema, text},
