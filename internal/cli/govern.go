@@ -11,6 +11,7 @@ import (
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/policies/rules"
+	"github.com/cabincrew/action/policies/secrets"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/protocol/plantoken"
 )
@@ -26,11 +27,21 @@ type judges struct {
 	models []plantoken.GovernanceModel
 	// baseline is the digest of the known secrets, "" if there are none.
 	baseline string
+	// close gives back what models took, if they were loaded.
+	close func() error
+}
+
+// done gives back what the judges took.
+func (j *judges) done() error {
+	if j == nil || j.close == nil {
+		return nil
+	}
+	return j.close()
 }
 
 // judges loads the policy sets, rules and models of a configuration. Paths are
-// relative to dir; secrets are the values that no artifact may hold, by name.
-func (a *app) judges(ctx context.Context, c *config.Config, dir string, secrets map[string]string) (*judges, error) {
+// relative to dir; values are those of secrets that no artifact may hold, by name.
+func (a *app) judges(ctx context.Context, c *config.Config, dir string, values map[string]string) (*judges, error) {
 	sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, dir)
 	if err != nil {
 		return nil, err
@@ -55,11 +66,18 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, secrets 
 	}
 	panel := policies.Panel{j.rego}
 	if c.Policies.Secrets.Scan {
-		scan, baseline, err := secretJudge(c, dir, secrets)
+		scan, baseline, err := secretJudge(c, dir, values)
 		if err != nil {
 			return nil, err
 		}
 		panel, j.baseline = append(panel, scan), baseline
+	}
+	models, named, err := a.modelJudge(c, dir, func(f func() error) { j.close = f })
+	if err != nil {
+		return nil, err
+	}
+	if j.models = named; models != nil {
+		panel = append(panel, models)
 	}
 	j.plan = rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c))
 	if len(after) > 0 {
@@ -138,6 +156,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	if s.judges, err = a.judges(ctx, c, o.dir, a.secretValues(c, dir)); err != nil {
 		return g, nil, err
 	}
+	s.close = append(s.close, s.judges.done)
 	people, keys, err := a.approvers(c, o.dir)
 	if err != nil {
 		return g, nil, err
@@ -151,7 +170,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 		return g, nil, err
 	}
 	// What is known decides as much as where it stands.
-	resolved["secrets_baseline"] = s.judges.baseline
+	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
 	g = orchestrator.Governance{
 		PolicyDigest: s.judges.digest, Approvers: people, Judge: o.guarded(s.judges.plan), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
 	}

@@ -77,6 +77,9 @@ func New(o Options) (*Evaluator, error) {
 	return ev, nil
 }
 
+// RulesDigest covers the rules and how they are searched.
+func RulesDigest() string { return protocol.Digest(append([]byte(version+"\n"), ruleText...)) }
+
 // Digest covers everything that decides what is found and what that means, except
 // for mapped values: the rules, how they are searched, the decision, the baseline.
 func (ev *Evaluator) Digest() string {
@@ -220,7 +223,7 @@ func guess(a *policies.Artifact) string {
 
 // finding puts a match into the form of judges.
 func (ev *Evaluator) finding(m *Match, artifact string) policies.Finding {
-	f := policies.Finding{Artifact: artifact, Rule: "secrets/" + m.Rule}
+	f := policies.Finding{Artifact: artifact, Rule: m.Rule}
 	f.Source, f.PolicyID, f.Decision = protocol.SourceCustom, "secrets/"+m.Rule, ev.o.Decision
 	f.Evidence = map[string]any{"rule": m.Rule, "part": m.Part, "file": m.File}
 	if m.Line > 0 {
@@ -230,7 +233,7 @@ func (ev *Evaluator) finding(m *Match, artifact string) policies.Finding {
 		f.Evidence["encoding"] = m.Encoding
 	}
 	if m.Rule == RuleValue {
-		f.Decision, f.Rule = protocol.Deny, "" // no exemption makes it right
+		f.Decision, f.Rule, f.Firm = protocol.Deny, "", true // no exemption makes it right
 		f.Evidence["secret"] = m.Secret
 		f.Reason = "the value of secret " + m.Secret + " stands in " + m.place() + "; let the engine leave it out"
 	} else {

@@ -222,7 +222,7 @@ func TestDecisions(t *testing.T) {
 				if f.Decision != protocol.Deny || f.Rule != "" || f.Evidence["secret"] != "TOKEN" || f.Evidence["fingerprint"] != nil {
 					t.Errorf("a mapped value: %+v", f)
 				}
-			} else if f.Decision != want || f.Role != role || f.Rule != "secrets/aws-access-token" || f.Artifact != "out.txt" {
+			} else if f.Decision != want || f.Role != role || f.Rule != "aws-access-token" || f.Artifact != "out.txt" {
 				t.Errorf("%s: %+v", d, f)
 			}
 		}

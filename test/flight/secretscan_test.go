@@ -26,7 +26,7 @@ func TestSecretScan(t *testing.T) {
 		"warn":       {", secrets: {decision: warn}", "echo token = " + token + " > out.txt", 0, protocol.Warn},
 		"off":        {", secrets: {scan: false}", "echo token = " + token + " > out.txt", 0, protocol.Allow},
 		"role":       {", secrets: {decision: require_approval, role: security}", "echo token = " + token + " > out.txt", 4, protocol.RequireApproval},
-		"exempt":     {", exemptions: [{rule: secrets/github-pat, paths: [out.txt], until: 2999-01-01, reason: a test}]", "echo token = " + token + " > out.txt", 0, protocol.Allow},
+		"exempt":     {", exemptions: [{rule: github-pat, paths: [out.txt], until: 2999-01-01, reason: a test}]", "echo token = " + token + " > out.txt", 0, protocol.Allow},
 		"no secrets": {"", "echo nothing > out.txt", 0, protocol.Allow},
 	} {
 		t.Run(name, func(t *testing.T) {
