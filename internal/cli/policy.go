@@ -97,6 +97,9 @@ func (a *app) configuredSets(ctx context.Context) (plan, after policySets, c *co
 	if plan.sets, err = loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, p.dir()); err != nil {
 		return plan, after, c, err
 	}
+	if plan.sets, err = a.sourced(ctx, c, p.dir(), plan.sets); err != nil {
+		return plan, after, c, err
+	}
 	after.sets, err = loadSets(ctx, c.After.Bundled, c.After.Rego, p.dir())
 	plan.dirs, after.dirs = p.setDirs(c.Policies.Rego), p.setDirs(c.After.Rego)
 	plan.role, after.role = c.Approvals.DefaultRole, c.Approvals.DefaultRole

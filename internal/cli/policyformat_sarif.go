@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/protocol"
@@ -211,7 +210,7 @@ func fingerprint(parts ...string) string {
 // sarifURI gives a path as a relative reference. A path that leads out of the
 // directory, or is none, has no place that a viewer may open.
 func sarifURI(name string) (string, bool) {
-	if !filepath.IsLocal(name) || path.Clean(name) == "." || strings.ContainsFunc(name, func(r rune) bool { return r == unicode.ReplacementChar }) {
+	if !filepath.IsLocal(name) || path.Clean(name) == "." {
 		return "", false
 	}
 	segments := strings.Split(name, "/")
