@@ -22,7 +22,7 @@ const instructionInjection = "instruction-injection"
 
 // modelJudge makes the judge of the configured models, and names them for the
 // governance hash: by the digests that their bytes must have.
-func (a *app) modelJudge(c *config.Config, dir string, close func(func() error)) (policies.Evaluator, []plantoken.GovernanceModel, error) {
+func (a *app) modelJudge(c *config.Config, dir string, onClose func(func() error)) (policies.Evaluator, []plantoken.GovernanceModel, error) {
 	var list []onnx.Model
 	var named []plantoken.GovernanceModel
 	for i := range c.Models {
@@ -42,7 +42,7 @@ func (a *app) modelJudge(c *config.Config, dir string, close func(func() error))
 	return &lazy{make: func(ctx context.Context) (policies.Evaluator, error) {
 		e, err := onnx.New(ctx, list, onnx.Options{Library: a.flags.onnxruntime, Getenv: func(name string) string { return a.env[name] }})
 		if err == nil {
-			close(e.Close)
+			onClose(e.Close)
 		}
 		return e, err
 	}}, named, nil

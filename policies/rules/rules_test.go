@@ -15,8 +15,6 @@ import (
 
 const now = "2026-06-01T12:00:00.000Z"
 
-func n(v int64) *int64 { return &v }
-
 func patch(files ...policies.PatchFile) policies.Artifact {
 	return policies.Artifact{Name: "changes", ArtifactType: "patch", Action: "apply", Size: 100, Patch: &policies.Patch{Files: files}}
 }
@@ -55,14 +53,14 @@ func TestRules(t *testing.T) {
 		"another branch":    {rules.Rule{Match: rules.Match{Branches: []string{"main"}}}, nil},
 		"a label":           {rules.Rule{Match: rules.Match{Labels: []string{"x", "bot"}, Paths: []string{"src/**"}}}, []string{"src/a.go"}},
 		"another label":     {rules.Rule{Match: rules.Match{Labels: []string{"x"}}}, nil},
-		"enough files":      {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: n(3)}, ArtifactTypes: []string{"patch"}}}, []string{"new", "prod/b.yaml", "prod/old", "src/a.go"}},
-		"too few files":     {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: n(4)}}}, nil},
-		"few enough files":  {rules.Rule{Match: rules.Match{Paths: []string{"docs/**"}, Files: rules.Range{AtMost: n(0)}}}, []string{}},
-		"enough lines":      {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}, Lines: rules.Range{AtLeast: n(10), AtMost: n(10)}}}, []string{"src/a.go"}},
-		"too few lines":     {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}, Lines: rules.Range{AtLeast: n(11)}}}, nil},
-		"enough bytes":      {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"http-request"}, Bytes: rules.Range{AtLeast: n(50)}}}, []string{}},
-		"too few bytes":     {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"http-request"}, Bytes: rules.Range{AtLeast: n(51)}}}, nil},
-		"artifacts":         {rules.Rule{Match: rules.Match{Artifacts: rules.Range{AtLeast: n(3)}}}, nil},
+		"enough files":      {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: new(int64(3))}, ArtifactTypes: []string{"patch"}}}, []string{"new", "prod/b.yaml", "prod/old", "src/a.go"}},
+		"too few files":     {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: new(int64(4))}}}, nil},
+		"few enough files":  {rules.Rule{Match: rules.Match{Paths: []string{"docs/**"}, Files: rules.Range{AtMost: new(int64(0))}}}, []string{}},
+		"enough lines":      {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}, Lines: rules.Range{AtLeast: new(int64(10)), AtMost: new(int64(10))}}}, []string{"src/a.go"}},
+		"too few lines":     {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}, Lines: rules.Range{AtLeast: new(int64(11))}}}, nil},
+		"enough bytes":      {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"http-request"}, Bytes: rules.Range{AtLeast: new(int64(50))}}}, []string{}},
+		"too few bytes":     {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"http-request"}, Bytes: rules.Range{AtLeast: new(int64(51))}}}, nil},
+		"artifacts":         {rules.Rule{Match: rules.Match{Artifacts: rules.Range{AtLeast: new(int64(3))}}}, nil},
 		"excepted":          {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}}, Except: &rules.Match{Labels: []string{"urgent"}}}, nil},
 		"not excepted":      {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}}, Except: &rules.Match{Labels: []string{"x"}}}, []string{"src/a.go"}},
 	} {
@@ -105,7 +103,7 @@ func TestUnknownApplies(t *testing.T) {
 		"branch":           {rules.Rule{Match: rules.Match{Branches: []string{"main"}}}, "the branch is not known"},
 		"labels":           {rules.Rule{Match: rules.Match{Labels: []string{"x"}}}, "the labels are not known"},
 		"patch":            {rules.Rule{Match: rules.Match{Paths: []string{"x"}}}, "a patch cannot be read"},
-		"patch, too many":  {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: n(100)}}}, "a patch cannot be read"},
+		"patch, too many":  {rules.Rule{Match: rules.Match{Files: rules.Range{AtLeast: new(int64(100))}}}, "a patch cannot be read"},
 		"unknown, excepts": {rules.Rule{Except: &rules.Match{Labels: []string{"x"}}}, "because"},
 	} {
 		t.Run(name, func(t *testing.T) {

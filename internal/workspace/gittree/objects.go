@@ -80,7 +80,7 @@ func (t *Tree) get(kind plumbing.ObjectType, id plumbing.Hash, most int64) ([]by
 		return nil, t.unreachable(err)
 	}
 	if o.Size() > most {
-		return nil, &tooLarge{o.Size(), most}
+		return nil, &sizeError{o.Size(), most}
 	}
 	in, err := o.Reader()
 	if err != nil {
@@ -97,9 +97,9 @@ func (t *Tree) get(kind plumbing.ObjectType, id plumbing.Hash, most int64) ([]by
 	return content, nil
 }
 
-// tooLarge is an object that is larger than it may be.
-type tooLarge struct{ size, most int64 }
+// sizeError is an object that is larger than it may be.
+type sizeError struct{ size, most int64 }
 
-func (e *tooLarge) Error() string {
+func (e *sizeError) Error() string {
 	return fmt.Sprintf("it has %d bytes, more than %d", e.size, e.most)
 }

@@ -196,7 +196,7 @@ func (t *Tree) file(name string, e entry, most int64) (File, error) {
 			WithHint("links and submodules are not followed; put the file itself there")
 	}
 	content, err := t.get(plumbing.BlobObject, e.id, most)
-	var large *tooLarge
+	var large *sizeError
 	if errors.As(err, &large) {
 		return File{}, t.tooMuch("%q has %d bytes, more than %d", clip(name), large.size, large.most)
 	}
