@@ -65,7 +65,7 @@ var types = map[string]any{
 }
 
 // elsewhere are objects whose Go types live in higher layers, or that have none.
-var elsewhere = []string{"any-map", "config", "flight", "plan-context", "plan-manifest", "preflight-report"}
+var elsewhere = []string{"any-map", "config", "flight", "plan-context", "plan-manifest", "policy-input", "preflight-report"}
 
 // alwaysWritten are optional members that this implementation never leaves out:
 // size is part of what the token is made of. SPEC: docs/protocol.md 3.
