@@ -102,48 +102,6 @@ func TestForkBomb(t *testing.T) {
 	})
 }
 
-// TestMemoryBombs use more memory than they may, at most 400 MiB, in several ways.
-func TestMemoryBombs(t *testing.T) {
-	t.Parallel()
-	held(t, "AB", func(t *testing.T, name string, c *Confine, dir string) {
-		c.Limits = Limits{Memory: 128 << 20, TempBytes: 32 << 20}
-		for _, b := range []struct {
-			args  []string
-			by    string // "limit": its own limits stop it; "guard": it is seen and ended; "passes": said under missing
-			tiers string
-		}{
-			{[]string{"private", "400"}, "limit guard", "AB"}, {[]string{"shared", "400"}, "guard", "AB"}, {[]string{"many", "400"}, "guard", "AB"},
-			{[]string{"file", "96", "/tmp/big"}, "limit", "A"}, {[]string{"file", "96", "/dev/shm/big"}, "limit", "A"},
-			{[]string{"file", "32", dir + "/big"}, "passes", "AB"}, // a disk, not memory
-			{[]string{"memfd", "160"}, "passes", "AB"},             // no process has it: only a cgroup could tell
-		} {
-			if !strings.Contains(b.tiers, name) {
-				continue
-			}
-			cmd, out := hostile(t, c, append([]string{"memory"}, b.args...)...)
-			exit, err := Run(t.Context(), cmd)
-			if err != nil {
-				t.Fatalf("%v: %v\n%.1000s", b.args, err, out)
-			}
-			by := "passes"
-			switch {
-			case exit.Over == "memory": // the first process may have ended just before
-				by = "guard"
-			case exit.Code == 3, exit.Code == 2 && strings.Contains(out.String(), "out of memory"), exit.Code == 2 && strings.Contains(out.String(), "cannot allocate memory"):
-				by = "limit"
-			case exit.Code != 0:
-				by = "broken"
-			}
-			if !strings.Contains(b.by, by) {
-				t.Errorf("%v: %s, want %s: %+v\n%.300s", b.args, by, b.by, exit, out)
-			}
-			if by == "passes" && !exit.Isolation.Lacks(LayerCgroup) {
-				t.Errorf("%v passed, and evidence does not say why: %v", b.args, exit.Isolation.Missing)
-			}
-		}
-	})
-}
-
 // flow counts what is written.
 type flow struct{ n atomic.Int64 }
 

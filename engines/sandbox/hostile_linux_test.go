@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +25,8 @@ type trial struct {
 	act  string
 	gap  string // tier B lets it pass
 	free bool   // in tier C it passes, which shows that it is an act at all
-	caps bool   // as root tier B stops it too: its targets have capabilities, it has none
 	own  bool   // it is no hostile act but what every program may do
+	ownA bool   // so in tier A, where it reaches what is the engine's own; in B it is to be stopped
 }
 
 // trials are the acts of testdata/acts that are one try each.
@@ -39,21 +42,30 @@ func trials() []trial {
 	add(trial{free: true}, "ws-write ws-append ws-create ws-hook ws-mkdir ws-truncate ws-link ws-symlink ws-mkfifo ws-link-out ws-by-fd ws-by-dirfd ws-by-path-fd")
 	add(trial{free: true}, "ws-by-cwd ws-by-root ws-by-symlink ws-by-symlinked-dir ws-exchange ws-rename-over ws-rmdir")
 	add(trial{}, "ws-by-mmap ws-unlink ws-rename ws-rename-out")
-	add(trial{free: true, gap: LayerAttributes}, "ws-chmod ws-utimes ws-chown ws-xattr ws-flags")
+	add(trial{free: true, gap: LayerAttributes}, "ws-chmod ws-utimes ws-chown ws-flags")
+	add(trial{free: true}, "ws-xattr ws-lxattr ws-fxattr")
+	add(trial{}, "ws-xattrat ws-file-setattr")
+	add(trial{free: true, ownA: true}, "xattr-own xattr-remove-own")
 	// What else is there to be written.
 	add(trial{}, "self-exe self-unlink root-write etc-write usr-write lib-write dev-mknod dev-block dev-mem dev-kmsg dev-fuse dev-disk")
 	add(trial{}, "sysctl sysctl-host sysctl-users sysctl-binfmt sysrq sys-kernel sys-power cgroup-escape oom-protect uid-map")
 	// What it was not given.
 	add(trial{free: true}, "read-ssh-key list-home read-by-symlink read-by-ws-link read-by-root read-by-link read-by-dotdot read-flight list-flight write-flight exec-outside")
-	add(trial{free: true, gap: LayerAttributes}, "stat-ssh-key chmod-ssh-key")
+	add(trial{free: true, gap: LayerAttributes}, "stat-ssh-key chmod-ssh-key readlink-outside list-xattrs-outside")
+	add(trial{free: true}, "watch-outside")
+	add(trial{free: true, ownA: true}, "watch-own")
 	add(trial{}, "own-env read-kcore read-kallsyms read-cmdline read-keys list-sys list-root list-var list-run read-shadow read-hostid")
 	// Other processes.
 	add(trial{free: true}, "all-environs parent-env victim-env victim-args victim-status victim-mem victim-maps victim-exe victim-cwd victim-root victim-fds victim-task")
 	add(trial{}, "monitor-env monitor-mem monitor-fds monitor-root monitor-cwd monitor-exe monitor-ns monitor-tasks")
 	add(trial{free: true}, "kill-victim kill-parent tgkill tkill sigqueue pidfd-signal prlimit kcmp vm-read pidfd-getfd")
 	add(trial{}, "sigio ptrace ptrace-seize ptrace-me vm-write prlimit-monitor")
-	add(trial{free: true, gap: LayerNamespaces}, "shm-attach")
-	add(trial{free: true, gap: LayerNamespaces, caps: true}, "setpriority setaffinity")
+	add(trial{free: true}, "shm-attach shm-find shm-stat msg-find msg-send msg-receive msg-stat sem-find sem-op sem-timedop sem-stat mq-open")
+	add(trial{free: true, ownA: true}, "shm-own msg-own sem-own")
+	add(trial{}, "mq-unlink")
+	add(trial{free: true}, "setpriority setaffinity setscheduler setparam setattr ioprio setpriority-monitor setaffinity-monitor setscheduler-monitor setparam-monitor setattr-monitor ioprio-monitor")
+	add(trial{}, "setpriority-user ioprio-user move-pages migrate-pages")
+	add(trial{free: true, own: true}, "setpriority-self setaffinity-self setscheduler-self setparam-self setattr-self ioprio-self")
 	// Becoming somebody else, and the limits of its own.
 	add(trial{}, "setuid setgid setgroups capset seccomp-off privs-on raise-limit")
 	add(trial{free: true}, "setuid-program")
@@ -74,6 +86,8 @@ func trials() []trial {
 	add(trial{}, "unshare-user unshare-mount unshare-net unshare-pid clone-user clone-net clone-high-bits clone3-user setns setns-mount setns-other")
 	add(trial{}, "mount mount-over-ws mount-proc remount-ws bind-ws umount umount-ws pivot_root chroot open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr")
 	add(trial{}, "bpf perf_event_open userfaultfd open_by_handle kexec_load init_module finit_module delete_module reboot swapon swapoff quotactl quotactl_fd acct")
+	add(trial{free: true}, "memfd vmsplice process_madvise process_mrelease")
+	add(trial{}, "memfd-secret")
 	add(trial{}, "settimeofday clock_settime adjtimex clock_adjtime syslog sethostname setdomainname fanotify future-call")
 	if onAMD64 {
 		add(trial{}, "i386 x32 iopl ioperm modify_ldt kexec_file_load uselib")
@@ -109,6 +123,10 @@ type world struct {
 	MPTCP     int    `json:"mptcp"`
 	UDP       int    `json:"udp"`
 	Shared    int    `json:"shared"`
+	Key       int    `json:"key"`
+	Messages  int    `json:"messages"`
+	Semaphore int    `json:"semaphore"`
+	Queue     string `json:"queue"`
 
 	dir   string
 	traps map[string]int
@@ -128,7 +146,7 @@ func newWorld(t *testing.T) *world {
 	w.Workspace, w.Out, w.Home, w.Flight, w.Socket, w.Datagrams, w.Program = at("ws"), at("out"), at("home"), at("flight"), at("run/docker.sock"), at("run/log"), at("bin/acts")
 	fill(t, w.dir, map[string]string{
 		"ws/file": "untouched", "ws/dir/inner": "untouched", "ws/empty/": "", "ws/.git/hooks/": "", "ws/to-key": "->" + at("home/.ssh/id_ed25519"),
-		"out/": "", "run/": "", "bin/": "", "home/.ssh/id_ed25519": w.Token, "flight/plan": w.Token,
+		"out/": "", "run/": "", "bin/": "", "home/.ssh/id_ed25519": w.Token, "home/.ssh/to": "->" + w.Token, "flight/plan": w.Token,
 	})
 	program, err := os.ReadFile(acts(t))
 	if err != nil {
@@ -139,11 +157,43 @@ func newWorld(t *testing.T) *world {
 	}
 	w.setTraps(t)
 	w.startVictim(t)
-	if w.Shared, err = unix.SysvShmGet(unix.IPC_PRIVATE, 4096, unix.IPC_CREAT|0o600); err != nil {
+	w.shareMemory(t)
+	return w
+}
+
+// shareMemory makes what the kernel keeps for all programs of a user.
+func (w *world) shareMemory(t *testing.T) {
+	t.Helper()
+	word, err := hex.DecodeString(strings.TrimPrefix(w.Token, "marker-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Key = int(binary.LittleEndian.Uint32(word) >> 1)
+	const create = unix.IPC_CREAT | unix.IPC_EXCL | 0o600
+	if w.Shared, err = unix.SysvShmGet(w.Key, 4096, create); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = unix.SysvShmCtl(w.Shared, unix.IPC_RMID, nil) })
-	return w
+	messages, _, errno := unix.Syscall(unix.SYS_MSGGET, uintptr(w.Key), create, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	t.Cleanup(func() { _, _, _ = unix.Syscall(unix.SYS_MSGCTL, messages, unix.IPC_RMID, 0) })
+	semaphore, _, errno := unix.Syscall(unix.SYS_SEMGET, uintptr(w.Key), 1, create)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	t.Cleanup(func() { _, _, _ = unix.Syscall6(unix.SYS_SEMCTL, semaphore, 0, unix.IPC_RMID, 0, 0, 0) })
+	w.Messages, w.Semaphore = int(messages), int(semaphore)
+	name, err := unix.BytePtrFromString(w.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600, 0, 0, 0); errno == 0 {
+		w.Queue = w.Token
+		_ = unix.Close(int(fd))
+		t.Cleanup(func() { _, _, _ = unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(name)), 0, 0) })
+	}
 }
 
 // setTraps opens sockets that nothing may reach.
@@ -328,7 +378,7 @@ func TestHostileActs(t *testing.T) {
 // judge compares how an act ended with what is expected of it.
 func (x trial) judge(t *testing.T, tier string, i Isolation, v verdict) {
 	t.Helper()
-	passes := x.own || tier == TierC || tier == TierB && x.gap != "" && (!x.caps || os.Getuid() != 0)
+	passes := x.own || x.ownA && tier != TierB || tier == TierC || tier == TierB && x.gap != ""
 	switch {
 	case v.word == "skipped":
 		t.Logf("skipped %s in tier %s: %s", x.act, tier, v.detail)
@@ -415,6 +465,7 @@ func known(t *testing.T, tier string, attempts []Attempt) {
 	for _, want := range []string{
 		"ptrace", "mount", "umount2", "pivot_root", "chroot", "unshare", "clone", "setns", "bpf", "keyctl", "io_uring_setup", "userfaultfd", "perf_event_open", "open_by_handle_at",
 		"socket inet", "socket inet6", "socket netlink", "socket packet", "socket vsock", "socket alg", "process_vm_readv", "kcmp", "prlimit64", "reboot",
+		"setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity", "move_pages", "migrate_pages", "memfd_create", "vmsplice",
 	} {
 		if counts[want] == 0 {
 			t.Errorf("tier %s does not tell of %s", tier, want)
@@ -431,6 +482,11 @@ func known(t *testing.T, tier string, attempts []Attempt) {
 	}
 	if counts["openat setuid"] < 4 { // of these also files without a name
 		t.Errorf("tier %s tells of %d times openat setuid", tier, counts["openat setuid"])
+	}
+	for name := range strings.FieldsSeq("shmget shmat shmctl msgget msgsnd msgrcv msgctl semget semop semtimedop semctl mq_unlink inotify_init1 inotify_add_watch file_setattr") {
+		if (counts[name] == 0) != (tier != TierB) {
+			t.Errorf("tier %s: %d %s", tier, counts[name], name)
+		}
 	}
 	if (counts["socket unix"] == 0) != (tier != TierB) {
 		t.Errorf("tier %s: %d unix sockets", tier, counts["socket unix"])

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cabincrew/action/engines/sandbox/inside"
 )
 
@@ -70,6 +72,8 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 	if l, err := listen.Listen(ctx, "unix", "@"+filepath.Join(dir, "unseen", "file")); err == nil {
 		defer func() { _ = l.Close() }() // as above
 	}
+	shared, free := sharedMemory()
+	defer free()
 	seen := filepath.Join(dir, "seen")
 	c := &Confine{Tier: tier, Sudo: sudo, Binds: []Bind{{Source: seen, Target: seen}}}
 	if overlay {
@@ -80,7 +84,7 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 	}
 	var log bytes.Buffer
 	h, err := launch(context.WithoutCancel(ctx), inside.Spec{
-		Role: "probe", Argv: []string{filepath.Join(seen, "file"), filepath.Join(dir, "unseen", "file"), strconv.Itoa(os.Getpid())},
+		Role: "probe", Argv: []string{filepath.Join(seen, "file"), filepath.Join(dir, "unseen", "file"), strconv.Itoa(os.Getpid()), strconv.Itoa(shared)},
 		Dir: "/", Confine: c,
 	}, Command{Stderr: &log})
 	if err != nil {
@@ -98,6 +102,21 @@ func probe(ctx context.Context, tier string, sudo, overlay bool) (Isolation, []A
 		return Isolation{}, nil, fmt.Errorf("%s: %s", r.Layer, r.Error)
 	}
 	return judgeActs(r)
+}
+
+// sharedMemory makes a segment that nobody else may reach, and gives its number, -1
+// where the kernel has none. It has no name, and goes with this process at the latest.
+func sharedMemory() (id int, free func()) {
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, os.Getpagesize(), unix.IPC_CREAT|0o600)
+	if err != nil {
+		return -1, func() {}
+	}
+	data, err := unix.SysvShmAttach(id, 0, unix.SHM_RDONLY)
+	_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) // it stays as long as it is attached
+	if err != nil {
+		return -1, func() {}
+	}
+	return id, func() { _ = unix.SysvShmDetach(data) } // as above
 }
 
 // judgeActs turns what a probe reports into an isolation.

@@ -27,6 +27,8 @@ type told struct {
 	PID        int               `json:"pid"`
 	Interfaces []string          `json:"interfaces"`
 	Limits     map[string]uint64 `json:"limits"`
+	OOM        string            `json:"oom"`
+	MonitorOOM string            `json:"monitor_oom"`
 }
 
 func (s told) field(name string) string {
@@ -55,10 +57,13 @@ func TestState(t *testing.T) {
 				t.Errorf("%s is %s, not %s", field, got, want)
 			}
 		}
-		for limit, most := range map[string]uint64{"core": 0, "fsize": 1 << 20, "nofile": 64, "nproc": 160, "data": 2 << 30} {
+		for limit, most := range map[string]uint64{"core": 0, "fsize": 1 << 20, "nofile": 64, "nproc": 160, "data": 2 << 30, "rtprio": 0, "nice": 0, "msgqueue": 800 << 10} {
 			if s.Limits[limit] > most {
 				t.Errorf("%s is %d, more than %d", limit, s.Limits[limit], most)
 			}
+		}
+		if s.OOM != "1000" || s.MonitorOOM == "1000" {
+			t.Errorf("when memory runs out, the engine goes at %q, its monitor at %q", s.OOM, s.MonitorOOM)
 		}
 		for _, e := range s.Env {
 			if name, _, _ := strings.Cut(e, "="); name != "HOSTILE_PRIVATE" && name != "GOMAXPROCS" {

@@ -19,7 +19,8 @@ const (
 	LayerRlimits      = "rlimits"
 	LayerSeccomp      = "seccomp"
 	// LayerAttributes is no layer but a gap of tier B: Landlock does not stop looks
-	// at modes, sizes and times of files, nor changes of those that belong to the
+	// at modes, sizes, times and extended attributes of files, and at where symbolic
+	// links lead, nor changes of modes, times and flags of those that belong to the
 	// same user.
 	LayerAttributes = "file_attributes"
 	// LayerSignals is a gap of tier B on kernels before 6.12: signals to other
@@ -65,7 +66,7 @@ type View struct {
 
 // Limits bound what a confined child may use; 0 means the default.
 type Limits struct {
-	Memory    int64 `json:"memory"`     // bytes of resident memory of all its processes together
+	Memory    int64 `json:"memory"`     // bytes of memory of all its processes together, and of what they hold elsewhere
 	Processes int64 `json:"processes"`  // at the same time
 	FileSize  int64 `json:"file_size"`  // bytes of one file
 	OpenFiles int64 `json:"open_files"` // of one process

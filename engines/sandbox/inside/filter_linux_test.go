@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -58,14 +59,14 @@ func TestFilter(t *testing.T) {
 	if auditArch == 0 {
 		t.Skip("there is no filter for this architecture")
 	}
-	refused := map[uint32]call{}
-	for _, c := range forbidden() {
-		if old, ok := refused[c.nr]; ok {
-			t.Errorf("%s and %s are one call", c.name, old.name)
-		}
-		refused[c.nr] = c
-	}
 	for _, open := range []sockets{noSockets, unixSockets, tcpSockets} {
+		refused := map[uint32]call{}
+		for _, c := range refusedWith(open) {
+			if old, ok := refused[c.nr]; ok {
+				t.Errorf("%s and %s are one call", c.name, old.name)
+			}
+			refused[c.nr] = c
+		}
 		for _, notify := range []bool{false, true} {
 			t.Run(fmt.Sprint(open, notify), func(t *testing.T) {
 				t.Parallel()
@@ -76,7 +77,7 @@ func TestFilter(t *testing.T) {
 					}
 					return retErrno(e)
 				}
-				special := []uint32{unix.SYS_CLONE, unix.SYS_CLONE3, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_IOCTL, unix.SYS_PRLIMIT64}
+				special := []uint32{unix.SYS_CLONE, unix.SYS_CLONE3, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_IOCTL, unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET}
 				for nr := uint32(0); nr <= newestCall; nr++ {
 					got := judgeCall(t, vm, auditArch, nr)
 					c, no := refused[nr]
@@ -152,11 +153,7 @@ func filterCases(open sockets) []filterCase {
 	for _, request := range []uint64{unix.TCGETS, unix.TIOCGWINSZ, unix.TIOCINQ, unix.FICLONE, 0, unix.TIOCSTI + 1, unix.TIOCSTI - 1} {
 		add(0, unix.SYS_IOCTL, unix.TIOCSTI, request)
 	}
-	add(0, unix.SYS_PRLIMIT64, 0, 7)
-	add(0, unix.SYS_PRLIMIT64, 1<<32, 7) // a pid is an int
-	for _, pid := range []uint64{1, 2, 4711, 0xffffffff} {
-		add(unix.EPERM, unix.SYS_PRLIMIT64, pid, 7)
-	}
+	out = append(out, aboutCases()...)
 	out = append(out, modeCases()...)
 	const stream, datagram, raw, packet = unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_RAW, unix.SOCK_SEQPACKET
 	for _, kind := range []uint64{stream, datagram, stream | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK} {
@@ -184,6 +181,67 @@ func filterCases(open sockets) []filterCase {
 	add(when(open == tcpSockets), unix.SYS_SOCKET, 1<<32|unix.AF_INET, stream, 0)
 	add(unix.EAFNOSUPPORT, unix.SYS_SOCKET, 1<<32|unix.AF_NETLINK, raw, 0)
 	return out
+}
+
+// aboutCases are calls about processes: only those about the caller are allowed.
+func aboutCases() []filterCase {
+	var out []filterCase
+	for _, nr := range []uint32{unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_SETAFFINITY, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES} {
+		for _, self := range []uint64{0, 1 << 32, 0xffffffff00000000} { // a pid is an int
+			out = append(out, filterCase{nr: nr, args: []uint64{self, 7, 7}})
+		}
+		for _, pid := range []uint64{1, 2, 4711, 0xffffffff, 1<<32 | 1} {
+			out = append(out, filterCase{nr: nr, args: []uint64{pid, 7, 7}, errno: unix.EPERM})
+		}
+	}
+	for nr, process := range map[uint32]uint64{unix.SYS_SETPRIORITY: unix.PRIO_PROCESS, unix.SYS_IOPRIO_SET: 1} {
+		for which := range uint64(5) {
+			for _, who := range []uint64{0, 1 << 32, 1, 4711, 0xffffffff} {
+				c := filterCase{nr: nr, args: []uint64{which, who, 7}, errno: unix.EPERM}
+				if which == process && uint32(who) == 0 {
+					c.errno = 0
+				}
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// TestCommonIsRefusedWithoutNamespaces names the calls that reach what other programs
+// of the user have: in tier B they are refused, in tier A they reach what is its own.
+func TestCommonIsRefusedWithoutNamespaces(t *testing.T) {
+	t.Parallel()
+	if auditArch == 0 {
+		t.Skip("there is no filter for this architecture")
+	}
+	names := func(open sockets) map[string]unix.Errno {
+		out := map[string]unix.Errno{}
+		for _, c := range refusedWith(open) {
+			out[c.name] = c.errno
+		}
+		return out
+	}
+	b, a, proxy := names(noSockets), names(unixSockets), names(tcpSockets)
+	for errno, list := range map[unix.Errno]string{
+		unix.ENOSYS: "shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget semop semtimedop semctl " +
+			"mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr inotify_init1 inotify_add_watch",
+		unix.EOPNOTSUPP: "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr",
+	} {
+		for name := range strings.FieldsSeq(list) {
+			if got := b[name]; got != errno {
+				t.Errorf("tier B answers %s with %d", name, got)
+			}
+			if a[name] != 0 || proxy[name] != 0 {
+				t.Errorf("tier A refuses %s", name)
+			}
+		}
+	}
+	for _, name := range []string{"memfd_create", "memfd_secret", "vmsplice", "process_madvise", "process_mrelease", "kcmp", "pidfd_getfd"} {
+		if a[name] == 0 || b[name] == 0 || proxy[name] == 0 {
+			t.Errorf("%s is not refused everywhere", name)
+		}
+	}
 }
 
 // modeCases are calls with a mode: none may have a bit for another's rights, where
@@ -260,8 +318,8 @@ func TestFilterIsStable(t *testing.T) {
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, c := range forbidden() {
-		if c.name == "" || names[c.name] || c.errno != unix.EPERM && c.errno != unix.ENOSYS || c.nr > newestCall {
+	for _, c := range refusedWith(noSockets) {
+		if c.name == "" || names[c.name] || c.errno != unix.EPERM && c.errno != unix.ENOSYS && c.errno != unix.EOPNOTSUPP || c.nr > newestCall {
 			t.Errorf("%+v", c)
 		}
 		names[c.name] = true

@@ -123,8 +123,11 @@ func (m *monitor) fly() {
 	case c.Tier == TierB:
 		m.child, err = m.startRestricted()
 	default:
+		v := newVictim()
 		m.confineA()
+		v.first()
 		m.child, err = m.forkChild()
+		v.back()
 	}
 	if err != nil {
 		m.say(Report{Error: err.Error(), Isolation: &m.isolation})
@@ -133,7 +136,7 @@ func (m *monitor) fly() {
 	m.say(Report{Started: true, Isolation: &m.isolation})
 	go m.obey()
 	if c := m.spec.Confine; c != nil && c.Tier != TierC {
-		go m.guard(c.Limits.withDefaults())
+		go m.guard(c)
 	}
 	status := m.wait()
 	dead, left := m.survivors()
@@ -315,6 +318,7 @@ func (m *monitor) startRestricted() (int, error) {
 
 // restrictAndExec applies tier B to this process and becomes the child.
 func (m *monitor) restrictAndExec() {
+	newVictim().first()
 	m.confineB()
 	if fd := m.filter(noSockets); fd >= 0 {
 		if err := SendFD(FDPass, fd); err != nil {

@@ -42,6 +42,8 @@ func setLimits(l Limits, later bool) error {
 	}{
 		{"core", unix.RLIMIT_CORE, 0}, {"fsize", unix.RLIMIT_FSIZE, l.FileSize}, {"nofile", unix.RLIMIT_NOFILE, l.OpenFiles},
 		{"data", unix.RLIMIT_DATA, l.Memory + dataRoom}, {"nproc", unix.RLIMIT_NPROC, l.Processes * threadsPerProcess}, {"memlock", unix.RLIMIT_MEMLOCK, 8 << 20},
+		{"msgqueue", unix.RLIMIT_MSGQUEUE, 800 << 10},                    // what the kernel gives by default
+		{"rtprio", unix.RLIMIT_RTPRIO, 0}, {"nice", unix.RLIMIT_NICE, 0}, // a child must not go before its monitor
 	} {
 		var have unix.Rlimit
 		if err := unix.Getrlimit(r.resource, &have); err != nil {
@@ -57,6 +59,46 @@ func setLimits(l Limits, later bool) error {
 		}
 	}
 	return nil
+}
+
+// victim is how the kernel learns whom to end when memory runs out, nil where that
+// cannot be said. It stays good behind the layers.
+type victim struct {
+	fd     int
+	before []byte
+}
+
+func newVictim() *victim {
+	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil // the kernel decides by size alone
+	}
+	v := &victim{fd, make([]byte, 16)}
+	n, err := unix.Pread(fd, v.before, 0)
+	if err != nil || n == 0 {
+		_ = unix.Close(fd)
+		return nil // as above
+	}
+	v.before = v.before[:n]
+	return v
+}
+
+// first makes the kernel end this process, and what it starts from now on, before all
+// others: what the guard cannot see, as pages of shared memory that are mapped
+// nowhere any more, shall cost nobody but who took them. A child in a sandbox may not
+// write its own. It must be called without privileges to be taken back.
+func (v *victim) first() {
+	if v != nil {
+		_, _ = unix.Pwrite(v.fd, []byte("1000"), 0) // without it the kernel decides by size alone
+	}
+}
+
+// back is for a monitor that has started its child.
+func (v *victim) back() {
+	if v != nil {
+		_, _ = unix.Pwrite(v.fd, v.before, 0) // the monitor would end with its child
+		_ = unix.Close(v.fd)
+	}
 }
 
 // dropBounding empties the bounding set of this thread.

@@ -258,12 +258,9 @@ func masked() []string {
 }
 
 // scratch makes the places that every program may write, before anything is bound
-// below them. A place that the caller binds itself is the caller's.
+// below them.
 func (r *root) scratch(binds []Bind) error {
-	for _, dir := range []string{"/tmp", "/dev/shm"} {
-		if slices.ContainsFunc(binds, func(b Bind) bool { return b.Target == dir }) {
-			continue
-		}
+	for _, dir := range scratchDirs(binds) {
 		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a root that everybody reads
 			return err
 		}

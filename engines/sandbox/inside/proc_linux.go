@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"strconv"
-	"time"
 )
 
 // processes lists all processes that /proc shows, but this one.
@@ -84,79 +83,4 @@ func Descendants(root int) []int {
 		out = append(out, children(out[i])...)
 	}
 	return out
-}
-
-// guardPause is how often use is looked at.
-const guardPause = 50 * time.Millisecond
-
-// guard ends everything when all processes of the child together use more than
-// they may. RLIMIT_NPROC does not bind root, no rlimit bounds a sum, and the
-// cgroup that could is not there on every machine.
-func (m *monitor) guard(l Limits) {
-	if inOwnPids() {
-		narrow(m.child)
-	}
-	for {
-		time.Sleep(guardPause)
-		pids := Descendants(os.Getpid())
-		if inOwnPids() {
-			pids = processes()
-		}
-		over := ""
-		if int64(len(pids)) > l.Processes {
-			over = "processes"
-		}
-		if resident(pids, l.Memory) > l.Memory {
-			over = "memory"
-		}
-		if over == "" {
-			continue
-		}
-		m.mu.Lock()
-		m.over = over
-		m.mu.Unlock()
-		m.killAll()
-	}
-}
-
-// resident is how much memory processes use together. What is shared between
-// them counts for each, but files that are mapped do not. Whether memory that is
-// shared is a file's is only looked at where it matters, beyond most.
-func resident(pids []int, most int64) int64 {
-	page := int64(os.Getpagesize())
-	var private, shared int64
-	for _, pid := range pids {
-		statm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
-		if err != nil {
-			continue // it has ended
-		}
-		if f := bytes.Fields(statm); len(f) > 2 {
-			rss, _ := strconv.ParseInt(string(f[1]), 10, 64)
-			part, _ := strconv.ParseInt(string(f[2]), 10, 64)
-			private += (rss - part) * page
-			shared += part * page
-		}
-	}
-	if private > most || private+shared <= most {
-		return private
-	}
-	for _, pid := range pids {
-		private += sharedMemory(pid)
-	}
-	return private
-}
-
-// sharedMemory is how much shared memory that is no file's a process uses.
-func sharedMemory(pid int) int64 {
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0 // it has ended
-	}
-	_, rest, _ := bytes.Cut(status, []byte("\nRssShmem:"))
-	f := bytes.Fields(rest[:min(len(rest), 40)])
-	if len(f) == 0 {
-		return 0
-	}
-	kb, _ := strconv.ParseInt(string(f[0]), 10, 64)
-	return kb << 10
 }

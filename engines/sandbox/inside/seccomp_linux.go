@@ -37,7 +37,7 @@ const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWU
 // What came later is not there for the child, as on an older kernel.
 const newestCall = 470
 
-// forbidden are the calls that are refused whatever their arguments are.
+// forbidden are the calls that are refused in every tier whatever their arguments are.
 func forbidden() []call {
 	return append([]call{
 		{unix.SYS_PTRACE, "ptrace", unix.EPERM}, {unix.SYS_PROCESS_VM_READV, "process_vm_readv", unix.EPERM},
@@ -63,9 +63,6 @@ func forbidden() []call {
 		{unix.SYS_IO_URING_REGISTER, "io_uring_register", unix.ENOSYS},
 	}, forbiddenHere()...)
 }
-
-// sysOpenTreeAttr is open_tree_attr, newer than the tables of x/sys.
-const sysOpenTreeAttr = 467
 
 // call is a system call with the error that a child gets for it.
 type call struct {
@@ -123,7 +120,7 @@ func program(open sockets, notify bool) ([]bpf.RawInstruction, error) {
 		// glibc tries clone3 first and goes on with clone; its flags are in memory, where no filter looks.
 		unless(bpf.JumpNotEqual, unix.SYS_CLONE3, 1), bpf.RetConstant{Val: retErrno(unix.ENOSYS)},
 	}
-	for _, c := range forbidden() {
+	for _, c := range refusedWith(open) {
 		p = append(p, unless(bpf.JumpNotEqual, c.nr, 1), refuse(c.errno))
 	}
 	p = append(p,
@@ -131,11 +128,15 @@ func program(open sockets, notify bool) ([]bpf.RawInstruction, error) {
 		// Characters put into a terminal's input would be typed by its owner.
 		unless(bpf.JumpNotEqual, unix.SYS_IOCTL, 6), arg(1), unless(bpf.JumpNotEqual, unix.TIOCSTI, 1), refuse(unix.EPERM),
 		unless(bpf.JumpNotEqual, unix.TIOCLINUX, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow},
-		// Another's limits: a monitor without files would be blind.
-		unless(bpf.JumpNotEqual, unix.SYS_PRLIMIT64, 4), arg(0), unless(bpf.JumpEqual, 0, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow},
 		// A pair of unix sockets leads nowhere but to oneself.
 		unless(bpf.JumpNotEqual, unix.SYS_SOCKETPAIR, 4), arg(0), unless(bpf.JumpEqual, unix.AF_UNIX, 1), refuse(unix.EAFNOSUPPORT), bpf.RetConstant{Val: retAllow},
 	)
+	for _, c := range pidCalls() {
+		p = append(p, unless(bpf.JumpNotEqual, c.nr, 4), arg(0), unless(bpf.JumpEqual, 0, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow})
+	}
+	for _, c := range whoseCalls() {
+		p = append(p, unless(bpf.JumpNotEqual, c.nr, 6), arg(0), unless(bpf.JumpNotEqual, c.process, 2), arg(1), unless(bpf.JumpEqual, 0, 1), refuse(unix.EPERM), bpf.RetConstant{Val: retAllow})
+	}
 	// Files that give whoever starts them their owner's rights: the owner is the user
 	// who runs us, and such a file would outlive the sandbox.
 	for _, c := range modeCalls() {
@@ -236,15 +237,18 @@ type answer struct {
 // judge counts refused calls and gives the child their errors. It never lets one pass.
 func (m *monitor) judge(fd int) {
 	names := map[int32]call{}
-	for _, c := range forbidden() {
+	for _, c := range refusedWith(noSockets) { // all that are refused anywhere
 		names[int32(c.nr)] = c //nolint:gosec // numbers of system calls
+	}
+	for _, c := range append(pidCalls(), whoseCalls()...) {
+		names[int32(c.nr)] = call{name: c.name, errno: unix.EPERM} //nolint:gosec // as above
 	}
 	for _, c := range append(modeCalls(), openCalls()...) {
 		names[int32(c.nr)] = call{name: c.name + " setuid", errno: unix.EPERM} //nolint:gosec // as above
 	}
 	maps.Copy(names, map[int32]call{
 		unix.SYS_SOCKET: {name: "socket", errno: unix.EAFNOSUPPORT}, unix.SYS_SOCKETPAIR: {name: "socketpair", errno: unix.EAFNOSUPPORT},
-		unix.SYS_CLONE: {name: "clone", errno: unix.EPERM}, unix.SYS_PRLIMIT64: {name: "prlimit64", errno: unix.EPERM}, unix.SYS_IOCTL: {name: "ioctl", errno: unix.EPERM},
+		unix.SYS_CLONE: {name: "clone", errno: unix.EPERM}, unix.SYS_IOCTL: {name: "ioctl", errno: unix.EPERM},
 	})
 	for {
 		var n notification

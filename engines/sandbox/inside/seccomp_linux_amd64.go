@@ -19,3 +19,8 @@ func forbiddenHere() []call {
 		{unix.SYS_KEXEC_FILE_LOAD, "kexec_file_load", unix.EPERM}, {unix.SYS_USELIB, "uselib", unix.EPERM},
 	}
 }
+
+// commonHere are those of common that not every architecture has.
+func commonHere() []call {
+	return append(sysvCalls(), call{unix.SYS_INOTIFY_INIT, "inotify_init", unix.ENOSYS})
+}

@@ -13,3 +13,5 @@ func forbiddenHere() []call {
 func modeCallsHere() []modeCall { return nil }
 
 func openCallsHere() []modeCall { return nil }
+
+func commonHere() []call { return sysvCalls() }

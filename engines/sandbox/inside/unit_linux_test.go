@@ -172,8 +172,61 @@ func TestResident(t *testing.T) {
 	if got := resident([]int{os.Getpid(), 1 << 30}, 0); got < private/4 {
 		t.Errorf("%d bytes", got)
 	}
-	if got := resident(nil, 0); got != 0 || sharedMemory(1<<30) != 0 {
+	if got := resident(nil, 0); got != 0 || statusBytes(1<<30, "RssShmem") != 0 {
 		t.Errorf("nobody uses %d bytes", got)
+	}
+}
+
+// TestBuffers counts what sockets and pipes may hold, each once, and only where it
+// matters.
+func TestBuffers(t *testing.T) { //nolint:paralleltest // descriptors are the process'
+	self := os.Getpid()
+	if got := buffers([]int{self}, 1<<60); got != 0 {
+		t.Errorf("%d bytes, where that is no question", got)
+	}
+	before := buffers([]int{self}, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := unix.Dup(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _, _ = unix.Close(fds[0]), unix.Close(fds[1]), unix.Close(again) }()
+	if got := buffers([]int{self, self}, 0) - before; got != 2*socketUse {
+		t.Errorf("two sockets hold %d bytes", got)
+	}
+	if got := buffers([]int{1 << 30}, 0); got != 0 {
+		t.Errorf("nobody holds %d bytes", got)
+	}
+}
+
+// TestUse adds what a sandbox holds to what its processes use.
+func TestUse(t *testing.T) {
+	t.Parallel()
+	l := Limits{}.withDefaults()
+	self := []int{os.Getpid()}
+	if a, b := use(&Confine{Tier: TierA, Binds: []Bind{{Target: "/tmp"}, {Target: "/dev/shm"}}}, nil, l), use(&Confine{Tier: TierB}, nil, l); a < 0 || b != 0 {
+		t.Errorf("nobody uses %d and %d bytes", a, b)
+	}
+	if got := use(&Confine{Tier: TierB}, self, l); got < 1<<20 || got > 16<<30 {
+		t.Errorf("this process uses %d bytes", got)
+	}
+	if got := scratchDirs([]Bind{{Target: "/dev/shm"}}); !slices.Equal(got, []string{"/tmp"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// BenchmarkUse is one look of the guard at one process.
+func BenchmarkUse(b *testing.B) {
+	l := Limits{}.withDefaults()
+	for _, tier := range []string{TierA, TierB} {
+		b.Run(tier, func(b *testing.B) {
+			for b.Loop() {
+				_ = use(&Confine{Tier: tier}, []int{os.Getpid()}, l)
+			}
+		})
 	}
 }
 

@@ -60,13 +60,6 @@ func files() map[string]func() error {
 		"ws-chmod":  func() error { return os.Chmod(in("file"), 0o777) },
 		"ws-utimes": func() error { return os.Chtimes(in("file"), time.Unix(1, 0), time.Unix(1, 0)) },
 		"ws-chown":  func() error { return os.Chown(in("file"), os.Getuid(), os.Getgid()) },
-		"ws-xattr": func() error {
-			err := unix.Setxattr(in("file"), "user.evil", []byte("x"), 0)
-			if errors.Is(err, unix.EOPNOTSUPP) {
-				return skip("no such attributes here")
-			}
-			return err
-		},
 		"ws-by-fd": func() error {
 			f, err := os.Open(in("file"))
 			if err != nil {

@@ -67,12 +67,6 @@ func kernel() map[string]func() error {
 		"prlimit-monitor": func() error { // it would be blind without files
 			return unix.Prlimit(1, unix.RLIMIT_NOFILE, &unix.Rlimit{}, nil)
 		},
-		"setpriority": func() error { return unix.Setpriority(unix.PRIO_PROCESS, w.Victim, 19) },
-		"setaffinity": func() error {
-			var set unix.CPUSet
-			set.Set(0)
-			return unix.SchedSetaffinity(w.Victim, &set)
-		},
 		"setuid": func() error { return become(unix.SYS_SETUID) },
 		"setgid": func() error { return become(unix.SYS_SETGID) },
 		"setgroups": func() error {

@@ -40,6 +40,10 @@ type world struct {
 	MPTCP     int    `json:"mptcp"`     // port on 127.0.0.1, or 0
 	UDP       int    `json:"udp"`       // port on 127.0.0.1
 	Shared    int    `json:"shared"`    // id of a System V shared memory segment
+	Key       int    `json:"key"`       // of that
+	Messages  int    `json:"messages"`  // id of a System V message queue
+	Semaphore int    `json:"semaphore"` // id of a System V semaphore
+	Queue     string `json:"queue"`     // name of a POSIX message queue, or ""
 }
 
 var w world
@@ -139,7 +143,7 @@ func batch(names []string) {
 // acts gives all acts.
 func acts() map[string]func() error {
 	all := map[string]func() error{"i386": i386, "x32": x32}
-	for _, more := range []map[string]func() error{files(), reading(), network(), kernel(), calls(), modes(), here()} {
+	for _, more := range []map[string]func() error{files(), reading(), network(), kernel(), calls(), modes(), common(), about(), here()} {
 		for name, act := range more {
 			all[name] = act
 		}

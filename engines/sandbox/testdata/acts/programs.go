@@ -52,12 +52,15 @@ func state([]string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	limits := map[string]uint64{}
-	for name, resource := range map[string]int{"core": unix.RLIMIT_CORE, "fsize": unix.RLIMIT_FSIZE, "nofile": unix.RLIMIT_NOFILE, "data": unix.RLIMIT_DATA, "nproc": unix.RLIMIT_NPROC} {
+	for name, resource := range map[string]int{"core": unix.RLIMIT_CORE, "fsize": unix.RLIMIT_FSIZE, "nofile": unix.RLIMIT_NOFILE, "data": unix.RLIMIT_DATA, "nproc": unix.RLIMIT_NPROC, "rtprio": unix.RLIMIT_RTPRIO, "nice": unix.RLIMIT_NICE, "msgqueue": unix.RLIMIT_MSGQUEUE} {
 		var l unix.Rlimit
 		_ = unix.Getrlimit(resource, &l)
 		limits[name] = l.Max
 	}
+	oom, _ := os.ReadFile("/proc/self/oom_score_adj")
+	monitorOOM, _ := os.ReadFile(proc(os.Getppid(), "oom_score_adj"))
 	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
+		"oom": strings.TrimSpace(string(oom)), "monitor_oom": strings.TrimSpace(string(monitorOOM)),
 		"status": string(status), "uid_map": string(uids), "mounts": string(mounts), "host": host, "root": roots,
 		"env": os.Environ(), "pid": os.Getpid(), "interfaces": names, "limits": limits,
 	})
@@ -102,66 +105,6 @@ func forkBomb([]string) {
 		}
 	}
 	unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
-}
-
-// memory uses so many MiB in one of several ways.
-func memory(args []string) {
-	most, _ := strconv.Atoi(args[1])
-	const step = 8 << 20
-	var keep [][]byte
-	grab := func(flags, mib int) {
-		for n := 0; n < mib; n += 8 {
-			m, err := unix.Mmap(-1, 0, step, unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_ANON)
-			if err != nil {
-				fmt.Println("stopped:", err)
-				os.Exit(3)
-			}
-			for i := 0; i < len(m); i += 4096 {
-				m[i] = 1
-			}
-			keep = append(keep, m)
-		}
-	}
-	switch args[0] {
-	case "private":
-		grab(unix.MAP_PRIVATE, most)
-	case "shared":
-		grab(unix.MAP_SHARED, most)
-	case "many":
-		for range 4 {
-			cmd := exec.Command("/proc/self/exe", "memory", "private", strconv.Itoa(most/4))
-			cmd.Env, cmd.Stdout = os.Environ(), os.Stdout
-			if cmd.Start() == nil {
-				defer func() { _ = cmd.Wait() }()
-			}
-		}
-	case "file":
-		f, err := os.Create(args[2])
-		for n := 0; err == nil && n < most; n += 8 {
-			_, err = f.Write(make([]byte, step))
-		}
-		if err != nil {
-			fmt.Println("stopped:", err)
-			os.Exit(3)
-		}
-	case "memfd":
-		fd, err := unix.MemfdCreate("x", 0)
-		if err != nil {
-			fmt.Println("stopped:", err)
-			os.Exit(3)
-		}
-		f := os.NewFile(uintptr(fd), "x")
-		for n := 0; err == nil && n < most; n += 8 {
-			_, err = f.Write(make([]byte, step))
-		}
-		if err != nil {
-			fmt.Println("stopped:", err)
-			os.Exit(3)
-		}
-	}
-	fmt.Println("passed")
-	time.Sleep(700 * time.Millisecond)
-	_ = keep
 }
 
 // flood writes without end.

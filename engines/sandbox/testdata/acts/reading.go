@@ -80,25 +80,37 @@ func each(try func(pid int) error) error {
 	return err
 }
 
+// monitorPID is the parent of the batch's process, or 1 where that does not show.
+func monitorPID() int {
+	stat, err := os.ReadFile(proc(os.Getppid(), "stat"))
+	if err != nil {
+		return 1
+	}
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) < 2 {
+		return 1
+	}
+	pid, _ := strconv.Atoi(f[1])
+	return pid
+}
+
 // reading are acts that would read what the engine was not given.
 func reading() map[string]func() error {
-	monitor := os.Getppid() // of the batch's process; the batch's own parent is looked for
-	if stat, err := os.ReadFile(proc(monitor, "stat")); err == nil {
-		if f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])); len(f) > 1 {
-			monitor, _ = strconv.Atoi(f[1])
-		}
-	} else {
-		monitor = 1
-	}
+	monitor := monitorPID()
 	key := filepath.Join(w.Home, ".ssh", "id_ed25519")
 	return map[string]func() error{
-		"read-ssh-key":    func() error { return has(key) },
-		"list-home":       func() error { return list(w.Home) },
-		"stat-ssh-key":    func() error { _, err := os.Stat(key); return err },
-		"chmod-ssh-key":   func() error { return os.Chmod(key, 0o644) },
-		"read-by-symlink": func() error { _ = os.Symlink(key, out("key")); return has(out("key")) },
-		"read-by-ws-link": func() error { return has(in("to-key")) },
-		"read-by-root":    func() error { return has("/proc/self/root" + key) },
+		"read-ssh-key": func() error { return has(key) },
+		"list-home":    func() error { return list(w.Home) },
+		"stat-ssh-key": func() error { _, err := os.Stat(key); return err },
+		"readlink-outside": func() error {
+			_, err := os.Readlink(filepath.Join(w.Home, ".ssh", "to"))
+			return err
+		},
+		"list-xattrs-outside": func() error { _, err := unix.Llistxattr(key, nil); return err },
+		"chmod-ssh-key":       func() error { return os.Chmod(key, 0o644) },
+		"read-by-symlink":     func() error { _ = os.Symlink(key, out("key")); return has(out("key")) },
+		"read-by-ws-link":     func() error { return has(in("to-key")) },
+		"read-by-root":        func() error { return has("/proc/self/root" + key) },
 		"read-by-link": func() error {
 			if err := os.Link(key, out("hard-key")); err != nil {
 				return err
@@ -145,10 +157,6 @@ func reading() map[string]func() error {
 				}
 			}
 			return err
-		},
-		"shm-attach": func() error {
-			_, _, errno := unix.Syscall(unix.SYS_SHMAT, uintptr(w.Shared), 0, unix.SHM_RDONLY)
-			return result(errno)
 		},
 		"read-kcore":    func() error { return look(0, "../kcore") },
 		"read-kallsyms": func() error { return readable("/proc/kallsyms") },
