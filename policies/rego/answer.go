@@ -27,6 +27,7 @@ type judgement struct {
 type fields struct {
 	msg, role, artifact, id, file string
 	files                         []string
+	cut                           bool // there are more files
 }
 
 var ruleID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -51,7 +52,7 @@ func (j *judgement) add(d protocol.Decision, id, where string, f fields) {
 	if len(f.files) > 0 {
 		evidence["files"] = f.files[:min(len(f.files), evidenceFiles)]
 	}
-	finding := policies.Finding{Artifact: f.artifact, Rule: f.id, Files: f.files}
+	finding := policies.Finding{Artifact: f.artifact, Rule: f.id, Files: f.files, Cut: f.cut}
 	if f.file != "" {
 		finding.Files = append([]string{f.file}, f.files...)
 	}
@@ -168,11 +169,12 @@ func object(o ast.Object) (fields, string) {
 		return f, fmt.Sprintf("the id %q of a member is not made of letters, digits, dots, dashes and underscores", f.id)
 	}
 	if t := o.Get(ast.StringTerm("files")); t != nil {
-		files, ok := texts(t.Value)
+		value, cut := firstOf(t.Value)
+		files, ok := texts(value)
 		if !ok {
 			return f, "the files of a member are no list of texts"
 		}
-		f.files = files
+		f.files, f.cut = files, cut
 	}
 	return f, ""
 }
@@ -278,6 +280,22 @@ func requires(v ast.Value) (fields, string) {
 		}
 	}
 	return f, ""
+}
+
+// firstOf gives the first limits.PolicyFindings members of a list of files: a rule
+// that finds more is no less right, but no exemption can cover what it does not name.
+func firstOf(v ast.Value) (ast.Value, bool) {
+	switch v := v.(type) {
+	case *ast.Array:
+		if v.Len() > limits.PolicyFindings {
+			return v.Slice(0, limits.PolicyFindings), true
+		}
+	case ast.Set:
+		if v.Len() > limits.PolicyFindings {
+			return ast.NewArray(v.Slice()[:limits.PolicyFindings]...), true
+		}
+	}
+	return v, false
 }
 
 // texts reads an array or a set of texts, at most limits.PolicyFindings of them.

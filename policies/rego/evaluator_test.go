@@ -119,6 +119,21 @@ warn contains sprintf("%v %v %v", [input.mode, input.opaque, count(input.artifac
 	}
 }
 
+// TestManyFiles: a finding may be about more files than are kept, and says so.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	for n, cut := range map[int]bool{1000: false, 1001: true} {
+		for _, list := range []string{"[", "{"} {
+			e := mustNew(t, rego.Options{}, set("s", "a.rego", fmt.Sprintf("package main\n\nwarn contains {\"msg\": \"m\", \"files\": %sx | some x in names%s}\n\nnames := {sprintf(\"f%%d\", [i]) | some i in numbers.range(1, %d)}\n",
+				list, map[string]string{"[": "]", "{": "}"}[list], n)))
+			got := evaluate(t, e, policies.Input{})
+			if len(got) != 1 || got[0].Unjudged || got[0].Cut != cut || len(got[0].Files) != 1000 {
+				t.Errorf("%d in %s: %d findings, cut %v, %d files, %s", n, list, len(got), got[0].Cut, len(got[0].Files), got[0].Reason)
+			}
+		}
+	}
+}
+
 func TestFindingFields(t *testing.T) {
 	t.Parallel()
 	e := mustNew(t, rego.Options{Role: "boss"}, set("s", "dir/a.rego", `package main
