@@ -104,11 +104,12 @@ type replayedStep struct {
 	Unknown []string `json:"unknown,omitempty"`
 }
 
-func (a *app) policyReplay(ctx context.Context, f replayFlags) error {
-	by, book, err := a.replayJudges(ctx, f.against)
+func (a *app) policyReplay(ctx context.Context, f replayFlags) (err error) {
+	by, book, done, err := a.replayJudges(ctx, f.against)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	dirs, err := flightDirs(f.flights)
 	if err != nil {
 		return err
@@ -146,8 +147,8 @@ func (r *replay) add(f replayedFlight) {
 	}
 }
 
-// replayJudges makes what judges now.
-func (a *app) replayJudges(ctx context.Context, against string) (orchestrator.Judges, map[string]rego.Rule, error) {
+// replayJudges makes what judges now; done gives back what it took.
+func (a *app) replayJudges(ctx context.Context, against string) (_ orchestrator.Judges, _ map[string]rego.Rule, done func() error, _ error) {
 	var by orchestrator.Judges
 	current, here := a.currentConfig()
 	if current != nil {
@@ -162,28 +163,28 @@ func (a *app) replayJudges(ctx context.Context, against string) (orchestrator.Ju
 			err = resolve(c)
 		}
 		if err != nil {
-			return by, nil, err
+			return by, nil, nil, err
 		}
 		by.Configs = append(by.Configs, c)
 		at, err := filepath.Abs(against)
 		if err != nil {
-			return by, nil, err
+			return by, nil, nil, err
 		}
 		p := place{config: at, configPath: filepath.Base(at), workspace: filepath.Dir(at)}
 		if current == nil {
 			current, here = c, p
 		}
-		if j, err = a.judges(ctx, c, p.dir(), nil); err != nil {
-			return by, nil, err
+		if j, err = a.judges(ctx, c, p.dir(), a.secretValues(c, p.dir())); err != nil {
+			return by, nil, nil, err
 		}
 		by.Role, sets.sets, sets.dirs = c.Approvals.DefaultRole, j.sets, p.setDirs(c.Policies.Rego)
 	} else {
 		set, dir, err := namedSet(ctx, against)
 		if err != nil {
-			return by, nil, err
+			return by, nil, nil, err
 		}
 		if j, err = setJudges(ctx, set, a.explain); err != nil {
-			return by, nil, err
+			return by, nil, nil, err
 		}
 		by.Role, sets.sets = policies.DefaultRole, j.sets
 		if dir != "" {
@@ -194,7 +195,7 @@ func (a *app) replayJudges(ctx context.Context, against string) (orchestrator.Ju
 	if current != nil {
 		by.Paths = governancePaths(here, current)
 	}
-	return by, ruleBook(sets), nil
+	return by, ruleBook(sets), j.done, nil
 }
 
 // setJudges lets one set judge alone, with everything else as it is by default.
