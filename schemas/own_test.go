@@ -23,7 +23,7 @@ func TestOwnDocuments(t *testing.T) {
 		"preflight-report": `{"version":"1","workflow_id":"w1","step_id":"greet","token":"` + aDigest + `","decision":"require_approval","aggregation":"most_restrictive",` +
 			`"evaluations":[{"source":"opa","policy_id":"p","decision":"warn","severity":1,"evaluated_at":"2026-11-22T18:00:00Z"}],"violations":[],"warnings":["w"],` +
 			`"requires":[{"role":"maintainer","reason":"r"}],"isolation":{"tier":"none","missing":["network"],"kernel":"x"},"opaque":false,` +
-			`"derived":{"author_email":"","base_commit":"","dirty":false}}`,
+			`"derived":{"author_email":"","base_commit":"","governance_commit":"0123456789012345678901234567890123456789"}}`,
 	}
 	for kind, doc := range good {
 		if err := Validate(kind, []byte(doc)); err != nil {
@@ -46,7 +46,7 @@ func TestOwnDocuments(t *testing.T) {
 		{"preflight-report", `"violations":[],`, ``, `is missing "violations"`},
 		{"preflight-report", `"severity":1`, `"severity":4`, "$.evaluations[0].severity"},
 		{"preflight-report", `"tier":"none",`, ``, "$.isolation"},
-		{"preflight-report", `"dirty":false`, `"dirty":0`, "$.derived.dirty"},
+		{"preflight-report", `"0123456789012345678901234567890123456789"`, `"main"`, "$.derived.governance_commit"},
 	} {
 		bad := strings.Replace(good[c.kind], c.from, c.to, 1)
 		if bad == good[c.kind] {

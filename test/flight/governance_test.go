@@ -54,6 +54,7 @@ func TestGovernanceOfARef(t *testing.T) {
 	s := w.json(0, "flight-plan", "--governance-ref", "main")
 	w.want(0, "verify")
 	w.want(0, "status")
+	w.want(0, "validate", "preflight-report", flightDir(s, "steps", "edit", "preflight.json"))
 	if r := w.json(2, "take-off"); r.Error == nil || r.Error.Code != "governance_ref_missing" {
 		t.Errorf("%+v", r.Error)
 	}
