@@ -135,16 +135,21 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	if p.entries, err = entries(modules, customRef); err != nil {
 		return nil, err
 	}
+	inputType, err := schemaSet(modules)
+	if err != nil {
+		return nil, err
+	}
 	// Values are shared by all evaluations and never written.
 	p.store = inmem.NewFromObjectWithOpts(values.root, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	compiler := func() *ast.Compiler {
-		return ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1)
+	compiler := func(typed bool) *ast.Compiler {
+		return ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1).
+			WithSchemas(inputType).WithUseTypeCheckAnnotations(typed)
 	}
 	if tests {
 		for _, m := range modules {
 			p.modules[m.file] = m.ast
 		}
-		p.compiler = compiler()
+		p.compiler = compiler(inputType != nil)
 		p.modules[canaryFile], err = canaryModule(caps)
 		return p, err
 	}

@@ -16,6 +16,7 @@ import (
 type group struct {
 	sets     map[string]bool
 	modules  map[string]*ast.Module
+	typed    bool // a module of it is checked against the schema of the input
 	compiler *ast.Compiler
 }
 
@@ -32,6 +33,7 @@ func groups(modules []module) []*group {
 			out = append(out, g)
 		}
 		g.modules[m.file] = m.ast
+		g.typed = g.typed || m.typed
 	}
 	packages := map[string][]ast.Ref{}
 	for _, m := range modules {
@@ -67,6 +69,7 @@ func (g *group) join(other *group, of map[string]*group) {
 		of[set] = g
 	}
 	maps.Copy(g.modules, other.modules)
+	g.typed = g.typed || other.typed
 	other.sets, other.modules = nil, nil
 }
 
@@ -92,7 +95,7 @@ func reads(m module, packages map[string][]ast.Ref) []string {
 
 // compileAll compiles groups at the same time, each beside a canary of its own.
 // The errors are those of all.
-func compileAll(all []*group, compiler func() *ast.Compiler, caps *ast.Capabilities) error {
+func compileAll(all []*group, compiler func(typed bool) *ast.Compiler, caps *ast.Capabilities) error {
 	var wait sync.WaitGroup
 	for _, g := range all {
 		canary, err := canaryModule(caps)
@@ -100,7 +103,7 @@ func compileAll(all []*group, compiler func() *ast.Compiler, caps *ast.Capabilit
 			return err
 		}
 		g.modules[canaryFile] = canary
-		g.compiler = compiler()
+		g.compiler = compiler(g.typed)
 		wait.Go(func() { g.compiler.Compile(g.modules) })
 	}
 	wait.Wait()

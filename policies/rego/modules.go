@@ -25,6 +25,8 @@ type module struct {
 	set  string
 	file string // <set>/<path>
 	ast  *ast.Module
+	// typed says that the schema of the input is to be checked against.
+	typed bool
 }
 
 // parse reads the modules of all sets, tests too if asked for, sorted by file.
@@ -69,7 +71,10 @@ func parseSet(s policies.Set, caps *ast.Capabilities, tests bool) ([]module, err
 		if m == nil {
 			return nil, policyError(file, "the policy file is empty").WithHint("write a package and rules, or remove the file")
 		}
-		out = append(out, module{set: s.Name, file: file, ast: m})
+		if err := checkSchemas(m); err != nil {
+			return nil, err
+		}
+		out = append(out, module{set: s.Name, file: file, ast: m, typed: annotated(m) && (tests || !builtIn(s))})
 	}
 	return out, nil
 }
@@ -89,12 +94,15 @@ func astError(file string, err error) error {
 	if len(list) > 1 {
 		more = fmt.Sprintf(" (and %d more)", len(list)-1)
 	}
-	e := policyError(where, "%s: %s%s", first.Code, clean(first.Message), more)
+	e := policyError(where, "%s: %s%s", first.Code, readable(first.Message), more)
 	switch {
 	case strings.Contains(first.Message, "undefined function"):
 		return e.WithHint("policies may not call this function: they have no network, files, clock or randomness (docs/policies.md)")
 	case first.Code == ast.RecursionErr:
 		return e.WithHint("rules may not refer to themselves")
+	}
+	if hint, ok := typeHint(first); ok {
+		return e.WithHint("%s", hint)
 	}
 	return e.WithHint("mend the policy and try it with: cabincrew policy test")
 }

@@ -1,3 +1,7 @@
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.input
 package cabincrew.agents
 
 import data.cabincrew_agents as config

@@ -1,3 +1,7 @@
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.input
 package cabincrew.baseline
 
 # What rules say of paths. Paths are compared in the form that the most generous

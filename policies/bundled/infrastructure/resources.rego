@@ -1,3 +1,7 @@
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.input
 package cabincrew.infrastructure
 
 import data.cabincrew_infrastructure as config

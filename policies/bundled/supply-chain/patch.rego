@@ -1,3 +1,7 @@
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.input
 package cabincrew.supply_chain
 
 import data.cabincrew_supply_chain as config
