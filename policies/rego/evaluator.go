@@ -125,6 +125,9 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	if err := values.override(o.Data); err != nil {
 		return nil, err
 	}
+	if err := noConftestData(modules, values); err != nil {
+		return nil, err
+	}
 	p := &program{modules: map[string]*ast.Module{}}
 	var customRef ast.Ref
 	if o.AggregationRule != "" {

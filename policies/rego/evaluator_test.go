@@ -240,6 +240,7 @@ func TestNewRefuses(t *testing.T) {
 		{"below the canary's package", one("package cabincrew_internal\ncanary.deny contains \"x\""), "reserved", "s/x.rego:1"},
 		{"the canary mentioned", one("package main\ndeny contains \"x\" if data.cabincrew_internal.canary.deny"), "reserved", "s/x.rego:2"},
 		{"the canary replaced", one("package main\nx if true with data.cabincrew_internal.canary.deny as set()\ndeny contains \"x\" if x"), "reserved", "s/x.rego:2"},
+		{"what conftest tells", one("package main\ndeny contains \"x\" if data.conftest.file.name == \"y\""), "is not there", "s/x.rego:2"},
 		{"the canary's data", two("data.json", `{"cabincrew_internal": {}}`), "reserved", "t/data.json"},
 		{"the canary's data by directory", two("cabincrew_internal/data.json", `{}`, "data.json", `{"a":1}`), "reserved", "t/cabincrew_internal/data.json"},
 		{"same package in two sets", two("a.rego", ok), "declared in the policy set s too", "t/a.rego:1"},

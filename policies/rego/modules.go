@@ -199,4 +199,27 @@ func noReservedRefs(m module) error {
 	return nil
 }
 
+// noConftestData refuses policies that read what conftest tells of the file that it
+// looks at: here it would be undefined, and a rule that needs it never fire.
+func noConftestData(modules []module, values *tree) error {
+	conftest := ast.MustParseRef("data.conftest")
+	if there, err := values.exists([]string{"conftest"}); there || err != nil {
+		return err
+	}
+	for _, m := range modules {
+		var found *ast.Term
+		ast.WalkTerms(m.ast, func(t *ast.Term) bool {
+			if r, ok := t.Value.(ast.Ref); ok && r.HasPrefix(conftest) {
+				found = t
+			}
+			return found != nil
+		})
+		if found != nil && !m.ast.Package.Path.HasPrefix(conftest) {
+			return policyError(at(found.Location), "%s is not there: it is what conftest tells of a file", found.Value.String()).
+				WithHint("policies judge a whole plan here: read paths from input.artifacts, or put a data.json below conftest/ into the set")
+		}
+	}
+	return nil
+}
+
 func packageName(p ast.Ref) string { return strings.TrimPrefix(p.String(), "data.") }
