@@ -37,11 +37,11 @@ demo: build onnxruntime ## fly the main job on a clone of this repository, stage
 test: unit race ## run all tests
 
 unit: onnxruntime ## run the tests of all packages
-	$(GO) test -timeout 10m ./...
+	$(GO) test -timeout 15m ./...
 
 race: onnxruntime ## run the tests of the concurrent packages with the race detector
 ifeq ($(CGO_ENABLED),1)
-	$(GO) test -race -timeout 10m $(RACE)
+	$(GO) test -race -timeout 25m $(RACE)
 else
 	@echo "race: left out, the race detector needs a C compiler"
 endif
