@@ -167,7 +167,7 @@ test_locked_host if {
 	missed("new-registry", spread([[l[0], [l[1]]] | some l in locked])) == set()
 	named("new-registry", [swaps(l[0], [l[1]], [l[1]]) | some l in locked]) == set()
 	named("new-registry", spread([
-		["package-lock.json", [`"resolved": "https://registry.npmjs.org/x/-/x.tgz",`]], ["yarn.lock", [`  resolved "https://registry.yarnpkg.com/x.tgz#0"`]],
+		["package-lock.json", [`"resolved": "https://registry.yarnpkg.com/x/-/x.tgz",`]], ["yarn.lock", [`  resolved "https://registry.yarnpkg.com/x.tgz#0"`]],
 		["Cargo.lock", [`source = "registry+https://github.com/rust-lang/crates.io-index"`]], ["Gemfile.lock", ["  remote: https://rubygems.org/"]],
 		["package-lock.json", [`"url": "https://opencollective.com/x"`]],
 	])) == set()
@@ -260,7 +260,7 @@ test_checksum_removed if {
 
 test_checksum_stays if {
 	every pair in [
-		["package-lock.json", ["\"resolved\": \"https://registry.npmjs.org/x\"", `"integrity": "sha512-x"`]], ["Cargo.lock", ["source = \"registry+x\"", `checksum = "0"`]],
+		["package-lock.json", ["\"resolved\": \"https://registry.yarnpkg.com/x\"", `"integrity": "sha512-x"`]], ["Cargo.lock", ["source = \"registry+x\"", `checksum = "0"`]],
 		["uv.lock", ["[[package]]", `{ hash = "sha256:0" }`]], ["requirements.txt", ["x==1", "    --hash=sha256:0"]],
 	] {
 		not "checksum-removed" in judged([loses(pair[0], pair[1])])
