@@ -136,13 +136,10 @@ func sarif(list []remark, book map[string]rego.Rule) ([]byte, error) {
 	return tameJSON(append(data, '\n')), nil
 }
 
+// sarifLevel is the word of GitHub's annotations, where SARIF has one for silence too.
 func sarifLevel(d protocol.Decision) string {
-	switch d {
-	case protocol.Deny:
-		return "error"
-	case protocol.RequireApproval, protocol.Warn:
-		return "warning"
-	case protocol.Allow:
+	if level := githubLevel(d); level != "" {
+		return level
 	}
 	return "none"
 }
