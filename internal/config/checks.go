@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -17,20 +18,26 @@ import (
 
 // The patterns stand in schemas/config.schema.json too; a test compares.
 var (
-	workflowName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$`)
-	engineName   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
-	envName      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-	hostName     = regexp.MustCompile(`^(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62}){0,9}(?::[0-9]{1,5})?$`)
-	ruleName     = regexp.MustCompile(`^data(?:\.[A-Za-z_][A-Za-z0-9_]{0,62}){1,8}$`)
-	emailAddress = regexp.MustCompile(`^[^@\s<>]{1,64}@[^@\s<>]{1,190}$`)
+	workflowName = lazily(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$`)
+	engineName   = lazily(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	envName      = lazily(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	hostName     = lazily(`^(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62}){0,9}(?::[0-9]{1,5})?$`)
+	ruleName     = lazily(`^data(?:\.[A-Za-z_][A-Za-z0-9_]{0,62}){1,8}$`)
+	emailAddress = lazily(`^[^@\s<>]{1,64}@[^@\s<>]{1,190}$`)
 )
 
-func matching(re *regexp.Regexp, what string) check {
+// lazily compiles a pattern when it is first asked for: this package is part of
+// every start of the program, also of those that run an engine in a sandbox.
+func lazily(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
+func matching(re func() *regexp.Regexp, what string) check {
 	return func(s string) (string, string) {
-		if re.MatchString(s) {
+		if re().MatchString(s) {
 			return "", ""
 		}
-		return fmt.Sprintf("is not %s: %q", what, short(s)), "it must match " + re.String()
+		return fmt.Sprintf("is not %s: %q", what, short(s)), "it must match " + re().String()
 	}
 }
 
@@ -105,8 +112,8 @@ func engineVariable(s string) (string, string) {
 // envVariable keeps the program's own variables away from engines: one of them
 // is the passphrase of the signing key.
 func envVariable(s string) (string, string) {
-	if !envName.MatchString(s) {
-		return fmt.Sprintf("is not a variable's name: %q", short(s)), "it must match " + envName.String()
+	if !envName().MatchString(s) {
+		return fmt.Sprintf("is not a variable's name: %q", short(s)), "it must match " + envName().String()
 	}
 	if strings.HasPrefix(strings.ToUpper(s), "CABINCREW_") {
 		return fmt.Sprintf("%q is reserved", short(s)), "names with CABINCREW_ are the program's own; choose another"

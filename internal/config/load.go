@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"unicode/utf8"
 
@@ -145,7 +144,7 @@ func (r *reader) parse(data []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
-var yamlLine = regexp.MustCompile(`(?s)^yaml: (?:line ([0-9]+): )?(.*)$`)
+var yamlLine = lazily(`(?s)^yaml: (?:line ([0-9]+): )?(.*)$`)
 
 // parserProblems are those for which the YAML library counts lines from 0.
 var parserProblems = []string{
@@ -158,7 +157,7 @@ var parserProblems = []string{
 // the problem, or that where the list or map around it begins.
 func (r *reader) syntax(err error) {
 	line, text := 0, err.Error()
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
+	if m := yamlLine().FindStringSubmatch(text); m != nil {
 		text = m[2]
 		if m[1] != "" {
 			_, _ = fmt.Sscan(m[1], &line) // digits only, by the pattern; 0 leaves the line out

@@ -152,7 +152,7 @@ func (o *object) duration(key, def string, most time.Duration) Duration {
 }
 
 func parseDuration(s string) (time.Duration, bool) {
-	if !durationText.MatchString(s) {
+	if !durationText().MatchString(s) {
 		return 0, false
 	}
 	d, err := time.ParseDuration(s)

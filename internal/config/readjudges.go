@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,14 +14,14 @@ import (
 
 // The patterns stand in schemas/config.schema.json too; a test compares.
 var (
-	ruleID     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	ruleRef    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$`)
-	hexDigest  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	share      = regexp.MustCompile(`^(?:0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?)$`)
-	pinnedRef  = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,400}@sha256:[0-9a-f]{64}$`)
-	gitRef     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@+-]{0,200}$`)
-	roleName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)
-	tensorName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
+	ruleID     = lazily(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	ruleRef    = lazily(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$`)
+	hexDigest  = lazily(`^[0-9a-f]{64}$`)
+	share      = lazily(`^(?:0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?)$`)
+	pinnedRef  = lazily(`^[a-z0-9][a-z0-9._:/-]{0,400}@sha256:[0-9a-f]{64}$`)
+	gitRef     = lazily(`^[A-Za-z0-9][A-Za-z0-9._/@+-]{0,200}$`)
+	roleName   = lazily(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)
+	tensorName = lazily(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
 )
 
 // decisionWords are the decisions, mildest first.
@@ -268,7 +267,7 @@ func (o *object) share(key string) string {
 	if n == nil || !o.r.is(n, p, yaml.ScalarNode) {
 		return ""
 	}
-	if !share.MatchString(n.Value) {
+	if !share().MatchString(n.Value) {
 		o.r.failf(n, "config_value", "write a number from 0 to 1 with at most six places, such as 0.9", "%s is out of bounds: %s", p, clip(n.Value))
 		return ""
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -120,10 +121,10 @@ func TestSchemaPatterns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, re := range []interface{ String() string }{workflowName, engineName, envName, hostName, ruleName, emailAddress, durationText, sizeText,
+	for _, re := range []func() *regexp.Regexp{workflowName, engineName, envName, hostName, ruleName, emailAddress, durationText, sizeText,
 		ruleID, ruleRef, hexDigest, share, pinnedRef, gitRef, roleName, tensorName,
 	} {
-		quoted, err := json.Marshal(re.String())
+		quoted, err := json.Marshal(re().String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -13,8 +12,8 @@ import (
 )
 
 var (
-	durationText = regexp.MustCompile(`^(?:[0-9]{1,9}(?:ms|s|m|h)){1,4}$`)
-	sizeText     = regexp.MustCompile(`^([0-9]{1,15})(B|KiB|MiB|GiB|TiB)$`)
+	durationText = lazily(`^(?:[0-9]{1,9}(?:ms|s|m|h)){1,4}$`)
+	sizeText     = lazily(`^([0-9]{1,15})(B|KiB|MiB|GiB|TiB)$`)
 )
 
 func (r *reader) step(n *yaml.Node, p string) Step {
@@ -209,7 +208,7 @@ func (o *object) size(key string, def, most int64) int64 {
 }
 
 func parseSize(s string) (int64, bool) {
-	m := sizeText.FindStringSubmatch(s)
+	m := sizeText().FindStringSubmatch(s)
 	if m == nil {
 		return 0, false
 	}

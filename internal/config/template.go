@@ -8,7 +8,7 @@ const SchemaURL = "https://cabincrew.dev/schemas/config.schema.json"
 // Template gives the configuration that `cabincrew init` writes. A name that no
 // workflow can have is replaced by "main".
 func Template(workflow string) []byte {
-	if !workflowName.MatchString(workflow) {
+	if !workflowName().MatchString(workflow) {
 		workflow = "main"
 	}
 	r := strings.NewReplacer("@SCHEMA@", SchemaURL, "@WORKFLOW@", quoteIfNeeded(workflow))

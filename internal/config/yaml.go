@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -23,9 +22,9 @@ const (
 )
 
 var (
-	coreInt   = regexp.MustCompile(`^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$`)
-	coreFloat = regexp.MustCompile(`^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
-	octal11   = regexp.MustCompile(`^[-+]?0[0-9]+$`)
+	coreInt   = lazily(`^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$`)
+	coreFloat = lazily(`^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
+	octal11   = lazily(`^[-+]?0[0-9]+$`)
 )
 
 const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
@@ -43,9 +42,9 @@ func scalarKind(n *yaml.Node) kind {
 		return kindBool
 	}
 	switch {
-	case coreInt.MatchString(n.Value):
+	case coreInt().MatchString(n.Value):
 		return kindInt
-	case coreFloat.MatchString(n.Value):
+	case coreFloat().MatchString(n.Value):
 		return kindFloat
 	}
 	return kindText
@@ -108,7 +107,7 @@ func (r *reader) structure(n *yaml.Node, depth int) bool {
 	if n.Style&yaml.TaggedStyle != 0 {
 		r.failf(n, "config_tag", "remove the tag", "tags (%s) are not allowed", clip(n.Tag))
 	}
-	if n.Kind == yaml.ScalarNode && n.Style&quoted == 0 && octal11.MatchString(n.Value) {
+	if n.Kind == yaml.ScalarNode && n.Style&quoted == 0 && octal11().MatchString(n.Value) {
 		// 0644 is octal to YAML 1.1 and decimal to YAML 1.2; people mean either.
 		r.failf(n, "config_value", "write it in quotes, or as 0o… if it is octal", "the number %s begins with 0", clip(n.Value))
 	}
