@@ -108,7 +108,12 @@ type FileRecord struct {
 // HashRecords gives H(kind, records): per file, sorted by path bytes, its
 // letter, space, hex digest, space, path, NUL. SPEC: docs/protocol.md 3.
 func HashRecords(kind string, files []FileRecord) (string, error) {
-	sorted := slices.SortedFunc(slices.Values(files), func(a, b FileRecord) int { return strings.Compare(a.Path, b.Path) })
+	byPath := func(a, b FileRecord) int { return strings.Compare(a.Path, b.Path) }
+	sorted := files
+	if !slices.IsSortedFunc(files, byPath) {
+		sorted = slices.SortedFunc(slices.Values(files), byPath)
+	}
+	var record []byte
 	h := NewHash(kind)
 	for i, f := range sorted {
 		hexDigest, err := ParseDigest(f.Digest)
@@ -124,7 +129,10 @@ func HashRecords(kind string, files []FileRecord) (string, error) {
 		if i > 0 && sorted[i-1].Path == f.Path {
 			return "", fmt.Errorf("path %q is there twice", f.Path)
 		}
-		_, _ = fmt.Fprintf(h, "%c %s %s\x00", f.Letter, hexDigest, f.Path) // a hash never fails
+		record = append(record[:0], f.Letter, ' ')
+		record = append(append(record, hexDigest...), ' ')
+		record = append(append(record, f.Path...), 0)
+		_, _ = h.Write(record) // a hash never fails
 	}
 	return FormatDigest(h.Sum(nil)), nil
 }
