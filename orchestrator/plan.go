@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/engines/sandbox"
@@ -36,11 +37,11 @@ func (o *Orchestrator) Plan(ctx context.Context, f *Flight, s *Setup) error {
 	if err := s.untracked(); err != nil {
 		return err
 	}
-	base, err := s.scanWith(ctx, nil, s.Stats)
+	found, err := s.checkout(ctx, s.Stats)
 	if err != nil {
 		return err
 	}
-	p := &planner{ctx: ctx, o: o, f: f, s: s, base: base}
+	p := &planner{ctx: ctx, o: o, f: f, s: s, seen: found, base: newTree(found.files)}
 	if step, err := p.run(ctx); err != nil {
 		if ctx.Err() != nil {
 			return interrupted(ctx)
@@ -72,12 +73,14 @@ func interrupted(ctx context.Context) error {
 
 // planner runs the steps of one flight, independent ones at the same time.
 type planner struct {
-	ctx  context.Context //nolint:containedctx // lives as long as one call of Plan
-	o    *Orchestrator
-	f    *Flight
-	s    *Setup
-	base tree
-	mu   sync.Mutex // guards the journal and the flight's status
+	ctx   context.Context //nolint:containedctx // lives as long as one call of Plan
+	o     *Orchestrator
+	f     *Flight
+	s     *Setup
+	seen  checkout    // before all steps
+	base  tree        // its files by path
+	ended atomic.Bool // whether a step has ended
+	mu    sync.Mutex  // guards the journal and the flight's status
 }
 
 type outcome struct {
@@ -120,6 +123,7 @@ func (p *planner) run(ctx context.Context) (string, error) {
 			break
 		}
 		r := <-results
+		p.ended.Store(true)
 		running--
 		if r.err != nil {
 			failures[r.step] = r.err
@@ -244,7 +248,7 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	if err := shadow(ctx, p.s.Workspace, p.base, earlier, shadowDir); err != nil {
 		return nil, err
 	}
-	c, _, err := compose(p.base, step.Inputs, earlier)
+	c, err := p.compose(step, earlier)
 	if err != nil {
 		return nil, err
 	}
@@ -268,6 +272,15 @@ func (p *planner) prepare(ctx context.Context, step *config.Step, tmp string) (*
 	}
 	r.before, err = manifestOf(ctx, dir)
 	return r, err
+}
+
+// compose gives what a step sees; without patches that is of the checkout as it is.
+func (p *planner) compose(step *config.Step, earlier []patched) (composed, error) {
+	if len(earlier) == 0 {
+		return seen(p.seen.files, step.Inputs)
+	}
+	c, _, err := compose(p.base, step.Inputs, earlier)
+	return c, err
 }
 
 // furnish copies what a step may see: files that earlier patches touch from the

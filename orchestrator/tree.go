@@ -118,8 +118,11 @@ func (t tree) move(p patched, meta []patch.File, code string) error {
 
 // files gives the files that globs select, sorted by path bytes.
 func (t tree) files(inputs []string) ([]workspace.File, error) {
-	all := slices.SortedFunc(maps.Values(t), func(a, b workspace.File) int { return cmp.Compare(a.Path, b.Path) })
-	return workspace.Select(all, inputs)
+	return workspace.Select(t.sorted(), inputs)
+}
+
+func (t tree) sorted() []workspace.File {
+	return slices.SortedFunc(maps.Values(t), func(a, b workspace.File) int { return cmp.Compare(a.Path, b.Path) })
 }
 
 func hashFiles(files []workspace.File) (string, error) {
@@ -181,24 +184,42 @@ func compose(base tree, inputs []string, list []patched) (composed, tree, error)
 			return composed{}, nil, err
 		}
 	}
-	files, err := t.files(inputs)
+	c, err := seen(t.sorted(), inputs)
+	return c, t, err
+}
+
+// seen gives what inputs select of sorted files.
+func seen(all []workspace.File, inputs []string) (composed, error) {
+	files, err := workspace.Select(all, inputs)
 	if err != nil {
-		return composed{}, nil, err
+		return composed{}, err
 	}
 	hash, err := hashFiles(files)
-	return composed{files: files, hash: hash}, t, err
+	return composed{files: files, hash: hash}, err
 }
 
 // scan reads the checkout as far as the steps can see it. The whole tree is
 // hashed where a step has no inputs; else what any step's inputs select and
 // what patches touch.
 func (s *Setup) scan(ctx context.Context, list []patched) (tree, error) {
-	return s.scanWith(ctx, list, nil)
+	files, err := workspace.Scan(ctx, s.Workspace, s.options(list))
+	if err != nil {
+		return nil, err
+	}
+	return newTree(files), nil
 }
 
-// scanWith is scan with a stat cache: while planning only, sealing looks again.
-func (s *Setup) scanWith(ctx context.Context, list []patched, cache *workspace.Cache) (tree, error) {
-	o := workspace.Options{Cache: cache, Exclude: s.Exclude, Extra: sortedKeys(touched(list))}
+// checkout is scan without patches, with a stat cache while planning only: sealing
+// looks again. It also tells what else is there.
+func (s *Setup) checkout(ctx context.Context, cache *workspace.Cache) (c checkout, err error) {
+	o := s.options(nil)
+	o.Cache, o.Others = cache, &c.others
+	c.files, err = workspace.Scan(ctx, s.Workspace, o)
+	return c, err
+}
+
+func (s *Setup) options(list []patched) workspace.Options {
+	o := workspace.Options{Exclude: s.Exclude, Extra: sortedKeys(touched(list))}
 	for _, step := range s.Config.Steps {
 		if len(step.Inputs) == 0 {
 			o.Inputs = nil
@@ -206,9 +227,5 @@ func (s *Setup) scanWith(ctx context.Context, list []patched, cache *workspace.C
 		}
 		o.Inputs = append(o.Inputs, step.Inputs...)
 	}
-	files, err := workspace.Scan(ctx, s.Workspace, o)
-	if err != nil {
-		return nil, err
-	}
-	return newTree(files), nil
+	return o
 }

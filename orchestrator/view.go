@@ -52,7 +52,7 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 		}
 		v.Lower = []string{shadowDir, p.s.Workspace}
 	}
-	if v.Hide, err = hiddenIn(ctx, v.Lower, keep); err != nil {
+	if v.Hide, err = p.hidden(ctx, v.Lower, p.fresh(), keep); err != nil {
 		return nil, err
 	}
 	r.keep = keep
@@ -65,19 +65,39 @@ func (p *planner) view(ctx context.Context, step *config.Step, r *room, changed 
 	return v, nil
 }
 
-// hiddenIn lists what layers hold beside the files.
-func hiddenIn(ctx context.Context, layers []string, keep []workspace.File) ([]string, error) {
-	hidden := map[string]bool{}
+// checkout is what a scan saw of the checkout.
+type checkout struct {
+	files  []workspace.File // sorted
+	others []string         // beside them
+}
+
+// fresh gives what the scan before all steps saw, as long as no step has ended: it
+// need not be looked at again at once. What appears in between is found afterwards.
+func (p *planner) fresh() *checkout {
+	if p.ended.Load() {
+		return nil
+	}
+	return &p.seen
+}
+
+// hidden lists what layers hold beside the files, the last of which is the checkout
+// that was scanned, if it was.
+func (p *planner) hidden(ctx context.Context, layers []string, scanned *checkout, keep []workspace.File) ([]string, error) {
+	var all []string
+	if scanned != nil {
+		if list, ok := workspace.HiddenIn(scanned.files, scanned.others, keep); ok {
+			all, layers = list, layers[:len(layers)-1]
+		}
+	}
 	for _, dir := range layers {
 		list, err := workspace.Hidden(ctx, dir, keep)
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range list {
-			hidden[name] = true
-		}
+		all = append(all, list...)
 	}
-	return sortedKeys(hidden), nil
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // mounted says whether something is mounted below a directory. Where that cannot
@@ -103,8 +123,8 @@ func mounted(dir string) bool {
 
 // stillHidden refuses a flight-plan during which something appeared that the
 // engine's view did not hide, and one whose engine changed meanwhile.
-func (p *planner) stillHidden(ctx context.Context, id string, r *room) error {
-	now, err := hiddenIn(ctx, r.view.Lower, r.keep)
+func (p *planner) stillHidden(ctx context.Context, id string, r *room, scanned checkout) error {
+	now, err := p.hidden(ctx, r.view.Lower, &scanned, r.keep)
 	if err != nil {
 		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
 	}
@@ -148,23 +168,17 @@ func (p *planner) ownable(files []workspace.File) (bool, error) {
 // untouched refuses a flight-plan during which the workspace changed, as far as
 // the step saw it, naming the files.
 func (p *planner) untouched(ctx context.Context, id string, r *room) error {
-	if err := p.stillHidden(ctx, id, r); err != nil {
-		return err
-	}
-	now, err := p.s.scanWith(ctx, nil, p.s.Stats)
+	now, err := p.s.checkout(ctx, p.s.Stats)
 	if err != nil {
 		return fmt.Errorf("looking at the workspace after the engine ran: %w", err)
 	}
-	var before, after []workspace.File
-	for _, f := range r.composed.files {
-		if b, ok := p.base[f.Path]; ok {
-			before = append(before, b)
-		}
-		if a, ok := now[f.Path]; ok {
-			after = append(after, a)
-		}
+	if err := p.stillHidden(ctx, id, r, now); err != nil {
+		return err
 	}
-	changes := workspace.Diff(before, after)
+	changes := slices.DeleteFunc(workspace.Diff(p.seen.files, now.files), func(c workspace.Change) bool {
+		_, sees := slices.BinarySearchFunc(r.composed.files, c.Path, func(f workspace.File, name string) int { return strings.Compare(f.Path, name) })
+		return !sees
+	})
 	if len(changes) == 0 {
 		return nil
 	}

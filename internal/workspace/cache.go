@@ -34,6 +34,9 @@ type Cache struct {
 // racyTime is how old a change must be, in nanoseconds.
 const racyTime = int64(2 * time.Second)
 
+// recordBytes is how long a record is at least, about.
+const recordBytes = 160
+
 // stamped is a file's digest with what the system said of the file then.
 type stamped struct {
 	Path   string
@@ -109,9 +112,11 @@ func LoadCache(file string, now func() time.Time) *Cache {
 		return c
 	}
 	defer func() { _ = f.Close() }() // only read
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
 		return c
 	}
+	c.have = make(map[string]stamped, min(info.Size(), limits.StatCacheBytes)/recordBytes)
 	lines := bufio.NewScanner(io.LimitReader(f, limits.StatCacheBytes))
 	lines.Buffer(make([]byte, 1<<16), limits.PathBytes+256)
 	lines.Split(records)
@@ -125,6 +130,7 @@ func LoadCache(file string, now func() time.Time) *Cache {
 	if lines.Err() != nil {
 		return NewCache(now)
 	}
+	c.next = make(map[string]stamped, len(c.have))
 	return c
 }
 
@@ -167,10 +173,10 @@ func (c *Cache) digest(p string, info fs.FileInfo) string {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, ok := c.next[p]
-	if !ok || s.Stamp != now {
-		s, ok = c.have[p]
+	if s, ok := c.next[p]; ok && s.Stamp == now {
+		return s.Digest
 	}
+	s, ok := c.have[p]
 	if !ok || s.Stamp != now {
 		return ""
 	}

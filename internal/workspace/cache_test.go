@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,6 +151,64 @@ func TestHidden(t *testing.T) {
 	}
 	if _, err := Hidden(context.Background(), filepath.Join(dir, "missing"), nil); err == nil {
 		t.Error("a missing directory is no error")
+	}
+}
+
+// TestHiddenIn: what a scan saw tells the same as another look does.
+func TestHiddenIn(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2)) // the same trees every time
+	looked, asked := 0, 0
+	for range 150 {
+		dir := t.TempDir()
+		names := []string{"a", "b", "b-c", "d", "x.log", "out"}
+		var spec []string
+		taken := map[string]bool{}
+		for range r.IntN(25) {
+			parts := make([]string, 1+r.IntN(3))
+			for i := range parts {
+				parts[i] = names[r.IntN(len(names))]
+			}
+			p, clash := strings.Join(parts, "/"), false
+			for q := range taken {
+				clash = clash || q == p || strings.HasPrefix(q, p+"/") || strings.HasPrefix(p, q+"/")
+			}
+			if clash {
+				continue
+			}
+			taken[p] = true
+			if r.IntN(5) == 0 {
+				p += "/" // an empty directory
+			}
+			spec = append(spec, p)
+		}
+		if len(spec) == 0 {
+			continue
+		}
+		tree(t, dir, append(spec, ".gitignore=*.log\nout\n", "state/x")...)
+		var others []string
+		o := Options{Tracked: []string{"a/x.log", "out/a", "d/out/b"}, Exclude: []string{"state"}, Others: &others}
+		if r.IntN(2) == 0 {
+			o.Inputs = []string{"b*/**", "a"}
+		}
+		all, err := Scan(context.Background(), dir, o)
+		must(t, err)
+		keep := slices.DeleteFunc(slices.Clone(all), func(File) bool { return r.IntN(4) == 0 })
+		keep = append(keep, File{Path: "d/new/file"}, File{Path: "state/x"})[:len(keep)+r.IntN(3)]
+		want, err := Hidden(context.Background(), dir, keep)
+		must(t, err)
+		got, ok := HiddenIn(all, others, keep)
+		asked++
+		if !ok {
+			continue // it says so itself
+		}
+		looked++
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("%q, kept %v: %s", spec, keep, d)
+		}
+	}
+	if looked < 50 || looked == asked {
+		t.Errorf("told %d of %d trees", looked, asked)
 	}
 }
 

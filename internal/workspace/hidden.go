@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -20,27 +21,71 @@ func Hidden(ctx context.Context, dir string, files []File) ([]string, error) {
 		return nil, unreadable(dir, err)
 	}
 	defer func() { _ = root.Close() }() // only looked at
-	h := &hider{walker: &walker{ctx: ctx, bare: true}, keep: make(map[string]bool, len(files)), above: map[string]bool{}}
-	for _, f := range files {
-		h.keep[f.Path] = true
-		for d := path.Dir(f.Path); d != "." && !h.above[d]; d = path.Dir(d) {
-			h.above[d] = true
-		}
+	keep := make([]string, len(files))
+	for i, f := range files {
+		keep[i] = f.Path
 	}
-	err = h.visit(root, "", 0)
+	if !slices.IsSorted(keep) {
+		slices.Sort(keep)
+	}
+	h := &hider{walker: &walker{ctx: ctx, bare: true}}
+	err = h.visit(root, "", keep, 0)
 	slices.Sort(h.hidden)
 	return h.hidden, err
+}
+
+// HiddenIn gives what Hidden does, of a scan's files and others instead of a walk:
+// all, sorted, are everything that the scan gave. It is false where the scan did not
+// look into a directory that holds one of the files which are kept, in any order.
+func HiddenIn(all []File, others []string, keep []File) (hidden []string, ok bool) {
+	kept, above := make(map[string]bool, len(keep)), map[string]bool{}
+	for i := range keep {
+		f := &keep[i]
+		kept[f.Path] = true
+		for d := path.Dir(f.Path); d != "." && !above[d]; d = path.Dir(d) {
+			above[d] = true
+		}
+	}
+	last := "" // topmost, with all before it in its directory
+	hide := func(p string) {
+		if last != "" && strings.HasPrefix(p, last) && len(p) > len(last) && p[len(last)] == '/' {
+			return
+		}
+		for i := range len(p) {
+			if p[i] == '/' && !above[p[:i]] {
+				p = p[:i]
+				break
+			}
+		}
+		last = p
+		hidden = append(hidden, p)
+	}
+	for _, p := range others {
+		if above[p] {
+			return nil, false
+		}
+		if !kept[p] {
+			hide(p)
+		}
+	}
+	for i := range all {
+		// Where another layer has a directory, that covers this file.
+		if name := all[i].Path; !kept[name] && !above[name] {
+			hide(name)
+		}
+	}
+	slices.Sort(hidden)
+	return slices.Compact(hidden), true
 }
 
 type hider struct {
 	*walker
 
-	keep   map[string]bool // files
-	above  map[string]bool // directories that hold one of them
 	hidden []string
 }
 
-func (h *hider) visit(root *os.Root, at string, depth int) error {
+// visit compares a directory with the files below it that are kept, in their order.
+func (h *hider) visit(root *os.Root, at string, keep []string, depth int) error {
 	if depth > limits.WorkspaceDepth {
 		return tooMany("levels of directories", limits.WorkspaceDepth)
 	}
@@ -48,27 +93,48 @@ func (h *hider) visit(root *os.Root, at string, depth int) error {
 	if err != nil {
 		return err
 	}
+	children := childrenOf(at, keep)
 	for _, e := range entries {
-		p := at + e.Name()
+		name := e.Name()
+		below, kept := children[name]
 		switch {
-		case e.IsDir() && h.above[p]:
-			inside, err := root.OpenRoot(e.Name())
+		case kept && e.IsDir() && below != nil:
+			inside, err := root.OpenRoot(name)
 			if err != nil {
-				return unreadable(p, err)
+				return unreadable(at+name, err)
 			}
-			err = h.visit(inside, p+"/", depth+1)
+			err = h.visit(inside, at+name+"/", below, depth+1)
 			_ = inside.Close() // only looked at
 			if err != nil {
 				return err
 			}
-		case !e.IsDir() && h.keep[p]:
-		case !e.IsDir() && h.above[p]:
-			// Another layer has a directory here, which covers it.
+		case kept && !e.IsDir():
+			// A file that is kept; or another layer has a directory here, which covers it.
 		default:
-			h.hidden = append(h.hidden, strings.TrimSuffix(p, "/"))
+			h.hidden = append(h.hidden, at+name)
 		}
 	}
 	return nil
+}
+
+// childrenOf gives the names in a directory that sorted paths, all below it, need:
+// nil for a file itself, and for a directory its own paths.
+func childrenOf(at string, keep []string) map[string][]string {
+	children := make(map[string][]string, min(len(keep), 256))
+	for i := 0; i < len(keep); {
+		name, _, dir := strings.Cut(keep[i][len(at):], "/")
+		end := i + 1
+		if dir {
+			// What begins with a path lies together in byte order, since it ends with a slash.
+			prefix := keep[i][:len(at)+len(name)+1]
+			end = i + sort.Search(len(keep)-i, func(k int) bool { return keep[i+k] > prefix && !strings.HasPrefix(keep[i+k], prefix) })
+			children[name] = keep[i:end]
+		} else if _, there := children[name]; !there {
+			children[name] = nil
+		}
+		i = end
+	}
+	return children
 }
 
 // AllOwn says whether all files, and the directories above them, belong to this

@@ -53,6 +53,7 @@ type walker struct {
 	tracked  []string // sorted
 	extra    map[string]bool
 	ignores  ignoreStack
+	others   *[]string
 	pruned   []string // ignored directories, not walked
 	seen     map[string]bool
 	batches  []*batch
@@ -73,7 +74,7 @@ func newWalker(ctx context.Context, dir string, o Options, tracked []string) (*w
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore, cache: o.Cache, uid: os.Getuid(), gid: os.Getgid(),
+	w := &walker{root: root, inputs: o.Inputs, tracked: tracked, noIgnore: o.NoIgnore, others: o.Others, cache: o.Cache, uid: os.Getuid(), gid: os.Getgid(),
 		exclude: map[string]bool{}, extra: map[string]bool{}, seen: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for _, p := range o.Exclude {
@@ -171,15 +172,18 @@ func (w *walker) walk(d *directory, at string, depth int) error {
 		p := at + e.Name()
 		switch {
 		case e.Name() == ".git" && !w.noIgnore || w.exclude[p]:
+			w.other(p)
 			continue
 		case !w.wanted(p, e.IsDir()):
 			continue
 		case e.IsDir():
 			err = w.enter(d, p, e, depth)
 		default:
-			if w.selects(p) {
-				b, err = w.addNamed(b, p, e)
+			if !w.selects(p) {
+				w.other(p)
+				continue
 			}
+			b, err = w.addNamed(b, p, e)
 		}
 		if err != nil {
 			return err
@@ -244,6 +248,7 @@ func (w *walker) list(root *os.Root, at string) ([]fs.DirEntry, error) {
 func (w *walker) enter(d *directory, p string, e fs.DirEntry, depth int) error {
 	if w.ignores.ignored(p, true) {
 		w.pruned = append(w.pruned, p)
+		w.other(p)
 		return nil
 	}
 	info, err := listed(d.root, e)
@@ -261,7 +266,20 @@ func (w *walker) enter(d *directory, p string, e fs.DirEntry, depth int) error {
 	if opened, err := sub.Lstat("."); err != nil || !os.SameFile(info, opened) {
 		return changedNow(p)
 	}
-	return w.walk(below, p+"/", depth+1)
+	had := w.files
+	if err := w.walk(below, p+"/", depth+1); err != nil {
+		return err
+	}
+	if w.files == had {
+		w.other(p)
+	}
+	return nil
+}
+
+func (w *walker) other(p string) {
+	if w.others != nil {
+		*w.others = append(*w.others, p)
+	}
 }
 
 // selects says whether a file that is no directory counts.

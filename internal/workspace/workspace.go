@@ -53,6 +53,9 @@ type Options struct {
 	// Only, if not empty, are the only paths that are looked at; a directory stands
 	// for all below it. Ignore files on the way to them count.
 	Only []string
+	// Others, if not nil, gets what the scan saw beside the files that it gives, in
+	// no order: files, and directories that hold none of the files it walked to.
+	Others *[]string
 	// Cache, if not nil, saves hashing what has not changed. Never at seal and take-off.
 	Cache *Cache
 	// Workers is how many files are hashed at once; 0 means one a processor.
