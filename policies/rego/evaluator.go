@@ -3,7 +3,9 @@ package rego
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -211,27 +213,50 @@ func (e *Evaluator) EvaluateDocument(ctx context.Context, doc any, evaluatedAt s
 	if err != nil {
 		return policies.Result{}, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be judged: %w", err)
 	}
+	// The opinions stand in the policies' order, whichever comes first. The input and
+	// the data are shared and never written.
+	opinions, errs := make([]opinion, len(e.policies)), make([]error, len(e.policies))
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var wait sync.WaitGroup
+	for i, p := range e.policies {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			opinions[i], errs[i] = e.ask(ctx, p, input)
+		})
+	}
+	wait.Wait()
 	var out policies.Result
-	for _, p := range e.policies {
-		var t *tracer
-		if e.options.Explain {
-			t = newTracer(p.name)
+	for i, a := range opinions {
+		if errs[i] != nil {
+			return policies.Result{}, errs[i]
 		}
-		began := time.Now()
-		found, err := e.judge(ctx, p, input, t)
-		if err != nil {
-			return policies.Result{}, err
+		for k := range a.findings {
+			a.findings[k].EvaluatedAt, a.findings[k].Spent = evaluatedAt, a.spent
 		}
-		spent := time.Since(began)
-		for i := range found {
-			found[i].EvaluatedAt, found[i].Spent = evaluatedAt, spent
-		}
-		out.Findings = append(out.Findings, found...)
-		if t != nil {
-			out.Explanations = append(out.Explanations, t.explanation())
+		out.Findings = append(out.Findings, a.findings...)
+		if a.told != nil {
+			out.Explanations = append(out.Explanations, a.told.explanation())
 		}
 	}
 	return out, nil
+}
+
+// opinion is what one policy says.
+type opinion struct {
+	findings []policies.Finding
+	told     *tracer // nil without explanations
+	spent    time.Duration
+}
+
+func (e *Evaluator) ask(ctx context.Context, p prepared, input ast.Value) (a opinion, err error) {
+	if e.options.Explain {
+		a.told = newTracer(p.name)
+	}
+	began := time.Now()
+	a.findings, err = e.judge(ctx, p, input, a.told)
+	a.spent = time.Since(began)
+	return a, err
 }
 
 // judge evaluates one policy. Whatever goes wrong with the policy is a finding;
