@@ -13,9 +13,11 @@ import (
 
 // Rule is one rule: what it matches, and what is decided then.
 type Rule struct {
-	ID       string
-	Match    Match
-	Except   *Match // where this matches too, the rule does not
+	ID    string
+	Match Match
+	// Except takes out what it is about: the files and artifacts that it matches, or,
+	// where it speaks of neither, everything. The rule is about the rest.
+	Except   *Match
 	Decision protocol.Decision
 	Role     string // that approves, for require_approval
 	Reason   string
@@ -55,7 +57,18 @@ type Evaluator struct{ rules []Rule }
 var _ policies.Evaluator = (*Evaluator)(nil)
 
 // New makes an evaluator of rules, which the configuration has checked.
-func New(rules []Rule) *Evaluator { return &Evaluator{rules: slices.Clone(rules)} }
+func New(rules []Rule) *Evaluator {
+	rules = slices.Clone(rules)
+	for i := range rules {
+		// A file system may take small letters for large ones.
+		for _, g := range slices.Clone(rules[i].Match.Paths) {
+			if small := strings.ToLower(g); small != g {
+				rules[i].Match.Paths = append(slices.Clip(rules[i].Match.Paths), small)
+			}
+		}
+	}
+	return &Evaluator{rules: rules}
+}
 
 // evidenceFiles is how many file names of one finding are kept.
 const evidenceFiles = 100
@@ -67,17 +80,19 @@ func (e *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedAt
 		if err := ctx.Err(); err != nil {
 			return policies.Result{}, context.Cause(ctx)
 		}
-		m := r.Match.matches(in)
-		if !m.ok {
-			continue
-		}
+		var except *Match
 		if r.Except != nil {
 			// What is not known must not except: only a match without doubt does.
-			if x := r.Except.matches(in); x.ok && len(x.unknown) == 0 {
-				continue
+			if x := r.Except.matches(in, nil, exactly); x.ok && len(x.unknown) == 0 {
+				if !r.Except.aboutFiles() && !r.Except.aboutArtifacts() {
+					continue
+				}
+				except = r.Except
 			}
 		}
-		out.Findings = append(out.Findings, r.finding(m, evaluatedAt))
+		if m := r.Match.matches(in, except, likely); m.ok {
+			out.Findings = append(out.Findings, r.finding(m, evaluatedAt))
+		}
 	}
 	return out, nil
 }
@@ -112,9 +127,18 @@ type matched struct {
 	artifacts int64
 	lines     int64
 	bytes     int64
+	// taken says that something was taken out, left that something was not.
+	taken, left bool
 }
 
-func (m Match) matches(in policies.Input) matched {
+func (m Match) aboutFiles() bool { return len(m.Paths) > 0 || len(m.Operations) > 0 }
+
+func (m Match) aboutArtifacts() bool {
+	return len(m.ArtifactTypes) > 0 || len(m.Actions) > 0 || len(m.Targets) > 0
+}
+
+// matches looks for what the Match is about in an input without what except takes out.
+func (m Match) matches(in policies.Input, except *Match, same compare) matched {
 	var out matched
 	if len(m.Steps) > 0 && !slices.Contains(m.Steps, in.Context["step_id"]) {
 		return out
@@ -136,19 +160,17 @@ func (m Match) matches(in policies.Input) matched {
 		}
 	}
 	for _, a := range in.Artifacts {
-		m.artifact(a, &out)
+		m.artifact(a, except, same, &out)
 	}
 	slices.Sort(out.files)
 	out.files = slices.Compact(out.files)
-	aboutFiles := len(m.Paths) > 0 || len(m.Operations) > 0
-	aboutArtifacts := len(m.ArtifactTypes)+len(m.Actions)+len(m.Targets) > 0
 	counted := m.Files.given() || m.Lines.given() || m.Bytes.given() || m.Artifacts.given()
 	if out.unread() {
 		out.ok = true // whatever the bounds: what cannot be read may be anything
 		return out
 	}
 	switch {
-	case aboutFiles && out.count == 0 && !counted, aboutArtifacts && out.artifacts == 0 && !counted:
+	case m.aboutFiles() && out.count == 0 && !counted, m.aboutArtifacts() && out.artifacts == 0 && !counted, out.taken && !out.left:
 		return out
 	}
 	out.ok = m.Files.holds(out.count) && m.Lines.holds(out.lines) && m.Bytes.holds(out.bytes) && m.Artifacts.holds(out.artifacts)
@@ -162,48 +184,102 @@ const unreadPatch = "a patch cannot be read"
 
 func (o *matched) unread() bool { return slices.Contains(o.unknown, unreadPatch) }
 
-// artifact counts an artifact, and the files of its patch, if they match.
-func (m Match) artifact(a policies.Artifact, out *matched) {
-	if len(m.ArtifactTypes) > 0 && !slices.Contains(m.ArtifactTypes, a.ArtifactType) ||
-		len(m.Actions) > 0 && !slices.Contains(m.Actions, a.Action) || len(m.Targets) > 0 && !anyGlob(m.Targets, a.Target) {
+// names says whether the artifact is of those that the Match is about.
+func (m Match) names(a policies.Artifact) bool {
+	return (len(m.ArtifactTypes) == 0 || slices.Contains(m.ArtifactTypes, a.ArtifactType)) &&
+		(len(m.Actions) == 0 || slices.Contains(m.Actions, a.Action)) && (len(m.Targets) == 0 || anyGlob(m.Targets, a.Target))
+}
+
+// artifact counts an artifact, and the files of its patch, if they match and are
+// not taken out.
+func (m Match) artifact(a policies.Artifact, except *Match, same compare, out *matched) {
+	if except != nil && !except.names(a) {
+		except = nil
+	}
+	if except != nil && !except.aboutFiles() {
+		out.taken = true
 		return
 	}
-	aboutFiles := len(m.Paths) > 0 || len(m.Operations) > 0 || m.Files.given() || m.Lines.given()
 	if a.Patch == nil {
-		if a.ArtifactType == artifactPatch && aboutFiles {
-			if !out.unread() {
-				out.unknown = append(out.unknown, unreadPatch)
-			}
-			return
-		}
-		if len(m.Paths) > 0 || len(m.Operations) > 0 {
-			return
-		}
-		out.artifacts++
-		out.bytes += a.Size
+		out.left = true
+		m.whole(a, out)
 		return
 	}
-	touched := false
+	within := m.names(a)
+	left, touched := len(a.Patch.Files) == 0, false
 	for _, f := range a.Patch.Files {
-		if len(m.Operations) > 0 && !slices.Contains(m.Operations, f.Op) {
+		sides := sidesOf(f)
+		if except != nil {
+			sides = slices.DeleteFunc(sides, func(s side) bool { return except.holds(s, exactly) })
+		}
+		if len(sides) == 0 {
+			out.taken = true
 			continue
 		}
-		names := []string{f.Path}
-		if f.OldPath != "" && f.OldPath != f.Path {
-			names = append(names, f.OldPath)
-		}
-		if len(m.Paths) > 0 && !slices.ContainsFunc(names, func(n string) bool { return anyGlob(m.Paths, n) }) {
+		left = true
+		if !within || !slices.ContainsFunc(sides, func(s side) bool { return m.holds(s, same) }) {
 			continue
 		}
 		touched = true
 		out.count++
-		out.files = append(out.files, names...)
+		out.files = append(out.files, f.Path)
+		if f.OldPath != "" {
+			out.files = append(out.files, f.OldPath)
+		}
 		out.lines += f.Added + f.Deleted
 	}
-	if touched || len(m.Paths) == 0 && len(m.Operations) == 0 {
+	out.left = out.left || left
+	if touched || within && left && !m.aboutFiles() {
 		out.artifacts++
 		out.bytes += a.Size
 	}
+}
+
+// whole counts an artifact that has no files to look at.
+func (m Match) whole(a policies.Artifact, out *matched) {
+	switch {
+	case !m.names(a):
+	case a.ArtifactType == artifactPatch && (m.aboutFiles() || m.Files.given() || m.Lines.given()):
+		if !out.unread() {
+			out.unknown = append(out.unknown, unreadPatch)
+		}
+	case !m.aboutFiles():
+		out.artifacts++
+		out.bytes += a.Size
+	}
+}
+
+// side is a file's name before or after a change, with what the change is there. A
+// rename is a deletion of the one and an addition of the other.
+type side struct {
+	path string
+	ops  []string
+}
+
+const opRename = "rename"
+
+func sidesOf(f policies.PatchFile) []side {
+	if f.OldPath == "" || f.OldPath == f.Path {
+		return []side{{f.Path, []string{f.Op}}}
+	}
+	return []side{{f.OldPath, []string{"delete", opRename}}, {f.Path, []string{"add", opRename}}}
+}
+
+func (m Match) holds(s side, same compare) bool {
+	return (len(m.Operations) == 0 || slices.ContainsFunc(s.ops, func(op string) bool { return slices.Contains(m.Operations, op) })) &&
+		(len(m.Paths) == 0 || same(m.Paths, s.path))
+}
+
+// compare says whether a path is one of globs.
+type compare func(globs []string, path string) bool
+
+// exactly compares letter by letter.
+func exactly(globs []string, path string) bool { return anyGlob(globs, path) }
+
+// likely also compares without regard to the case of letters; the globs hold their
+// small forms already.
+func likely(globs []string, path string) bool {
+	return anyGlob(globs, path) || anyGlob(globs, strings.ToLower(path))
 }
 
 func anyGlob(globs []string, text string) bool {

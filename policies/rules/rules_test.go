@@ -41,7 +41,8 @@ func TestRules(t *testing.T) {
 		"a path":            {rules.Rule{Match: rules.Match{Paths: []string{"prod/**"}}}, []string{"new", "prod/b.yaml", "prod/old"}},
 		"another path":      {rules.Rule{Match: rules.Match{Paths: []string{"docs/**"}}}, nil},
 		"an operation":      {rules.Rule{Match: rules.Match{Paths: []string{"prod/**"}, Operations: []string{"add"}}}, []string{"prod/b.yaml"}},
-		"another operation": {rules.Rule{Match: rules.Match{Operations: []string{"delete"}}}, nil},
+		"another operation": {rules.Rule{Match: rules.Match{Paths: []string{"src/**"}, Operations: []string{"delete"}}}, nil},
+		"a rename deletes":  {rules.Rule{Match: rules.Match{Operations: []string{"delete"}}}, []string{"new", "prod/old"}},
 		"a type":            {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"http-request"}}}, []string{}},
 		"another type":      {rules.Rule{Match: rules.Match{ArtifactTypes: []string{"image"}}}, nil},
 		"an action":         {rules.Rule{Match: rules.Match{Actions: []string{"send"}}}, []string{}},
@@ -88,6 +89,86 @@ func TestRules(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestExceptTakesOut: an exception takes out what it is about, and never what only
+// lies beside it.
+func TestExceptTakesOut(t *testing.T) {
+	t.Parallel()
+	moved := func(from, to string) policies.PatchFile {
+		return policies.PatchFile{Op: "rename", OldPath: from, Path: to}
+	}
+	request := policies.Artifact{Name: "request", ArtifactType: "http-request", Action: "send", Target: "https://example.com/x", Size: 50}
+	prod, docs := []string{"prod/**"}, []string{"prod/docs/**"}
+	for name, c := range map[string]struct {
+		match, except rules.Match
+		in            []policies.Artifact
+		files         []string // nil: it does not match
+	}{
+		"all are excepted":             {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1))}, nil},
+		"one is excepted, one is not":  {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1), file("add", "prod/a.tf", 1))}, []string{"prod/a.tf"}},
+		"moved into what is excepted":  {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(moved("prod/a.tf", "prod/docs/a.tf"))}, []string{"prod/a.tf", "prod/docs/a.tf"}},
+		"moved out of it":              {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(moved("prod/docs/a.tf", "prod/a.tf"))}, []string{"prod/a.tf", "prod/docs/a.tf"}},
+		"moved within it":              {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(moved("prod/docs/a.tf", "prod/docs/b.tf"))}, nil},
+		"two files, one name excepted": {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1), file("add", "b", 1))}, []string{"b"}},
+		"everything, all excepted":     {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1))}, nil},
+		"excepted files, a request":    {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1)), request}, []string{}},
+		"by operation":                 {rules.Match{Paths: prod}, rules.Match{Operations: []string{"add"}}, []policies.Artifact{patch(file("add", "prod/a", 1), file("modify", "prod/b", 1))}, []string{"prod/b"}},
+		"by type, both there":          {rules.Match{}, rules.Match{ArtifactTypes: []string{"http-request"}}, []policies.Artifact{patch(file("add", "a", 1)), request}, []string{"a"}},
+		"by type, only it":             {rules.Match{}, rules.Match{ArtifactTypes: []string{"http-request"}}, []policies.Artifact{request}, nil},
+		"by target":                    {rules.Match{Actions: []string{"send", "apply"}}, rules.Match{Targets: []string{"https://example.com/*"}}, []policies.Artifact{request, patch(file("add", "a", 1))}, []string{"a"}},
+		"counts of what remains":       {rules.Match{Files: rules.Range{AtLeast: new(int64(2))}}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1), file("add", "b", 1))}, nil},
+		"lines of what remains":        {rules.Match{Lines: rules.Range{AtLeast: new(int64(5))}}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 9), file("add", "b", 5))}, []string{"b"}},
+		"only up to a count":           {rules.Match{Paths: prod}, rules.Match{Paths: docs, Files: rules.Range{AtMost: new(int64(1))}}, []policies.Artifact{patch(file("add", "prod/docs/a", 1), file("add", "prod/docs/b", 1))}, []string{"prod/docs/a", "prod/docs/b"}},
+		"a count, not more":            {rules.Match{Paths: prod}, rules.Match{Paths: docs, Files: rules.Range{AtMost: new(int64(1))}}, []policies.Artifact{patch(file("add", "prod/docs/a", 1))}, nil},
+		"a patch that cannot be read":  {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1)), {Name: "x", ArtifactType: "patch"}}, []string{"prod/docs/a"}},
+		"its type is excepted":         {rules.Match{Paths: prod}, rules.Match{ArtifactTypes: []string{"patch"}}, []policies.Artifact{{Name: "x", ArtifactType: "patch"}}, nil},
+		"other letters":                {rules.Match{Paths: prod}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/DOCS/a", 1))}, []string{"prod/DOCS/a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := rules.Rule{ID: "r", Match: c.match, Except: &c.except, Decision: protocol.Deny, Reason: "no"}
+			got, err := rules.New([]rules.Rule{r}).Evaluate(t.Context(), policies.Input{Artifacts: c.in}, now)
+			switch {
+			case err != nil || c.files == nil && len(got.Findings) != 0 || c.files != nil && len(got.Findings) != 1:
+				t.Fatalf("%+v, %v", got.Findings, err)
+			case c.files != nil && !slices.Equal(got.Findings[0].Files, c.files):
+				t.Errorf("%q", got.Findings[0].Files)
+			}
+		})
+	}
+}
+
+// TestRenames: a rename is a deletion where the file was and an addition where it
+// is; letters may be large or small.
+func TestRenames(t *testing.T) {
+	t.Parallel()
+	prod := []string{"prod/**"}
+	for name, c := range map[string]struct {
+		match    rules.Match
+		from, to string
+		want     bool
+	}{
+		"out, deletions":       {rules.Match{Paths: prod, Operations: []string{"modify", "delete"}}, "prod/a", "trash/a", true},
+		"out, additions":       {rules.Match{Paths: prod, Operations: []string{"add"}}, "prod/a", "trash/a", false},
+		"in, additions":        {rules.Match{Paths: prod, Operations: []string{"add"}}, "a", "prod/a", true},
+		"in, deletions":        {rules.Match{Paths: prod, Operations: []string{"delete"}}, "a", "prod/a", false},
+		"within, deletions":    {rules.Match{Paths: prod, Operations: []string{"delete"}}, "prod/a", "prod/b", true},
+		"out, renames":         {rules.Match{Paths: prod, Operations: []string{"rename"}}, "prod/a", "b", true},
+		"in, renames":          {rules.Match{Paths: prod, Operations: []string{"rename"}}, "a", "prod/b", true},
+		"elsewhere":            {rules.Match{Paths: prod, Operations: []string{"delete", "rename"}}, "a", "b", false},
+		"modifications only":   {rules.Match{Paths: prod, Operations: []string{"modify"}}, "prod/a", "prod/b", false},
+		"any, deletions":       {rules.Match{Operations: []string{"delete"}}, "a", "b", true},
+		"large letters":        {rules.Match{Paths: prod}, "PROD/a", "b", true},
+		"large letters, globs": {rules.Match{Paths: []string{"Prod/[A-C]*"}}, "prod/a", "b", true},
+		"not a letter":         {rules.Match{Paths: []string{"prod/[^a]"}}, "prod/A", "b", true},
+	} {
+		in := policies.Input{Artifacts: []policies.Artifact{patch(policies.PatchFile{Op: "rename", OldPath: c.from, Path: c.to})}}
+		got, err := rules.New([]rules.Rule{{ID: "r", Match: c.match, Decision: protocol.Deny}}).Evaluate(t.Context(), in, now)
+		if err != nil || (len(got.Findings) == 1) != c.want {
+			t.Errorf("%s: %+v, %v", name, got.Findings, err)
+		}
 	}
 }
 
