@@ -42,8 +42,9 @@ var (
 )
 
 // Open opens the tree of a ref in the repository that dir lies in: a whole commit
-// id, or the name of a branch (local, else of origin) or a tag. Names of files are
-// relative to dir.
+// id, or the name of a branch (local, of origin or, with its name, of another
+// remote) or a tag. Where a name means several that differ, none is taken. Names of
+// files are relative to dir.
 func Open(dir, ref string) (*Tree, error) {
 	if !refName.MatchString(ref) || strings.Contains(ref, "..") || strings.Contains(ref, "//") || strings.HasSuffix(ref, ".lock") {
 		return nil, protocol.Errorf(protocol.ExitUsage, "git_ref", "%q is no name of a branch, tag or commit", clip(ref))
@@ -70,13 +71,9 @@ func (t *Tree) resolve(ref string) (plumbing.Hash, error) {
 	if objectID.MatchString(ref) {
 		return plumbing.NewHash(ref), nil
 	}
-	names := []plumbing.ReferenceName{
-		plumbing.NewBranchReferenceName(ref), plumbing.NewRemoteReferenceName("origin", ref), plumbing.NewTagReferenceName(ref),
-	}
-	if strings.HasPrefix(ref, "refs/") {
-		names = []plumbing.ReferenceName{plumbing.ReferenceName(ref)}
-	}
-	for _, name := range names {
+	var taken plumbing.ReferenceName
+	var commit plumbing.Hash
+	for _, name := range candidates(ref) {
 		found, err := storer.ResolveReference(t.store, name)
 		if errors.Is(err, plumbing.ErrReferenceNotFound) {
 			continue
@@ -84,10 +81,32 @@ func (t *Tree) resolve(ref string) (plumbing.Hash, error) {
 		if err != nil {
 			return plumbing.ZeroHash, t.unreachable(err)
 		}
-		return t.peel(found.Hash())
+		id, err := t.peel(found.Hash())
+		if err != nil {
+			return plumbing.ZeroHash, err
+		}
+		if taken != "" && id != commit {
+			return plumbing.ZeroHash, protocol.Errorf(protocol.ExitUsage, "git_ref_ambiguous", "%q may be %s, which is %s, or %s, which is %s", ref, taken, commit, name, id).
+				WithHint("write %s, %s or the whole commit id", taken, name)
+		}
+		taken, commit = name, id
+	}
+	if taken != "" {
+		return commit, nil
 	}
 	return plumbing.ZeroHash, protocol.Errorf(protocol.ExitUnreachable, "git_ref_missing", "the repository has no branch, tag or commit %q", ref).
 		WithHint("fetch it first: git fetch origin %s", ref)
+}
+
+// candidates are the refs that a name may mean.
+func candidates(ref string) []plumbing.ReferenceName {
+	if strings.HasPrefix(ref, "refs/") {
+		return []plumbing.ReferenceName{plumbing.ReferenceName(ref)}
+	}
+	return []plumbing.ReferenceName{
+		plumbing.NewBranchReferenceName(ref), plumbing.NewRemoteReferenceName("origin", ref), plumbing.NewTagReferenceName(ref),
+		plumbing.ReferenceName("refs/remotes/" + ref),
+	}
 }
 
 // peel follows annotated tags to a commit.

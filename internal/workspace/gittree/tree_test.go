@@ -90,6 +90,47 @@ func TestRefs(t *testing.T) {
 	}
 }
 
+// TestAmbiguousRefs: of two refs that a name may mean and that differ, none is
+// taken; those that name the same commit are one.
+func TestAmbiguousRefs(t *testing.T) {
+	t.Parallel()
+	dir, first, second := repository(t)
+	side := git(t, dir, "rev-parse", "side")
+	git(t, dir, "update-ref", "refs/remotes/origin/main", first)
+	git(t, dir, "update-ref", "refs/remotes/origin/side", side)
+	git(t, dir, "tag", "-a", "side", "-m", "side", side)
+	git(t, dir, "branch", "v1", second)
+	git(t, dir, "tag", "far", first)
+	git(t, dir, "update-ref", "refs/remotes/up/x", second)
+	git(t, dir, "update-ref", "refs/heads/up/x", first)
+	for ref, want := range map[string][]string{
+		"main": {"refs/heads/main", "refs/remotes/origin/main", first, second, "git_ref_ambiguous"},
+		"v1":   {"refs/heads/v1", "refs/tags/v1", first, second, "git_ref_ambiguous"},
+		"far":  {"refs/remotes/origin/far", "refs/tags/far", first, second, "git_ref_ambiguous"},
+		"up/x": {"refs/heads/up/x", "refs/remotes/up/x", first, second, "git_ref_ambiguous"},
+	} {
+		_, err := gittree.Open(dir, ref)
+		var e *protocol.Error
+		if !errors.As(err, &e) || e.ExitCode() != protocol.ExitUsage || e.Code != "git_ref_ambiguous" {
+			t.Errorf("%s: %v", ref, err)
+			continue
+		}
+		for _, part := range want[:4] {
+			if !strings.Contains(e.Error()+e.Hint, part) {
+				t.Errorf("%s: nothing of %s: %v (%s)", ref, part, e, e.Hint)
+			}
+		}
+	}
+	for ref, want := range map[string]string{
+		"side": side, "refs/heads/main": second, "refs/remotes/origin/main": first, "origin/main": first, "refs/tags/v1": first, "refs/heads/v1": second, first: first,
+	} {
+		tree, err := gittree.Open(dir, ref)
+		if err != nil || tree.Commit() != want {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+}
+
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	dir, _, _ := repository(t)
