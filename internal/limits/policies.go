@@ -37,6 +37,10 @@ const (
 	// PolicyMemoryTick is how often the heap is looked at.
 	PolicyMemoryTick = 10 * time.Millisecond
 
+	// PolicyCallBytes is how many bytes of text one call of a built-in function that
+	// multiplies texts may give.
+	PolicyCallBytes = 64 << 20
+
 	// PolicyFindings is the number of findings that one rule may give.
 	PolicyFindings = 1000
 	// PolicyText is the size in bytes of one reason or one text of a finding;

@@ -111,6 +111,7 @@ type program struct {
 // read each other apart. Tests are compiled too if asked for; then the compiler
 // is left to the test runner.
 func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
+	boundCalls()
 	caps := capabilities()
 	modules, err := parse(sets, caps, tests)
 	if err != nil {
