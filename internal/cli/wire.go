@@ -310,7 +310,7 @@ func (a *app) secret(dir string, secret config.Secret) (string, error) {
 		return "", err
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // the configuration names it
-	return strings.TrimSuffix(string(data), "\n"), err
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), err
 }
 
 // secretValues gives every secret of the configuration that can be had now, whether

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -11,9 +12,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
+
+// trimmed gives a value without what surrounds it and is not part of it for most who
+// read it: white space, control characters, a byte-order mark.
+func trimmed(value string) string {
+	return strings.TrimFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
+}
 
 // thorough is the length in bytes up to which a value is also looked for with all
 // of its bytes escaped, which takes many times its size.
@@ -23,7 +31,8 @@ const thorough = 512
 // percent-encoded as Go, browsers and thorough clients do it, in both cases, and
 // that once more; as a JSON string, also ASCII only, with escaped slashes, inside
 // another JSON string, and with every character escaped; with HTML entities; in
-// hex; in base64 of both alphabets at every alignment, with and without padding.
+// hex; in base64 of both alphabets at every alignment, with and without padding; and
+// in UTF-16 of both byte orders, of shorter values also in hex and base64.
 func forms(value string) [][]byte {
 	raw := []byte(value)
 	out := [][]byte{raw, []byte(html.EscapeString(value)), []byte(hex.EncodeToString(raw)), []byte(strings.ToUpper(hex.EncodeToString(raw)))}
@@ -35,16 +44,49 @@ func forms(value string) [][]byte {
 	for _, j := range jsonForms(value) {
 		out = append(out, []byte(j))
 	}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-		for shift := range 3 {
-			out = append(out, base64Forms(enc, raw, shift)...)
+	out = append(out, allBase64(raw)...)
+	for _, wide := range wideForms(value) {
+		out = append(out, wide)
+		if len(value) > thorough {
+			continue
 		}
+		out = append(out, []byte(hex.EncodeToString(wide)), []byte(strings.ToUpper(hex.EncodeToString(wide))))
+		out = append(out, allBase64(wide)...)
 	}
 	slices.SortFunc(out, func(a, b []byte) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), bytes.Compare(a, b))
 	})
 	out = slices.CompactFunc(out, bytes.Equal)
 	return slices.DeleteFunc(out, func(p []byte) bool { return len(p) < MinSecret })
+}
+
+// wideForms gives a value in UTF-16, little and big endian; of one that is no UTF-8
+// each byte is a character.
+func wideForms(value string) [][]byte {
+	var units []uint16
+	if utf8.ValidString(value) {
+		units = utf16.Encode([]rune(value))
+	} else {
+		for i := range len(value) {
+			units = append(units, uint16(value[i]))
+		}
+	}
+	var little, big []byte
+	for _, u := range units {
+		little, big = binary.LittleEndian.AppendUint16(little, u), binary.BigEndian.AppendUint16(big, u)
+	}
+	return [][]byte{little, big}
+}
+
+// allBase64 gives the base64 texts of raw at every alignment, in both alphabets.
+func allBase64(raw []byte) [][]byte {
+	var out [][]byte
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		for shift := range 3 {
+			out = append(out, base64Forms(enc, raw, shift)...)
+		}
+	}
+	return out
 }
 
 // base64Forms gives the base64 text of raw when it stands shift bytes after a
@@ -146,6 +188,9 @@ func lines(value string) []line {
 	for i, l := range strings.Split(value, "\n") {
 		if l = strings.TrimSpace(l); len(l) >= minLine && l != value {
 			out = append(out, line{[]byte(l), i + 1})
+			for _, wide := range wideForms(l) {
+				out = append(out, line{wide, i + 1})
+			}
 		}
 	}
 	text := base64.StdEncoding.EncodeToString([]byte(value))

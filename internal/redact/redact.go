@@ -30,7 +30,8 @@ type pattern struct {
 }
 
 // New prepares a Redactor for secrets by name. Each value is also found in the
-// spellings that forms lists, and a value of several lines line by line.
+// spellings that forms lists, without the white space around it, which whoever reads
+// a file or a variable may leave off, and a value of several lines line by line.
 func New(secrets map[string]string) (*Redactor, error) {
 	r := &Redactor{}
 	var texts [][]byte
@@ -46,11 +47,17 @@ func New(secrets map[string]string) (*Redactor, error) {
 	slices.Sort(names)
 	for _, name := range names {
 		value := secrets[name]
-		if len(value) < MinSecret {
-			return nil, fmt.Errorf("the value of secret %s is shorter than %d bytes, so it cannot be redacted reliably", name, MinSecret)
+		bare := trimmed(value)
+		if len(bare) < MinSecret {
+			return nil, fmt.Errorf("the value of secret %s is shorter than %d bytes without the white space around it, so it cannot be redacted reliably", name, MinSecret)
 		}
 		for _, f := range forms(value) {
 			add(f, name, "[redacted:"+name+"]")
+		}
+		if bare != value {
+			for _, f := range forms(bare) {
+				add(f, name, "[redacted:"+name+"]")
+			}
 		}
 		for _, l := range lines(value) {
 			add(l.text, name, fmt.Sprintf("[redacted:%s line %d]", name, l.number))

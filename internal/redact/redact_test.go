@@ -2,10 +2,12 @@ package redact_test
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/cabincrew/action/internal/redact"
 )
@@ -49,8 +51,66 @@ func TestForms(t *testing.T) {
 
 func TestShortSecretIsRefused(t *testing.T) {
 	t.Parallel()
-	if _, err := redact.New(map[string]string{"PIN": "123"}); err == nil {
-		t.Fatal("a value of three bytes was accepted")
+	for _, value := range []string{"123", "12\r\n", "   \n\n", "\ufeff12"} {
+		if _, err := redact.New(map[string]string{"PIN": value}); err == nil {
+			t.Errorf("%q was accepted", value)
+		}
+	}
+}
+
+// TestWhiteSpaceAround: engines and programs leave off what a file or a variable has
+// around a secret.
+func TestWhiteSpaceAround(t *testing.T) {
+	t.Parallel()
+	const bare = "h7-Zz%q!pw/9"
+	for _, value := range []string{bare + "\n", bare + "\r", bare + "\r\n", " " + bare, "\ufeff" + bare + "\x00", "\t" + bare + "\u2028\n\n"} {
+		r, err := redact.New(map[string]string{"TOK": value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			bare, value, strings.TrimSuffix(value, "\n"), url.QueryEscape(bare), hex.EncodeToString([]byte(bare)),
+			base64.StdEncoding.EncodeToString([]byte(bare)), base64.StdEncoding.EncodeToString([]byte("u:" + bare)),
+		} {
+			if got := r.String("<" + text + ">"); !strings.Contains(got, "[redacted:TOK]") || strings.Contains(got, bare) {
+				t.Errorf("%q: %q is left as %q", value, text, got)
+			}
+			d := r.Detector()
+			_, _ = d.Write([]byte(text))
+			if d.Found() == "" {
+				t.Errorf("%q: %q is not detected", value, text)
+			}
+		}
+	}
+}
+
+func TestUTF16(t *testing.T) {
+	t.Parallel()
+	const value = "pä/ss w+rd𝄞"
+	r, err := redact.New(map[string]string{"TOK": value, "RAW": "\xff\xfe\xfdraw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, order := range map[string]binary.AppendByteOrder{"little": binary.LittleEndian, "big": binary.BigEndian} {
+		wide := func(s string) []byte {
+			var b []byte
+			for _, u := range utf16.Encode([]rune(s)) {
+				b = order.AppendUint16(b, u)
+			}
+			return b
+		}
+		all := wide("\ufeffid: " + value + "\r\n")
+		for encoding, text := range map[string]string{
+			"plain": string(all), "base64": base64.StdEncoding.EncodeToString(all), "base64url": base64.URLEncoding.EncodeToString(append([]byte{1}, all...)),
+			"hex": hex.EncodeToString(all), "HEX": strings.ToUpper(hex.EncodeToString(all)),
+		} {
+			if got := r.String(text); !strings.Contains(got, "[redacted:TOK]") {
+				t.Errorf("%s %s: %q", name, encoding, got)
+			}
+		}
+	}
+	if got := r.String("\xff\x00\xfe\x00\xfd\x00r\x00a\x00w\x00"); got != "[redacted:RAW]" {
+		t.Errorf("%q", got)
 	}
 }
 

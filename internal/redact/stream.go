@@ -10,12 +10,18 @@ type Writer struct {
 	r     *Redactor
 	to    io.Writer
 	state int32
-	held  []byte // not written yet: what may begin a value, with a hit before it
-	// A hit is pending while a value that overlaps or touches it may still end.
-	hit      bool
-	from, at int // where it stands in held
+	held  []byte // not written yet: what may begin a value, with hits before it
+	base  int    // where held begins in the whole stream
+	// Hits are pending while a value that overlaps or touches the first of them may
+	// still end. None touches the next one.
+	hits []hit
+	err  error
+}
+
+// hit is a place of the stream that is replaced.
+type hit struct {
+	from, to int
 	label    string
-	err      error
 }
 
 // Writer gives a redacting stream in front of to.
@@ -52,7 +58,7 @@ func (w *Writer) redact(text []byte, done int) (out, rest []byte) {
 	a := w.r.auto
 	for at := done; at < len(text); {
 		var found bool
-		if w.hit {
+		if len(w.hits) > 0 {
 			w.state, found = a.step(w.state, text[at])
 			at++
 		} else {
@@ -61,55 +67,60 @@ func (w *Writer) redact(text []byte, done int) (out, rest []byte) {
 			at += n
 		}
 		if found {
-			w.found(at)
+			w.found(w.base + at)
 		}
-		if w.hit && at-int(a.states[w.state].depth) > w.at {
-			out = append(out, text[:w.from]...)
-			out = append(out, w.label...)
-			text, at = text[w.at:], at-w.at
-			w.hit = false
+		for len(w.hits) > 0 && w.base+at-int(a.states[w.state].depth) > w.hits[0].to {
+			before := w.base
+			out, text = w.replace(out, text)
+			at -= w.base - before
 		}
 	}
 	safe := len(text) - int(a.states[w.state].depth)
-	if w.hit {
-		text = w.shorten(text, safe)
-		safe = min(safe, w.from)
+	if len(w.hits) > 0 && w.hits[0].from-w.base < safe {
+		// No other value can begin in the first hit's bytes before safe: they are dropped,
+		// so that a chain of values that overlap takes no more memory than one.
+		h := &w.hits[0]
+		out = append(out, text[:h.from-w.base]...)
+		from := min(h.to-w.base, safe)
+		w.base += from
+		h.from = w.base
+		return out, text[from:]
 	}
 	if safe <= 0 {
 		return out, text
 	}
-	w.from, w.at = w.from-safe, w.at-safe
+	w.base += safe
 	if len(out) == 0 {
 		return text[:safe], text[safe:]
 	}
 	return append(out, text[:safe]...), text[safe:]
 }
 
-// shorten drops bytes of a pending hit that no other value can begin in, so that a
-// chain of values that overlap takes no more memory than one.
-func (w *Writer) shorten(text []byte, safe int) []byte {
-	cut := min(w.at, safe) - w.from
-	if cut <= 0 {
-		return text
+// replace puts the first hit's mark in its place.
+func (w *Writer) replace(out, text []byte) ([]byte, []byte) {
+	h := w.hits[0]
+	out = append(out, text[:h.from-w.base]...)
+	text = text[h.to-w.base:]
+	w.base = h.to
+	if w.hits = w.hits[1:]; len(w.hits) == 0 {
+		w.hits = nil
 	}
-	w.at -= cut
-	return append(text[:w.from], text[w.from+cut:]...)
+	return append(out, h.label...), text
 }
 
-// found notes that the longest value at this state ends at a place of the text.
+// found notes that the longest value at this state ends at a place of the stream.
 func (w *Writer) found(at int) {
 	s := &w.r.auto.states[w.state]
 	if s.pattern == 0 {
 		s = &w.r.auto.states[s.link]
 	}
 	p := &w.r.patterns[s.pattern-1]
-	if from := at - p.size; !w.hit || from < w.from {
-		w.from = from
+	h := hit{at - p.size, at, p.label}
+	for n := len(w.hits); n > 0 && w.hits[n-1].to >= h.from; n-- {
+		h.from, h.label = min(h.from, w.hits[n-1].from), w.hits[n-1].label
+		w.hits = w.hits[:n-1]
 	}
-	if !w.hit {
-		w.hit, w.label = true, p.label
-	}
-	w.at = at
+	w.hits = append(w.hits, h)
 }
 
 // Close writes what is held back. The next writer is not closed.
@@ -118,13 +129,12 @@ func (w *Writer) Close() error {
 		return w.err
 	}
 	var out []byte
-	if w.hit {
-		out = append(out, w.held[:w.from]...)
-		out = append(out, w.label...)
-		w.held = w.held[w.at:]
+	text := w.held
+	for len(w.hits) > 0 {
+		out, text = w.replace(out, text)
 	}
-	out = append(out, w.held...)
-	w.held, w.hit = nil, false
+	out = append(out, text...)
+	w.held = nil
 	_, w.err = w.to.Write(out)
 	return w.err
 }

@@ -59,6 +59,9 @@ func texts(t testing.TB, secrets map[string]string) [][]byte {
 	var out [][]byte
 	for _, n := range names {
 		out = append(out, forms(secrets[n])...)
+		if bare := trimmed(secrets[n]); bare != secrets[n] {
+			out = append(out, forms(bare)...)
+		}
 		for _, l := range lines(secrets[n]) {
 			out = append(out, l.text)
 		}
@@ -69,7 +72,7 @@ func texts(t testing.TB, secrets map[string]string) [][]byte {
 func fuzzSecrets() map[string]string {
 	return map[string]string{
 		"A": "hunter2hunter2", "B": "aaab", "C": "ter2hunter2aa", "D": "aaaa", "E": "x/y+z=%&\"", "F": "\xff\x00ö\n",
-		"G": "first line of it\nsecond line of it\nab",
+		"G": "first line of it\nsecond line of it\nab", "H": " ter2\r\n",
 	}
 }
 
@@ -133,7 +136,7 @@ func FuzzStream(f *testing.F) {
 // TestEverySplit cuts a text with every spelling at every pair of places.
 func TestEverySplit(t *testing.T) {
 	t.Parallel()
-	secrets := map[string]string{"A": "pä/ss w+rd", "B": "w+rdw+rd"}
+	secrets := map[string]string{"A": "pä/ss w+rd", "B": "w+rdw+rd", "C": "wrd+\r\n"}
 	r, err := New(secrets)
 	if err != nil {
 		t.Fatal(err)
