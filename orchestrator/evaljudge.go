@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -13,39 +14,68 @@ import (
 // are verified up to its tokens first. The workspace may have changed since;
 // then what the judges are told of the workspace as a whole is of the one now.
 func (o *Orchestrator) Judge(ctx context.Context, f *Flight, s *Setup) ([]Judgement, error) {
+	var judged []Judgement
+	err := o.sealedSteps(ctx, f, s, func(p *stepPlan, token protocol.PlanToken) error {
+		j, err := o.judgement(ctx, f, s, p, token)
+		judged = append(judged, j)
+		return err
+	})
+	return judged, err
+}
+
+// StepInput is what the judges are given of one step.
+type StepInput struct {
+	StepID string
+	Input  policies.Input
+}
+
+// Inputs gives what the judges of a setup would be asked about a sealed flight, as
+// Judge would ask them.
+func (o *Orchestrator) Inputs(ctx context.Context, f *Flight, s *Setup) ([]StepInput, error) {
+	var list []StepInput
+	err := o.sealedSteps(ctx, f, s, func(p *stepPlan, token protocol.PlanToken) error {
+		in, err := f.input(s, p, token)
+		if err != nil {
+			return unreadable(err, p.id)
+		}
+		list = append(list, StepInput{StepID: p.id, Input: in})
+		return nil
+	})
+	return list, err
+}
+
+// sealedSteps verifies a sealed flight up to its tokens and visits its steps.
+func (o *Orchestrator) sealedSteps(ctx context.Context, f *Flight, s *Setup, visit func(*stepPlan, protocol.PlanToken) error) error {
 	if f.Status.Digests[ManifestFile] == "" {
-		return nil, protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s and was not sealed: there is nothing to judge", f.ID(), f.Status.State).
+		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s and was not sealed: there is nothing to judge", f.ID(), f.Status.State).
 			WithHint("cabincrew seal makes tokens and asks the policies")
 	}
 	if err := f.sameSteps(s.Config); err != nil {
-		return nil, err
+		return err
 	}
 	v := &verified{}
 	if _, err := v.readSteps(ctx, f, s); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := v.readManifest(f); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := v.readTokens(f); err != nil {
-		return nil, err
+		return err
 	}
 	if err := o.countFiles(ctx, f, s, v.plans); err != nil {
-		return nil, err
+		return err
 	}
-	judged := make([]Judgement, 0, len(v.plans))
 	for _, p := range v.plans {
 		token, err := f.storedToken(p)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		j, err := o.judgement(ctx, f, s, p, token)
-		if err != nil {
-			return nil, err
+		if err := visit(p, token); err != nil {
+			return err
 		}
-		judged = append(judged, j)
 	}
-	return judged, nil
+	return nil
 }
 
 // storedToken reads the token of a step whose token was verified.

@@ -226,6 +226,44 @@ func TestPolicyEval(t *testing.T) {
 	d.must(5, nil, "policy", "eval", "--flight", id)
 }
 
+// TestPolicyInput: what is printed is what the judges get.
+func TestPolicyInput(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	id := d.plan(4)
+	d.must(2, []string{"--flight"}, "policy", "input")
+	d.must(2, []string{"step_unknown", "edit"}, "policy", "input", "--flight", id, "--step", "nonesuch")
+	code, out, errs := d.runIn("", "policy", "input", "--flight", id)
+	if code != 0 {
+		t.Fatalf("exit %d: %s%s", code, out, errs)
+	}
+	at := filepath.Join(t.TempDir(), "in.json") // the workspace stays as it is
+	if err := os.WriteFile(at, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range [][]string{{"--step", "edit"}, {"--output", "json"}} {
+		if _, again, _ := d.runIn("", append([]string{"policy", "input", "--flight", id}, how...)...); again != out {
+			t.Errorf("%q gives another document", how)
+		}
+	}
+	d.must(0, nil, "validate", "policy-input", at)
+	reasons := func(args ...string) (list []string) {
+		var answer struct {
+			Steps []judged `json:"steps"`
+		}
+		d.json(4, &answer, append([]string{"policy", "eval"}, args...)...)
+		for _, e := range answer.Steps[0].Evaluations {
+			list = append(list, string(e.Decision)+" "+e.PolicyID+" "+e.Reason)
+		}
+		return list
+	}
+	if one, other := reasons("--flight", id), reasons("--input", at); len(one) == 0 || !slices.Equal(one, other) {
+		t.Errorf("of the flight %q, of its document %q", one, other)
+	}
+	d.change(d.flightFile(id, "steps/edit/artifacts/changes/body.data"), "new", "old")
+	d.must(5, nil, "policy", "input", "--flight", id)
+}
+
 func TestPolicyTest(t *testing.T) {
 	t.Parallel()
 	const good = "package cabincrew.desk_test\n\nimport data.cabincrew.desk\n\ntest_asks if count(desk.require_approval) == 1 with input as {\"artifacts\": [1]}\n"
