@@ -77,7 +77,15 @@ vulncheck: ## look for known vulnerabilities (needs the network)
 e2e: build ## run the program from outside, asserting what it does
 	scripts/demo.sh
 
-bench: ## run the benchmarks (BENCH=pattern)
+# The benchmark of judging compares with it. The version is that of policies/rego/conftest_test.go.
+CONFTEST := $(TOOLS)/.conftest-v0.71.1
+$(CONFTEST):
+	@echo "building conftest (once, some minutes) ..."
+	@mkdir -p $(TOOLS)
+	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/open-policy-agent/conftest@$(subst $(TOOLS)/.conftest-,,$@)
+	@touch $@
+
+bench: $(CONFTEST) onnxruntime ## run the benchmarks (BENCH=pattern)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $$(scripts/packages-with.sh Benchmark)
 
 fuzz: ## fuzz each target for FUZZTIME
