@@ -161,7 +161,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	if err != nil {
 		return g, nil, err
 	}
-	signer, planKeys, err := a.signer(c, dir, o.dir)
+	signer, planKeys, err := s.signer(o)
 	if err != nil {
 		return g, nil, err
 	}
@@ -204,8 +204,10 @@ func governancePaths(p place, c *config.Config) []string {
 		}
 	}
 	file(c.Policies.Secrets.Baseline)
-	if key := c.Signing.Key; key != "" && !strings.Contains(key, "://") && !filepath.IsAbs(key) {
-		file(key + ".pub")
+	if key := c.Signing.Key; key != "" && !strings.Contains(key, "://") {
+		if rel, err := filepath.Rel(p.workspace, p.file(key)); err == nil && filepath.IsLocal(rel) {
+			paths = append(paths, filepath.ToSlash(rel)+".pub")
+		}
 	}
 	for _, who := range c.Approvals.Approvers {
 		file(who.Key)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
@@ -26,6 +27,7 @@ type origin struct {
 	config *config.Config
 	dir    string // paths of the configuration are relative to it
 	commit string // "": the workspace
+	root   string // where the files of the commit are that govern
 	// changed are files of the governance in which the workspace differs from the commit.
 	changed []string
 	tree    *gittree.Tree
@@ -55,18 +57,34 @@ func (s *session) originOf(ref string) (*origin, error) {
 	if err := resolve(o.config); err != nil {
 		return nil, err
 	}
-	root, err := s.temp("governance-")
-	if err != nil {
+	if o.root, err = s.temp("governance-"); err != nil {
 		return nil, err
 	}
-	o.dir = filepath.Join(root, filepath.FromSlash(path.Dir(s.place.configPath)))
-	return o, s.export(o, root)
+	o.dir = filepath.Join(o.root, filepath.FromSlash(path.Dir(s.place.configPath)))
+	return o, s.export(o)
+}
+
+// read gives the place to read a file of the governance from that may lie anywhere:
+// that of the commit, if the workspace has it. SPEC: docs/protocol.md 8
+func (o *origin) read(p place, name string) (string, error) {
+	at := p.file(name)
+	if o.commit == "" {
+		return at, nil
+	}
+	if rel, err := filepath.Rel(p.workspace, at); err == nil && filepath.IsLocal(rel) {
+		return filepath.Join(o.root, rel), nil
+	}
+	if workspace.Through(p.workspace, at) {
+		return "", usageError("governance_path", "%s leads through the workspace, which does not govern: commit %s does", name, o.commit).
+			At(o.config.Name).WithHint("name the file itself: relative to the configuration, or one outside of the workspace")
+	}
+	return at, nil
 }
 
 // export writes what the configuration names out of the commit, and compares it
 // with the workspace. What the commit does not have is not there: the reader of it
 // says so.
-func (s *session) export(o *origin, root string) error {
+func (s *session) export(o *origin) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
@@ -76,7 +94,7 @@ func (s *session) export(o *origin, root string) error {
 			return err
 		}
 		for _, f := range files {
-			at := filepath.Join(root, filepath.FromSlash(f.Path))
+			at := filepath.Join(o.root, filepath.FromSlash(f.Path))
 			if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
 				return err
 			}
@@ -115,7 +133,8 @@ func treeFiles(tree *gittree.Tree, name string) ([]gittree.File, error) {
 }
 
 // differs gives the files of a governance path in which the workspace is another
-// than the commit.
+// than the commit. What cannot be looked at, as behind a link that leads out of the
+// workspace, is another.
 func (s *session) differs(name string, files []gittree.File) ([]string, error) {
 	root, err := os.OpenRoot(s.place.workspace)
 	if err != nil {
@@ -130,14 +149,18 @@ func (s *session) differs(name string, files []gittree.File) ([]string, error) {
 			out = append(out, f.Path)
 		}
 	}
-	err = fs.WalkDir(root.FS(), strings.TrimSuffix(name, "/"), func(p string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	top := strings.TrimSuffix(name, "/")
+	// A walk would follow the first name.
+	if info, err := root.Lstat(filepath.FromSlash(top)); err != nil || !info.IsDir() {
+		if !errors.Is(err, fs.ErrNotExist) && !known[top] {
+			out = append(out, top)
 		}
-		if err != nil {
-			return err
-		}
-		if !d.IsDir() && !known[p] {
+		return out, nil
+	}
+	err = fs.WalkDir(root.FS(), top, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil, !d.IsDir() && !known[p]:
 			out = append(out, p)
 		}
 		if len(out) > limits.PolicyEntries {

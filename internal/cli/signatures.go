@@ -115,11 +115,11 @@ func (a *app) approvers(c *config.Config, dir string) ([]orchestrator.Approver, 
 }
 
 // signer prepares the plan's signatures from the configuration. The private key is
-// below dir, its public part below governed, the same where no ref governs.
-func (a *app) signer(c *config.Config, dir, governed string) (func() (*signing.Key, error), []signing.TrustedKey, error) {
-	name := c.Signing.Key
+// the machine's, its public part that of the governance.
+func (s *session) signer(o *origin) (func() (*signing.Key, error), []signing.TrustedKey, error) {
+	name := o.config.Signing.Key
 	switch {
-	case c.Signing.Keyless:
+	case o.config.Signing.Keyless:
 		return nil, nil, usageError("signing_unsupported", "keyless signing is not supported by this version").
 			WithHint("use signing: {key: FILE}")
 	case name == "":
@@ -128,13 +128,12 @@ func (a *app) signer(c *config.Config, dir, governed string) (func() (*signing.K
 		return nil, nil, usageError("signing_unsupported", "key services (%s) are not supported by this version", name).
 			WithHint("use signing: {key: FILE}")
 	}
-	at, public := filepath.Join(dir, filepath.FromSlash(name)), filepath.Join(governed, filepath.FromSlash(name))
-	if filepath.IsAbs(filepath.FromSlash(name)) {
-		at = filepath.FromSlash(name)
-		public = at
+	public, err := o.read(s.place, name+".pub")
+	if err != nil {
+		return nil, nil, err
 	}
-	load := func() (*signing.Key, error) { return a.privateKey(at) }
-	raw, err := os.ReadFile(public + ".pub") //nolint:gosec // the configuration names it
+	load := func() (*signing.Key, error) { return s.app.privateKey(s.place.file(name)) }
+	raw, err := os.ReadFile(public) //nolint:gosec // the configuration names it
 	if err != nil {
 		return nil, nil, usageError("signing_key", "the public part of the signing key cannot be read: %w", err).
 			WithHint("keep %s.pub beside the key; cabincrew keys generate writes both", name)

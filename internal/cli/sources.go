@@ -31,7 +31,7 @@ func (a *app) sourced(ctx context.Context, c *config.Config, dir string, sets []
 		return nil, err
 	}
 	more, err := sources.Load(ctx, list, sources.Options{
-		Dir: dir, Workspace: p.workspace, Home: filepath.Dir(p.config), Cache: filepath.Join(p.home(), "cache"), Env: a.env,
+		Dir: dir, Workspace: p.workspace, Cache: filepath.Join(p.home(), "cache"), Env: a.env,
 		Bundle: readBundle, Log: a.logger(nothing),
 	})
 	return append(sets, more...), err

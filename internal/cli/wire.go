@@ -66,6 +66,14 @@ func (a *app) place() (place, error) {
 	return p, nil
 }
 
+// file gives the place of a file that the configuration names.
+func (p place) file(name string) string {
+	if name = filepath.FromSlash(name); filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(filepath.Dir(p.config), name)
+}
+
 // home is the default state directory. Locks and marks are there whatever state
 // directory a command uses, so that all of them meet.
 func (p place) home() string { return filepath.Join(p.workspace, ".cabincrew") }
@@ -86,7 +94,7 @@ func (p place) exclude(c *config.Config) []string {
 	add(p.home())
 	dir := filepath.Dir(p.config)
 	if c.Signing.Key != "" && !strings.Contains(c.Signing.Key, "://") {
-		add(filepath.Join(dir, filepath.FromSlash(c.Signing.Key)))
+		add(p.file(c.Signing.Key))
 	}
 	for _, who := range c.Approvals.Approvers {
 		if private, ok := strings.CutSuffix(who.Key, ".pub"); ok {

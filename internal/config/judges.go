@@ -19,7 +19,7 @@ type Source struct {
 	OCI    string // reference with a digest
 	Layout string // a directory to take it from, instead of a registry
 
-	Git string // a repository: "." is this one, a directory, or a URL
+	Git string // a repository: "." is this one, an absolute path, or a URL
 	Ref string // a branch, tag or commit
 	Dir string // slash path of the directory in the repository
 }

@@ -109,13 +109,18 @@ func (r *reader) policySource(n *yaml.Node, p string) Source {
 	return s
 }
 
-// gitSource accepts "." (this repository), a directory or a URL without credentials.
+// gitSource accepts "." (this repository), an absolute path, or a URL without
+// credentials. A relative path lies in the workspace, where a change edits it.
+// SPEC: docs/protocol.md 8
 func gitSource(s string) (string, string) {
 	if strings.Contains(s, "://") {
 		if !strings.HasPrefix(s, "https://") && !strings.HasPrefix(s, "ssh://") && !strings.HasPrefix(s, "http://127.0.0.1:") {
 			return fmt.Sprintf("has an unknown scheme: %q", short(s)), "write https:// or ssh://"
 		}
 		return signingKey(s)
+	}
+	if s != "." && !path.IsAbs(s) {
+		return fmt.Sprintf("lies in the workspace: %q", short(s)), "write . for the workspace's own repository, or the absolute path or URL of another one"
 	}
 	return secretFile(s)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
@@ -60,18 +61,41 @@ func openGit(ctx context.Context, s *config.Source, where string, o *Options) (o
 	if strings.Contains(s.Git, "://") {
 		return fetch(ctx, s, where, o)
 	}
-	dir := o.Workspace
-	if s.Git != "." {
-		if dir = filepath.FromSlash(s.Git); !filepath.IsAbs(dir) {
-			dir = filepath.Join(o.Home, dir)
-		}
-	}
-	r, err := openLocal(dir, s.Git == ".", where)
+	r, err := openNamed(s, where, o)
 	if err != nil {
 		return nil, plumbing.ZeroHash, err
 	}
 	id, err := r.resolve(s.Ref)
 	return r, id, err
+}
+
+// openNamed opens a repository of this machine: the workspace's own, or one that no
+// change of the workspace can edit. SPEC: docs/protocol.md 8
+func openNamed(s *config.Source, where string, o *Options) (*local, error) {
+	if s.Git == "." {
+		return openLocal(o.Workspace, true, where)
+	}
+	within := func(path string) error {
+		if !workspace.Through(o.Workspace, path) {
+			return nil
+		}
+		return protocol.Errorf(protocol.ExitUsage, "policy_git_inside", "the repository lies in the workspace, where what it judges could edit it").At(where).
+			WithHint("write git: . for the workspace's own repository, name one outside of the workspace, or put the policies under policies.rego")
+	}
+	dir := filepath.FromSlash(s.Git)
+	if err := within(dir); err != nil {
+		return nil, err
+	}
+	r, err := openLocal(dir, false, where)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range r.dirs {
+		if err := within(d); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // validRef says whether a text may be a name: no path leads out of refs by it.

@@ -70,13 +70,39 @@ func TestOtherRepositories(t *testing.T) {
 		if name == "shallow" {
 			from = "file://" + dir
 		}
-		git(t, h.o.Dir, append(append([]string{"clone", "-q"}, args...), from, name)...)
-		h.gives(config.Source{Git: name, Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
+		to := filepath.Join(h.o.Dir, name)
+		git(t, h.o.Dir, append(append([]string{"clone", "-q"}, args...), from, to)...)
+		h.gives(config.Source{Git: to, Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
 	}
 	git(t, dir, "worktree", "add", "-q", "--detach", filepath.Join(h.o.Dir, "linked"))
-	h.gives(config.Source{Git: "linked", Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
+	h.gives(config.Source{Git: filepath.Join(h.o.Dir, "linked"), Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
 	git(t, dir, "repack", "-q", "-a", "-d", "-f", "--depth=50") // deltas
 	h.gives(config.Source{Git: dir, Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
+}
+
+// TestRepositoryInTheWorkspace: a repository that a change can edit does not judge.
+func TestRepositoryInTheWorkspace(t *testing.T) {
+	t.Parallel()
+	outside, _ := policyRepository(t)
+	h := newHere(t, nil)
+	ws, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	beside := t.TempDir()
+	h.o.Workspace = ws
+	for _, args := range [][]string{
+		{"clone", "-q", "--bare", outside, "vendor/p.git"}, {"clone", "-q", outside, "sub"}, {"init", "-q"}, {"clone", "-q", "--separate-git-dir", "vendor/q.git", outside, filepath.Join(beside, "q")},
+	} {
+		git(t, ws, args...)
+	}
+	must(t, os.Symlink(outside, filepath.Join(ws, "vendor/link")))
+	must(t, os.Symlink(ws, filepath.Join(beside, "ws")))
+	for _, dir := range []string{
+		"vendor/p.git", filepath.Join(ws, "vendor/p.git"), filepath.Join(ws, "sub"), ws, filepath.Join(ws, "vendor/link"), filepath.Join(ws, "none"),
+		filepath.Join(beside, "ws/vendor/p.git"), filepath.Join(beside, "ws/vendor/link"), filepath.Join(beside, "q"),
+	} {
+		h.refuses(config.Source{Git: dir, Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_git_inside", "lies in the workspace")
+	}
+	h.gives(config.Source{Git: outside, Ref: "main", Dir: "pol", Name: "x"}, "x", policyFiles())
 }
 
 func TestGitRefusals(t *testing.T) {
@@ -157,7 +183,7 @@ func TestGitRefusals(t *testing.T) {
 	}
 	h := newHere(t, nil)
 	h.refuses(config.Source{Git: ".", Ref: "main"}, protocol.ExitDenied, "policy_set_missing", "no git repository")
-	h.refuses(config.Source{Git: "none", Ref: "main"}, protocol.ExitDenied, "policy_set_missing", "no git repository")
+	h.refuses(config.Source{Git: filepath.Join(t.TempDir(), "none"), Ref: "main"}, protocol.ExitDenied, "policy_set_missing", "no git repository")
 }
 
 func TestTreesThatGitDoesNotMake(t *testing.T) {

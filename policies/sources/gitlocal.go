@@ -25,6 +25,7 @@ import (
 // What git would run for it (hooks, filters, helpers) is never looked at.
 type local struct {
 	where  string
+	dirs   [2]string // its git directory, and what it shares with others
 	stores []*filesystem.Storage
 }
 
@@ -39,7 +40,7 @@ func openLocal(dir string, around bool, where string) (*local, error) {
 		return nil, protocol.Errorf(protocol.ExitDenied, "policy_set_missing", "there is no git repository").At(where).
 			WithHint("name a repository's directory, or check it out first")
 	}
-	r := &local{where: where}
+	r := &local{where: where, dirs: [2]string{gitDir, common}}
 	if err := r.known(gitDir, common); err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func newHere(t testing.TB, files map[string]string) *here {
 	dir := t.TempDir()
 	write(t, dir, files)
 	h.o = Options{
-		Dir: dir, Workspace: dir, Cache: filepath.Join(t.TempDir(), "cache"), Env: map[string]string{}, Bundle: fakeBundle,
+		Dir: dir, Workspace: t.TempDir(), Cache: filepath.Join(t.TempDir(), "cache"), Env: map[string]string{}, Bundle: fakeBundle,
 		Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	return h

@@ -20,10 +20,9 @@ import (
 type Options struct {
 	// Dir is the directory of the configuration: bundles, keys and layouts are below it.
 	Dir string
-	// Workspace lies in the repository that the entry "." names.
+	// Workspace lies in the repository that the entry "." names. No other one may
+	// lie in it: what a change can edit does not judge it.
 	Workspace string
-	// Home is where relative paths of other repositories start; "" is Dir.
-	Home string
 	// Cache is a directory for what is fetched. Nothing in it is believed.
 	Cache string
 	// Env gives HOME, for known hosts, and SSH_AUTH_SOCK.
@@ -45,9 +44,6 @@ type Key struct {
 func Load(ctx context.Context, list []config.Source, o Options) ([]policies.Set, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Home == "" {
-		o.Home = o.Dir
 	}
 	sets := make([]policies.Set, 0, len(list))
 	for i := range list {
