@@ -12,6 +12,7 @@ import (
 	"github.com/cabincrew/action/engines/terraform"
 	"github.com/cabincrew/action/engines/wasm"
 	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/policies/onnx"
 )
 
 // builtin is an engine that the program holds itself.
@@ -51,7 +52,8 @@ func builtins() []builtin {
 // by name.
 func internalPrograms() map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	return map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int{
-		wasmEngine: wasm.Run,
+		wasmEngine:   wasm.Run,
+		onnx.Program: onnx.Run,
 	}
 }
 

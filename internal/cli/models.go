@@ -39,8 +39,15 @@ func (a *app) modelJudge(c *config.Config, dir string, onClose func(func() error
 	if len(list) == 0 {
 		return nil, nil, nil
 	}
+	p, err := a.place()
+	if err != nil {
+		return nil, nil, err
+	}
 	return &lazy{make: func(ctx context.Context) (policies.Evaluator, error) {
-		e, err := onnx.New(ctx, list, onnx.Options{Library: a.flags.onnxruntime, Getenv: func(name string) string { return a.env[name] }})
+		e, err := onnx.New(ctx, list, onnx.Options{
+			Library: a.flags.onnxruntime, Getenv: func(name string) string { return a.env[name] }, Workspace: p.workspace,
+			Require: c.Sandbox.Require, Sudo: a.maySudo(c),
+		})
 		if err == nil {
 			onClose(e.Close)
 		}

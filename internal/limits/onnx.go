@@ -20,9 +20,19 @@ const (
 	OnnxNodePorts = 1024      // inputs, and outputs, of a node
 	OnnxProperty  = 256       // entries of a file's metadata
 
-	// OnnxMemory is how many bytes of tensors the runtime may hold for all models
-	// of the process together, weights included.
+	// OnnxMemory is how many bytes of tensors the runtime may hold for one model,
+	// weights included.
 	OnnxMemory = 512 << 20
+	// OnnxProcess is how many bytes the process of a model may take beside its
+	// tensors, twice its file and its threads, OnnxThread one of these, and
+	// OnnxProgram what it has before the model is loaded.
+	OnnxProcess = 256 << 20
+	OnnxThread  = 16 << 20
+	OnnxProgram = 256 << 20
+	OnnxScratch = 4 << 20 // bytes of files that it could write
+	// OnnxRestarts is how often the process of a model is started again after it
+	// crashed or had to be ended.
+	OnnxRestarts = 3
 	// OnnxLoad is how long making one model ready, its trial run included, may take.
 	OnnxLoad = 30 * time.Second
 	// OnnxTime is the default of how long one model may judge one step, and
@@ -30,7 +40,7 @@ const (
 	OnnxTime    = 30 * time.Second
 	OnnxTimeMax = 10 * time.Minute
 	// OnnxGrace is how long a model that was told to stop may take to do so
-	// before it is left behind.
+	// before its process is ended.
 	OnnxGrace = 2 * time.Second
 
 	OnnxWindow    = 2048     // default bytes of one window of text

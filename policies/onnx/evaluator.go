@@ -38,7 +38,6 @@ type loaded struct {
 	mu     sync.Mutex
 	cache  map[[32]byte][]float64     // scores of texts by their digest
 	flying map[[32]byte]chan struct{} // those that are being judged; closed at the end
-	broke  error                      // the model was left behind; it is not used again
 }
 
 // New loads models and tries each. What is wrong with the configuration has exit
@@ -48,7 +47,7 @@ func New(ctx context.Context, models []Model, o Options) (*Evaluator, error) {
 	if err := Check(models); err != nil {
 		return nil, err
 	}
-	return load(ctx, models, func() (engine, error) { return start(o) })
+	return load(ctx, models, func() (engine, error) { return remoteEngine(o) })
 }
 
 // load is New with any engine.
@@ -65,7 +64,6 @@ func load(ctx context.Context, models []Model, start func() (engine, error)) (*E
 	if err != nil {
 		return nil, err
 	}
-	e.runtime = engine.version()
 	for _, m := range models {
 		l, err := prepare(ctx, m.withDefaults(), engine)
 		if err != nil {
@@ -73,6 +71,7 @@ func load(ctx context.Context, models []Model, start func() (engine, error)) (*E
 		}
 		e.models = append(e.models, l)
 	}
+	e.runtime = engine.version()
 	return e, nil
 }
 
@@ -119,18 +118,33 @@ func prepare(ctx context.Context, m Model, engine engine) (*loaded, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limits.OnnxLoad)
 	defer cancel()
-	s, err := engine.load(ctx, file, p)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, denied(m, "model_timeout", "loading it took more than %s", limits.OnnxLoad)
-	case err != nil:
-		return nil, invalid(m, "the runtime refuses it: "+short(err.Error()))
+	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), cache: map[[32]byte][]float64{}, flying: map[[32]byte]chan struct{}{}}
+	again := func(ctx context.Context) ([]byte, error) { return read(ctx, m) }
+	if l.session, err = engine.load(ctx, file, again, p); err != nil {
+		return nil, l.unloaded(ctx, err)
 	}
-	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), session: s, cache: map[[32]byte][]float64{}, flying: map[[32]byte]chan struct{}{}}
 	if err := l.try(ctx); err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, l.session.close())
 	}
 	return l, nil
+}
+
+// unloaded tells the reasons apart for which a model could not be loaded.
+func (m *loaded) unloaded(ctx context.Context, err error) error {
+	var told *protocol.Error
+	var refused refusal
+	var not unstartable
+	switch {
+	case ctx.Err() != nil:
+		return denied(m.Model, "model_timeout", "loading it took more than %s", limits.OnnxLoad)
+	case errors.As(err, &told): // of the library
+		return told
+	case errors.As(err, &refused):
+		return invalid(m.Model, "the runtime refuses it: "+refused.why)
+	case errors.As(err, &not):
+		return started(m.Model, err)
+	}
+	return m.failure(err, "when it was loaded")
 }
 
 // read reads a model's bytes, once, and compares them with their SHA-256.
@@ -216,9 +230,9 @@ var errNumber = errors.New("it gives a score that is no finite number")
 func (m *loaded) cached(ctx context.Context, in input) ([]float64, error) {
 	digest := in.digest()
 	for {
-		scores, wait, err := m.known(digest)
-		if scores != nil || err != nil {
-			return scores, err
+		scores, wait := m.known(digest)
+		if scores != nil {
+			return scores, nil
 		}
 		if wait == nil {
 			return m.fresh(ctx, in, digest)
@@ -233,20 +247,17 @@ func (m *loaded) cached(ctx context.Context, in input) ([]float64, error) {
 
 // known gives the scores of an input, or a channel that is closed when somebody
 // else has judged it, or neither: then the caller must judge it, with fresh.
-func (m *loaded) known(digest [32]byte) ([]float64, chan struct{}, error) {
+func (m *loaded) known(digest [32]byte) ([]float64, chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.broke != nil {
-		return nil, nil, m.broke
-	}
 	if scores, ok := m.cache[digest]; ok {
-		return scores, nil, nil
+		return scores, nil
 	}
 	if wait, ok := m.flying[digest]; ok {
-		return nil, wait, nil
+		return nil, wait
 	}
 	m.flying[digest] = make(chan struct{})
-	return nil, nil, nil
+	return nil, nil
 }
 
 func (m *loaded) fresh(ctx context.Context, in input, digest [32]byte) ([]float64, error) {
@@ -255,9 +266,6 @@ func (m *loaded) fresh(ctx context.Context, in input, digest [32]byte) ([]float6
 	defer m.mu.Unlock()
 	close(m.flying[digest])
 	delete(m.flying, digest)
-	if errors.Is(err, errLeft) {
-		m.broke = err
-	}
 	if err == nil && len(m.cache) < limits.OnnxCache {
 		m.cache[digest] = scores
 	}
@@ -275,13 +283,17 @@ func (in input) digest() [32]byte {
 // failure tells the reasons apart for which a model could not judge. when says at
 // what it failed; the cause of the error is the reason alone.
 func (m *loaded) failure(err error, when string) *protocol.Error {
+	var crashed crash
 	switch {
+	case errors.As(err, &crashed):
+		return denied(m.Model, "model_crashed", "%w %s", err, when).
+			WithHint("take the model out, or have its author look at what the runtime does with it; nothing else was harmed")
 	case errors.Is(err, errShape), errors.Is(err, errNumber):
 		return denied(m.Model, "model_output", "%w %s", err, when).
 			WithHint("it must give a finite number for each of the %d labels; compare labels and output with what its author says", len(m.Labels))
 	case errors.Is(err, errMemory):
 		return denied(m.Model, "model_memory", "%w %s", err, when).
-			WithHint("all models together may hold %d bytes; take a smaller model or a smaller window", limits.OnnxMemory)
+			WithHint("it may hold %d bytes of tensors and %d beside them; take a smaller model or a smaller window", limits.OnnxMemory, limits.OnnxProcess)
 	case errors.Is(err, errLeft):
 		return denied(m.Model, "model_timeout", "%w %s", err, when).WithHint("its single steps take too long; take a smaller model")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -32,7 +32,9 @@ type fake struct {
 
 func (f *fake) version() string { return "0.0.0-fake" }
 
-func (f *fake) load(context.Context, []byte, ports) (session, error) { return f, nil }
+func (f *fake) load(context.Context, []byte, func(context.Context) ([]byte, error), ports) (session, error) {
+	return f, nil
+}
 
 func (f *fake) run(ctx context.Context, in input) ([]float64, error) {
 	f.runs.Add(1)

@@ -13,15 +13,26 @@ import (
 // LibraryVariable is the environment variable that names the runtime's library.
 const LibraryVariable = "CABINCREW_ONNXRUNTIME"
 
-// Options say where the runtime's library is. The zero value looks beside the
-// program and where the system has its libraries.
+// Options say where the runtime's library is and how models are run. The zero
+// value looks beside the program and where the system has its libraries.
 type Options struct {
-	// Library is the path that a person gave on the command line, or empty.
+	// Library is the absolute path that a person gave on the command line, or empty.
 	Library string
 	// Getenv reads the environment; nil reads nothing.
 	Getenv func(string) string
 	// Executable is the path of this program; empty: that of the process.
 	Executable string
+	// Workspace is the directory that is judged, or empty. A library that nobody
+	// named must not lie in it.
+	Workspace string
+
+	// Run is the command line that calls Run, with an absolute path; empty: this
+	// program with engine run and Program.
+	Run []string
+	// Require are layers of the sandbox without which no model runs.
+	Require []string
+	// Sudo says that sudo may be asked to isolate a model's process.
+	Sudo bool
 }
 
 // Library gives the path, or the bare name for the system to look up, of the
@@ -34,25 +45,26 @@ func Library(o Options) (string, error) {
 	if getenv == nil {
 		getenv = func(string) string { return "" }
 	}
-	if o.Library != "" {
-		path, err := filepath.Abs(o.Library)
-		if err != nil {
-			return "", missing("the path of the ONNX Runtime library cannot be made absolute: %w", err)
+	for _, named := range [][2]string{{o.Library, "--onnxruntime or " + LibraryVariable}, {getenv(LibraryVariable), LibraryVariable}} {
+		path, from := named[0], named[1]
+		switch {
+		case path == "":
+			continue
+		case !filepath.IsAbs(path):
+			return "", unsafe("%s names %q; it must be an absolute path, since what a relative one means depends on the directory", from, path)
 		}
-		return path, fit(path, "the option")
-	}
-	if path := getenv(LibraryVariable); path != "" {
-		if !filepath.IsAbs(path) {
-			return "", unsafe("%s is %q; it must be an absolute path, since what a relative one means depends on the directory", LibraryVariable, path)
-		}
-		return path, fit(path, LibraryVariable)
+		return path, fit(path, from)
 	}
 	for _, path := range beside(o.Executable) {
-		if _, err := os.Lstat(path); err == nil {
-			return path, fit(path, "the program's directory")
+		if _, err := os.Lstat(path); err != nil {
+			continue
 		}
+		if within(o.Workspace, path) {
+			return "", planted(path)
+		}
+		return path, fit(path, "the program's directory")
 	}
-	return system(getenv)
+	return system(getenv, o.Workspace)
 }
 
 // names are what the library is called.
@@ -93,11 +105,11 @@ func beside(executable string) []string {
 
 // system gives the bare name that the system's loader looks up. It does not
 // where the loader would look in the current directory, which may be what is judged.
-func system(getenv func(string) string) (string, error) {
+func system(getenv func(string) string, workspace string) (string, error) {
 	if runtime.GOOS == "windows" {
 		return "", missing("the ONNX Runtime library is not beside the program")
 	}
-	for _, variable := range []string{"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"} {
+	for _, variable := range loaderVariables() {
 		value := getenv(variable)
 		if value == "" {
 			continue
@@ -106,12 +118,48 @@ func system(getenv func(string) string) (string, error) {
 			if !filepath.IsAbs(dir) {
 				return "", unsafe("%s names the relative directory %q, so that the ONNX Runtime library might come from what is judged", variable, dir)
 			}
+			if within(workspace, dir) {
+				return "", unsafe("%s names the directory %q in the workspace, so that the ONNX Runtime library might come from what is judged", variable, dir)
+			}
 		}
 		if v := ":" + strings.ReplaceAll(value, ";", ":") + ":"; strings.Contains(v, "::") {
 			return "", unsafe("%s names the current directory (an empty entry), so that the ONNX Runtime library might come from what is judged", variable)
 		}
 	}
 	return names()[0], nil
+}
+
+// loaderVariables are the variables that tell the system's loader where to look.
+func loaderVariables() []string {
+	return []string{"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"}
+}
+
+// within says whether a path, or what it leads to, lies in a workspace.
+func within(workspace, path string) bool {
+	if workspace == "" {
+		return false
+	}
+	real := func(path string) string {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return target
+		}
+		return path
+	}
+	workspace = real(workspace)
+	// The directory, and the file in it, may each be a link of their own.
+	for _, p := range []string{path, real(path), filepath.Join(real(filepath.Dir(path)), filepath.Base(path))} {
+		if rel, err := filepath.Rel(workspace, p); err == nil && filepath.IsLocal(rel) {
+			return true
+		}
+	}
+	return false
+}
+
+// planted refuses a library that whoever writes the workspace could have put there.
+func planted(path string) *protocol.Error {
+	return protocol.Errorf(protocol.ExitDenied, "model_library_unsafe",
+		"the ONNX Runtime library %q, which would be taken because it lies by the program, is in the workspace, where the change that is judged could have put it", path).
+		WithHint("install the program with its library outside the workspace, or name the library with " + LibraryVariable)
 }
 
 // fit says whether a file may be loaded into this process: nobody but its owner
@@ -143,14 +191,20 @@ func fit(path, from string) error {
 	return nil
 }
 
+// Codes of a library that cannot be had.
+const (
+	codeMissing = "model_library_missing"
+	codeVersion = "model_library_version"
+)
+
 const howToGet = "run make onnxruntime in CabinCrew's repository, or take a release archive, which carries it; " +
 	"or name one of version 1.24 or later with " + LibraryVariable + "; or take the models out of the configuration"
 
 func missing(format string, args ...any) *protocol.Error {
-	return protocol.Errorf(protocol.ExitDenied, "model_library_missing", format, args...).WithHint(howToGet)
+	return protocol.Errorf(protocol.ExitDenied, codeMissing, format, args...).WithHint(howToGet)
 }
 
 func unsafe(format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitDenied, "model_library_unsafe", format, args...).
-		WithHint("the library runs inside the judging program: let it be a regular file that only you or root can write, in such a directory")
+		WithHint("the library is a program that judges: let it be a regular file that only you or root can write, in such a directory")
 }

@@ -110,6 +110,7 @@ func TestLibraryRefuses(t *testing.T) {
 		"option is not there":   {Options{Library: filepath.Join(dir, "none"), Executable: exe}, "model_library_missing", "not there"},
 		"variable is not there": {Options{Getenv: env(map[string]string{LibraryVariable: dir + "/none"})}, "model_library_missing", LibraryVariable},
 		"relative variable":     {Options{Getenv: env(map[string]string{LibraryVariable: "lib/x.so"})}, "model_library_unsafe", "absolute"},
+		"relative option":       {Options{Library: "lib/x.so"}, "model_library_unsafe", "absolute"},
 		"directory":             {Options{Library: filepath.Dir(good)}, "model_library_unsafe", "no regular file"},
 		"device":                {Options{Getenv: env(map[string]string{LibraryVariable: "/dev/null"})}, "model_library_unsafe", "no regular file"},
 		"writable file":         {Options{Library: open}, "model_library_unsafe", "written by others"},
@@ -124,6 +125,65 @@ func TestLibraryRefuses(t *testing.T) {
 			wantDenied(t, err, tc.code, tc.want)
 		})
 	}
+}
+
+// What is judged must not bring the library that helps to judge it.
+func TestLibraryInTheWorkspace(t *testing.T) {
+	t.Parallel()
+	dir := realDir(t)
+	ws := filepath.Join(dir, "ws")
+	beside := put(t, filepath.Join(ws, "bin", "lib"), 0o644)
+	above := put(t, filepath.Join(ws, "tools", "lib"), 0o644)
+	outside := put(t, filepath.Join(dir, "app", "lib"), 0o644)
+	link := func(target, name string) string {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, path); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+		return path
+	}
+	linked := link(ws, "linked")
+	link(filepath.Dir(beside), "other/lib")                // a directory that leads into the workspace
+	link(beside, "third/lib/"+names()[0])                  // a file that does
+	link(outside, "ws/fourth/lib/"+names()[0])             // and one that leads out of it
+	link(filepath.Join(dir, "app", "lib"), "ws/fifth/lib") // a directory in it that leads out
+	for name, exe := range map[string]string{
+		"beside the program": filepath.Join(ws, "bin", "cabincrew"),
+		"above the program":  filepath.Join(ws, "tools", "bin", "cabincrew"),
+		"linked directory":   filepath.Join(dir, "other", "cabincrew"),
+		"linked file":        filepath.Join(dir, "third", "cabincrew"),
+		"link in it":         filepath.Join(ws, "fourth", "cabincrew"),
+		"directory in it":    filepath.Join(ws, "fifth", "cabincrew"),
+	} {
+		for _, workspace := range []string{ws, linked, ws + string(filepath.Separator)} {
+			_, err := Library(Options{Executable: exe, Workspace: workspace})
+			if wantDenied(t, err, "model_library_unsafe", "in the workspace"); t.Failed() {
+				t.Fatal(name, workspace)
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"program elsewhere": {Options{Executable: filepath.Join(dir, "app", "cabincrew"), Workspace: ws}, outside},
+		"neighbour by name": {Options{Executable: filepath.Join(dir, "app", "cabincrew"), Workspace: filepath.Join(dir, "ap")}, outside},
+		"a person named it": {Options{Library: above, Workspace: ws}, above},
+		"program in it":     {Options{Library: outside, Executable: filepath.Join(ws, "bin", "cabincrew"), Workspace: ws}, outside},
+		"nothing is judged": {Options{Executable: filepath.Join(ws, "bin", "cabincrew")}, beside},
+	} {
+		if got, err := Library(tc.o); err != nil || got != tc.want {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("on Windows nothing is looked up in the system")
+	}
+	_, err := Library(Options{Executable: dir + "/x/y/z", Workspace: ws, Getenv: env(map[string]string{"LD_LIBRARY_PATH": "/usr/lib:" + filepath.Dir(beside)})})
+	wantDenied(t, err, "model_library_unsafe", "in the workspace")
 }
 
 func wantDenied(t *testing.T, err error, code, want string) {

@@ -33,11 +33,12 @@ type input struct {
 	features []float32
 }
 
-// engine makes sessions; there is one for the process.
+// engine makes sessions.
 type engine interface {
-	// load makes a session of a model's bytes. It ends soon after ctx does.
-	load(ctx context.Context, file []byte, p ports) (session, error)
-	// version is that of the library.
+	// load makes a session of a model's bytes, which again gives again. It ends soon
+	// after ctx does.
+	load(ctx context.Context, file []byte, again func(context.Context) ([]byte, error), p ports) (session, error)
+	// version is that of the library, as soon as a model was loaded.
 	version() string
 }
 
@@ -150,4 +151,29 @@ func shapeText(shape []onnxfile.Dim) string {
 		}
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// runError gives the reason of a failed run without the runtime's words, which can
+// hold parts of the text.
+func runError(err error) error {
+	text := err.Error()
+	for _, is := range []struct {
+		part string
+		err  error
+	}{
+		{"Got invalid dimensions for output", errShape},
+		{"shape verification failed", errShape},
+		{"Unexpected output data type", errShape},
+		{"Got invalid rank for output", errShape},
+		{"Available memory of", errMemory},
+		{"Failed to allocate", errMemory},
+		{"bad_alloc", errMemory},
+		{"bad allocation", errMemory},
+		{"terminate flag", errStopped},
+	} {
+		if strings.Contains(text, is.part) {
+			return is.err
+		}
+	}
+	return errFailed
 }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
-	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -15,39 +13,21 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// process is the one runtime that a process can have: a C library with state of
-// its own, which is never unloaded, since a model that was left behind may run in it.
-var process struct {
-	sync.Mutex
-	library string // that is loaded; empty: none yet
-}
+// hasRuntime says that this program can run models.
+const hasRuntime = true
 
-type library struct{}
-
-// start loads the library, once for the process.
-func start(o Options) (engine, error) {
-	path, err := Library(o)
-	if err != nil {
-		return nil, err
-	}
-	process.Lock()
-	defer process.Unlock()
-	if process.library != "" {
-		if process.library != path {
-			return nil, unsafe("the ONNX Runtime library %q is loaded already, so that %q cannot be", process.library, path)
-		}
-		return library{}, nil
-	}
+// start loads the library, which a process has once and never unloads, and gives
+// its version.
+func start(path string) (string, error) {
 	ort.SetSharedLibraryPath(path)
 	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
-		return nil, startError(path, err)
+		return "", startError(path, err)
 	}
 	if err := boundMemory(); err != nil {
-		return nil, errors.Join(protocol.Errorf(protocol.ExitDenied, "model_library_version",
-			"the memory of the ONNX Runtime library %q cannot be bounded: %w", path, err).WithHint(howToGet), ort.DestroyEnvironment())
+		return "", errors.Join(protocol.Errorf(protocol.ExitDenied, codeVersion,
+			"the memory of the ONNX Runtime library %q cannot be bounded: %w", path, err), ort.DestroyEnvironment())
 	}
-	process.library = path
-	return library{}, nil
+	return ort.GetVersion(), nil
 }
 
 // boundMemory makes one arena with a bound for the tensors of all sessions.
@@ -69,8 +49,8 @@ func boundMemory() error {
 func startError(path string, err error) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "ORT API base") || strings.Contains(text, "OrtGetApiBase"):
-		return protocol.Errorf(protocol.ExitDenied, "model_library_version",
-			"%q is no ONNX Runtime library of version 1.24 or later", path).WithHint(howToGet)
+		return protocol.Errorf(protocol.ExitDenied, codeVersion,
+			"%q is no ONNX Runtime library of version 1.24 or later", path)
 	case strings.Contains(text, "cannot open shared object file") || strings.Contains(text, "no such file"):
 		return missing("the ONNX Runtime library %q is not found", path)
 	default:
@@ -78,35 +58,8 @@ func startError(path string, err error) error {
 	}
 }
 
-func (library) version() string { return ort.GetVersion() }
-
-func (library) load(ctx context.Context, file []byte, p ports) (session, error) {
-	type result struct {
-		s   *ort.DynamicAdvancedSession
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		s, err := open(file, p)
-		done <- result{s, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return nil, r.err
-		}
-		return &ortSession{session: r.s, ports: p}, nil
-	case <-ctx.Done():
-		go func() { // loading cannot be stopped; what it gives is given back
-			if r := <-done; r.s != nil {
-				_ = r.s.Destroy()
-			}
-		}()
-		return nil, context.Cause(ctx)
-	}
-}
-
-func open(file []byte, p ports) (*ort.DynamicAdvancedSession, error) {
+// open makes a session of a model's bytes.
+func open(file []byte, p ports) (session, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
@@ -128,62 +81,36 @@ func open(file []byte, p ports) (*ort.DynamicAdvancedSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ort.NewDynamicAdvancedSessionWithONNXData(file, []string{p.input}, []string{p.output}, o)
+	opened, err := ort.NewDynamicAdvancedSessionWithONNXData(file, []string{p.input}, []string{p.output}, o)
+	if err != nil {
+		return nil, err
+	}
+	return &ortSession{session: opened, ports: p}, nil
 }
 
 // ortSession is a session of the runtime.
 type ortSession struct {
 	session *ort.DynamicAdvancedSession
 	ports   ports
-
-	mu     sync.RWMutex // held for reading by each run, left behind ones included
-	closed bool
 }
 
-type ranResult struct {
-	scores []float64
-	err    error
-}
-
+// run ends after ctx does as soon as the runtime looks, which is between two nodes.
 func (s *ortSession) run(ctx context.Context, in input) ([]float64, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
-	}
-	if !s.mu.TryRLock() { // somebody closes it
-		return nil, errFailed
-	}
-	if s.closed {
-		s.mu.RUnlock()
-		return nil, errFailed
-	}
 	options, err := ort.NewRunOptions()
 	if err != nil {
-		s.mu.RUnlock()
 		return nil, errFailed
 	}
-	done := make(chan ranResult, 1)
-	go func() {
-		defer s.mu.RUnlock()
-		scores, err := s.once(in, options)
-		done <- ranResult{scores, err}
-	}()
-	select {
-	case r := <-done:
-		_ = options.Destroy()
-		return r.scores, r.err
-	case <-ctx.Done():
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		_ = options.Terminate() // what does not stop ends with the process
+	})
+	scores, err := s.once(in, options)
+	if !stop() {
+		<-told
 	}
-	_ = options.Terminate()
-	grace := time.NewTimer(limits.OnnxGrace)
-	defer grace.Stop()
-	select {
-	case <-done:
-		_ = options.Destroy()
-		return nil, context.Cause(ctx)
-	case <-grace.C:
-		go func() { <-done; _ = options.Destroy() }()
-		return nil, errLeft
-	}
+	_ = options.Destroy() // nothing depends on it any more
+	return scores, err
 }
 
 // once is one call of the runtime. The output is made before, in the shape that it
@@ -230,48 +157,4 @@ func runInto[T float32 | float64](s *ortSession, value ort.Value, options *ort.R
 	return scores, nil
 }
 
-// runError gives the reason of a failed run without the runtime's words, which can
-// hold parts of the text.
-func runError(err error) error {
-	text := err.Error()
-	for _, is := range []struct {
-		part string
-		err  error
-	}{
-		{"Got invalid dimensions for output", errShape},
-		{"shape verification failed", errShape},
-		{"Unexpected output data type", errShape},
-		{"Got invalid rank for output", errShape},
-		{"Available memory of", errMemory},
-		{"Failed to allocate", errMemory},
-		{"bad_alloc", errMemory},
-		{"bad allocation", errMemory},
-		{"terminate flag", context.DeadlineExceeded},
-	} {
-		if strings.Contains(text, is.part) {
-			return is.err
-		}
-	}
-	return errFailed
-}
-
-// close frees the session as soon as nothing runs in it any more.
-func (s *ortSession) close() error {
-	if s.mu.TryLock() {
-		return s.free()
-	}
-	go func() {
-		s.mu.Lock()
-		_ = s.free()
-	}()
-	return nil
-}
-
-func (s *ortSession) free() error {
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	return s.session.Destroy()
-}
+func (s *ortSession) close() error { return s.session.Destroy() }

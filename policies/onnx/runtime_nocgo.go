@@ -2,5 +2,11 @@
 
 package onnx
 
+// hasRuntime says that this program can run models.
+const hasRuntime = false
+
 // start says that there is no runtime in this program.
-func start(Options) (engine, error) { return nil, unsupported{} }
+func start(string) (string, error) { return "", unsupported{} }
+
+// open is there for programs with a runtime.
+func open([]byte, ports) (session, error) { return nil, unsupported{} }

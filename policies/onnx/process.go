@@ -1,0 +1,406 @@
+package onnx
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// process is a running process with one model, which may at any time crash, stall
+// or say anything.
+type process struct {
+	in, theirIn   *os.File // the judge's end and the other's
+	out, theirOut *os.File
+
+	send  chan [][]byte // frames in pieces
+	alive chan struct{} // closed when it has said that it runs
+	ready chan []byte   // its notes, in order
+	gone  chan struct{} // closed when it has ended, and nothing of it is left
+	stop  context.CancelFunc
+
+	mu      sync.Mutex
+	why     error // why it ended, or is to end
+	tier    string
+	next    uint32
+	waiting map[uint32]chan []byte
+}
+
+// crash is the end of a model's process that nobody asked for.
+type crash struct{ how string }
+
+func (c crash) Error() string { return "the process in which it runs " + c.how }
+
+// where says how a model's process is started.
+type where struct {
+	argv    []string
+	env     []string
+	binds   []sandbox.Bind
+	require []string // layers without which it does not run
+	sudo    bool
+	memory  int64
+}
+
+// tiers are the ways to hold a process, the best first. One in which it cannot be
+// held, or does not come to life, is no danger: nothing of the model is loaded then.
+func (w where) tiers() []*sandbox.Confine {
+	var out []*sandbox.Confine
+	if runtime.GOOS == "linux" {
+		hold := sandbox.Confine{
+			Tier: sandbox.TierA, Binds: w.binds, Require: w.require,
+			Limits: sandbox.Limits{Memory: w.memory, FileSize: limits.OnnxScratch, TempBytes: limits.OnnxScratch},
+		}
+		out = append(out, &hold)
+		if w.sudo && os.Getuid() != 0 {
+			by := hold
+			by.Sudo = true
+			out = append(out, &by)
+		}
+		restricted := hold
+		restricted.Tier = sandbox.TierB
+		out = append(out, &restricted)
+	}
+	if len(w.require) == 0 {
+		out = append(out, nil)
+	}
+	return out
+}
+
+// begin starts a process. It comes to life, or ends, later.
+func begin(w where) (*process, error) {
+	p := &process{
+		send: make(chan [][]byte), alive: make(chan struct{}), ready: make(chan []byte, 2), gone: make(chan struct{}),
+		waiting: map[uint32]chan []byte{},
+	}
+	var err error
+	if p.theirIn, p.in, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if p.out, p.theirOut, err = os.Pipe(); err != nil {
+		return nil, errors.Join(err, p.theirIn.Close(), p.in.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	go p.watch(ctx, w)
+	go p.write()
+	return p, nil
+}
+
+// watch runs the process to its end, and clears up after it.
+func (p *process) watch(ctx context.Context, w where) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		if err := p.read(); err != nil {
+			p.fail(crash{"gave an answer that makes no sense"})
+		}
+	}()
+	p.fail(p.run(ctx, w))
+	p.stop()
+	_ = p.theirIn.Close() // only ends of pipes
+	_ = p.theirOut.Close()
+	<-read // what it said before its end counts
+	close(p.gone)
+	_ = p.in.Close()
+	_ = p.out.Close()
+}
+
+// run tries one way to hold the process after the other, and gives why it ended.
+func (p *process) run(ctx context.Context, w where) error {
+	var err error
+	for _, confine := range w.tiers() {
+		tier := sandbox.TierC
+		if confine != nil {
+			tier = confine.Tier
+		}
+		p.mu.Lock()
+		p.tier = tier
+		p.mu.Unlock()
+		mark := "CABINCREW_MODEL_PROCESS=" + rand.Text()
+		said := &head{}
+		var exit sandbox.Exit
+		exit, err = sandbox.Run(ctx, sandbox.Command{
+			Argv: w.argv, Dir: "/", Env: append([]string{mark}, w.env...), Mark: mark,
+			Stdin: p.theirIn, Stdout: p.theirOut, Stderr: said, Confine: confine,
+		})
+		select {
+		case <-p.alive:
+			return ended(exit, err, said)
+		default:
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if err == nil {
+			err = ended(exit, nil, said)
+		}
+	}
+	return unstartable{err}
+}
+
+// unstartable says that no process for a model could be started.
+type unstartable struct{ error }
+
+func (u unstartable) Unwrap() error { return u.error }
+
+// signals finds what ended a process in what Go writes of it.
+var signals = regexp.MustCompile(`\bSIG(SEGV|FPE|ABRT|ILL|BUS|TRAP|SYS|KILL)\b`)
+
+// ended says why a process ended.
+func ended(exit sandbox.Exit, err error, said *head) error {
+	name := exit.Signal
+	if found := signals.Find(said.bytes()); name == "" && found != nil {
+		name = string(found)
+	}
+	switch {
+	case exit.Over == "memory":
+		return errMemory
+	case name != "":
+		return crash{"crashed (" + name + ")"}
+	case err != nil:
+		return crash{"ended: " + short(err.Error())}
+	}
+	return crash{"ended with code " + itoa(exit.Code)}
+}
+
+// head keeps the beginning of what is written to it. It is only looked at for the
+// name of a signal: it can hold parts of the text.
+type head struct {
+	mu   sync.Mutex
+	kept []byte
+}
+
+func (h *head) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept = append(h.kept, b[:min(len(b), longestNote-len(h.kept))]...)
+	return len(b), nil
+}
+
+func (h *head) bytes() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kept
+}
+
+// fail ends the process. The first reason counts.
+func (p *process) fail(why error) {
+	p.mu.Lock()
+	if p.why == nil {
+		p.why = why
+	}
+	p.mu.Unlock()
+	p.stop()
+}
+
+// reason says why the process ended; it must be gone.
+func (p *process) reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why
+}
+
+func (p *process) write() {
+	for {
+		select {
+		case parts := <-p.send:
+			for _, b := range parts {
+				if _, err := p.in.Write(b); err != nil {
+					return // it has ended, or will when nothing more comes
+				}
+			}
+		case <-p.gone:
+			return
+		}
+	}
+}
+
+// read passes on what the process says until its end.
+func (p *process) read() error {
+	notes := 0
+	alive := false
+	for {
+		kind, id, body, err := readFrame(p.out, fromModel)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case kind == kindAlive && !alive:
+			alive = true
+			close(p.alive)
+		case kind == kindReady && alive && notes == 0, kind == kindLoaded && notes == 1:
+			notes++
+			p.ready <- body // there is room for both
+		case kind == kindScores && notes == 2:
+			p.mu.Lock()
+			answer, ok := p.waiting[id]
+			delete(p.waiting, id)
+			p.mu.Unlock()
+			if !ok {
+				return errNonsense
+			}
+			answer <- body // there is room
+		default:
+			return errNonsense
+		}
+	}
+}
+
+// note waits for the next note.
+func (p *process) note(ctx context.Context, into any) error {
+	var body []byte
+	select {
+	case body = <-p.ready:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-p.gone:
+		select {
+		case body = <-p.ready: // its last word
+		default:
+			return p.reason()
+		}
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		p.fail(crash{"gave an answer that makes no sense"})
+		<-p.gone
+		return p.reason()
+	}
+	return nil
+}
+
+// give sends a frame.
+func (p *process) give(ctx context.Context, parts ...[]byte) error {
+	select {
+	case p.send <- parts:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-p.gone:
+		return p.reason()
+	}
+}
+
+// start tells a process its task and gives the version of its library.
+func (p *process) start(ctx context.Context, n startNote, file []byte) (version string, err error) {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return "", err
+	}
+	if err := p.give(ctx, newFrame(kindStart, 0, b)); err != nil {
+		return "", err
+	}
+	var ready readyNote
+	if err := p.note(ctx, &ready); err != nil {
+		return "", err
+	}
+	if err := ready.check(); err != nil {
+		return "", err
+	}
+	head := make([]byte, headBytes)
+	putHead(head, kindModel, 0, len(file))
+	if err := p.give(ctx, head, file); err != nil {
+		return "", err
+	}
+	var loaded loadedNote
+	if err := p.note(ctx, &loaded); err != nil {
+		return "", err
+	}
+	switch {
+	case loaded.Memory:
+		return "", errMemory
+	case loaded.Error != "":
+		return "", refusal{short(loaded.Error)}
+	}
+	return ready.Version, nil
+}
+
+// refusal is why the runtime does not take a model, in its own words.
+type refusal struct{ why string }
+
+func (r refusal) Error() string { return r.why }
+
+var versionText = regexp.MustCompile(`^[0-9A-Za-z.+_-]{1,64}$`)
+
+// check gives the error of a library that could not be loaded.
+func (n readyNote) check() error {
+	switch n.Code {
+	case "":
+		if !versionText.MatchString(n.Version) {
+			return protocol.Errorf(protocol.ExitDenied, codeVersion, "the ONNX Runtime library gives no version").WithHint(howToGet)
+		}
+		return nil
+	case codeVersion:
+		return protocol.Errorf(protocol.ExitDenied, codeVersion, "%s", short(n.Error)).WithHint(howToGet)
+	}
+	return missing("%s", short(n.Error))
+}
+
+// score runs the model once. It ends soon after ctx does, if need be with the process.
+func (p *process) score(ctx context.Context, in input) ([]byte, error) {
+	answer := make(chan []byte, 1)
+	p.mu.Lock()
+	p.next++
+	id := p.next
+	p.waiting[id] = answer
+	p.mu.Unlock()
+	if err := p.give(ctx, newFrame(kindRun, id, inputBytes(in))); err != nil {
+		p.mu.Lock()
+		delete(p.waiting, id) // it was not sent
+		p.mu.Unlock()
+		return nil, err
+	}
+	select {
+	case body := <-answer:
+		return body, nil
+	case <-p.gone:
+		return p.last(answer)
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(limits.OnnxGrace)
+	defer grace.Stop()
+	stop := [][]byte{newFrame(kindStop, id, nil)}
+	send := p.send
+	for {
+		select {
+		case send <- stop:
+			send = nil
+		case <-answer:
+			return nil, context.Cause(ctx)
+		case <-p.gone:
+			return nil, p.reason()
+		case <-grace.C:
+			p.fail(errLeft)
+			<-p.gone
+			return nil, p.reason()
+		}
+	}
+}
+
+// last gives an answer that came just before the end.
+func (p *process) last(answer <-chan []byte) ([]byte, error) {
+	select {
+	case body := <-answer:
+		return body, nil
+	default:
+		return nil, p.reason()
+	}
+}
+
+// end ends the process in good order, or at least soon.
+func (p *process) end() {
+	p.fail(errFailed)
+	<-p.gone
+}
