@@ -172,7 +172,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	// What is known decides as much as where it stands.
 	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
 	g = orchestrator.Governance{
-		PolicyDigest: s.judges.digest, Approvers: people, Judge: o.guarded(s.judges.plan), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
+		PolicyDigest: s.judges.digest, Approvers: people, Judge: s.guarded(o, rules.Governed{Commit: o.commit, Changed: o.changed}), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
 	}
 	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
 	return g, &signatures{version: Version(), approvers: keys, planKeys: planKeys, planKey: signer}, err

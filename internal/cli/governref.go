@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/workspace"
@@ -48,6 +49,10 @@ func (s *session) originOf(ref string) (*origin, error) {
 	}
 	o.commit = o.tree.Commit()
 	file, err := o.tree.Read(s.place.configPath, limits.ConfigBytes)
+	if errors.Is(err, protocol.Code("git_file_missing")) {
+		return nil, usageError("governance_missing", "commit %s of %s has no %s, so nothing judges there", o.commit, ref, s.place.configPath).
+			WithHint("the change that adds it is for people to look at: merge it without a flight, or name the configuration's place in the commit")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,18 +186,62 @@ func sameFile(root *os.Root, f gittree.File) bool {
 	return err == nil && bytes.Equal(data, f.Data)
 }
 
-// guarded adds what keeps a change from weakening its own judges.
-func (o *origin) guarded(judge policies.Evaluator) policies.Evaluator {
+// guarded adds what keeps a change from weakening its own judges. On a person's
+// machine, governance is what lies in the workspace. SPEC: docs/protocol.md 8.
+func (s *session) guarded(o *origin, by rules.Governed) policies.Evaluator {
 	if o.commit == "" {
-		return judge
+		if s.platform() == ci.None {
+			return s.judges.plan
+		}
+		by.Unendorsed = "Governance comes from the workspace, where the change that it judges can edit it, and not from a protected ref (--governance-ref)."
 	}
-	return policies.Panel{judge, rules.Governed{Commit: o.commit, Changed: o.changed}}
+	return overseen{judge: s.judges.plan, by: by, alone: o.config.Policies.AllowWithoutPolicies}
+}
+
+// overseen is a judge beside which governance is looked after. A step that the judge
+// itself has no word for is one that nobody judged, whatever it does to governance.
+type overseen struct {
+	judge policies.Evaluator
+	by    rules.Governed
+	alone bool // nobody else has to judge
+}
+
+var _ policies.Evaluator = overseen{}
+
+func (o overseen) Evaluate(ctx context.Context, in policies.Input, evaluatedAt string) (policies.Result, error) {
+	out, err := o.judge.Evaluate(ctx, in, evaluatedAt)
+	if err != nil || len(out.Findings) == 0 && !o.alone {
+		return out, err
+	}
+	more, err := o.by.Evaluate(ctx, in, evaluatedAt)
+	out.Findings = append(out.Findings, more.Findings...)
+	return out, err
+}
+
+// onRef refuses, on a CI platform, to take off from a commit that the protected ref
+// does not have. SPEC: docs/protocol.md 8.
+func (s *session) onRef() error {
+	if s.origin.commit == "" || s.platform() == ci.None {
+		return nil
+	}
+	head := s.setup.Source.HeadCommit
+	there, err := s.origin.tree.Contains(head)
+	if err != nil || there {
+		return err
+	}
+	return protocol.Errorf(protocol.ExitDenied, "governance_unprotected", "commit %q is not part of %s (%s): in CI only what the protected ref has takes off", head, s.app.flags.governanceRef, s.origin.commit).
+		WithHint("merge the change first, and plan and take off there")
 }
 
 // underPlanned makes the governance that a flight was planned under that of the
 // session, where it came from a commit. What the ref of the command names now
 // judges beside it. SPEC: docs/protocol.md 8.
 func (s *session) underPlanned(ctx context.Context, f *orchestrator.Flight, takeOff bool) error {
+	if takeOff {
+		if err := s.onRef(); err != nil {
+			return err
+		}
+	}
 	planned, sealed, err := f.GovernanceCommit()
 	switch {
 	case err != nil || !sealed || planned == s.origin.commit:
@@ -216,7 +265,7 @@ func (s *session) underPlanned(ctx context.Context, f *orchestrator.Flight, take
 		// Whether the checkout differs from governance is asked of that of the plan: a
 		// checkout that is only older than the ref changes nothing.
 		tip := s.setup.Governance
-		tip.Judge = policies.Panel{s.judges.plan, rules.Governed{Commit: s.origin.commit}}
+		tip.Judge = s.guarded(s.origin, rules.Governed{Commit: s.origin.commit})
 		s.setup.Tip = &orchestrator.Tip{Governance: tip, Approvals: s.setup.Config.Approvals}
 	}
 	o, err := s.originOf(planned)

@@ -33,7 +33,10 @@ var _ policies.Evaluator = Governed{}
 func (g Governed) Evaluate(_ context.Context, in policies.Input, evaluatedAt string) (policies.Result, error) {
 	var out policies.Result
 	ask := func(rule, reason string, files []string) {
-		evidence := map[string]any{"rule": rule, "role": OwnerRole, "governance_commit": g.Commit}
+		evidence := map[string]any{"rule": rule, "role": OwnerRole}
+		if g.Commit != "" {
+			evidence["governance_commit"] = g.Commit
+		}
 		if len(files) > 0 {
 			evidence["files"] = files[:min(len(files), evidenceFiles)]
 		}
@@ -53,7 +56,7 @@ func (g Governed) Evaluate(_ context.Context, in policies.Input, evaluatedAt str
 		ask("governance-planned", fmt.Sprintf("the step would change what judges: %s. A policy owner must approve.", named(planned)), planned)
 	}
 	if g.Unendorsed != "" {
-		ask("governance-unendorsed", g.Unendorsed+" A policy owner must approve every flight until it is.", nil)
+		ask("governance-unendorsed", g.Unendorsed+" A policy owner must approve every flight under it.", nil)
 	}
 	return out, nil
 }

@@ -27,7 +27,7 @@ func TestGoverned(t *testing.T) {
 		"nothing":    {rules.Governed{Commit: "c1"}, in, "", ""},
 		"checkout":   {rules.Governed{Commit: "c1", Changed: []string{".cabincrew.yaml"}}, in, "governance-changed", `".cabincrew.yaml". It is judged by the governance of commit c1`},
 		"patch":      {rules.Governed{Commit: "c1"}, touching, "governance-planned", `".github/CODEOWNERS", "Policies/x.rego", "keys/a.pub"`},
-		"unendorsed": {rules.Governed{Commit: "c1", Unendorsed: "Nobody approved it."}, in, "governance-unendorsed", "Nobody approved it. A policy owner"},
+		"unendorsed": {rules.Governed{Commit: "c1", Unendorsed: "Nobody approved it."}, in, "governance-unendorsed", "Nobody approved it. A policy owner must approve every flight"},
 		"all": {rules.Governed{Commit: "c1", Changed: []string{"a", "b", "c", "d", "e", "f\n"}, Unendorsed: "x"}, touching,
 			"governance-changed governance-planned governance-unendorsed", "and 1 more"},
 	} {
