@@ -77,7 +77,7 @@ func (o *Orchestrator) judgeTakeOff(ctx context.Context, f *Flight, s *Setup, p 
 	changed, known := f.changed[p.id]
 	in.TakeOff.Changed, in.TakeOff.ChangedKnown = slices.Clone(changed), known
 	result, err := s.Governance.After.Evaluate(ctx, in, stamp(o.Now()))
-	return result.Findings, err
+	return s.Shown(result).Findings, err
 }
 
 // tookOff remembers what a take-off changed: the files of its patches, and of a

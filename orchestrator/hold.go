@@ -64,6 +64,7 @@ func (p *planner) mayRun(ctx context.Context, step *config.Step) error {
 	if err != nil {
 		return denial(err, step.ID)
 	}
+	result = p.s.Shown(result)
 	decision, err := policies.Decide(result.Findings, p.s.Governance.Decide)
 	if err != nil {
 		return denial(err, step.ID)

@@ -84,7 +84,7 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 	d := a.Description
 	item := policies.Artifact{
 		Name: a.Name, Role: a.Role, ArtifactType: d.ArtifactType, Action: d.Action, Target: d.Target, Mime: d.Mime,
-		Metadata: d.Metadata, Body: d.Body, Hash: hash, Size: a.Size,
+		Metadata: d.Metadata, Body: d.Body, Hash: hash, Size: a.Size, BodyFile: d.BodyFile,
 	}
 	if d.BodyFile != "" {
 		item.Digest = a.BodyDigest

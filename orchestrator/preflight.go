@@ -89,12 +89,12 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 		}
 		return j, denial(err, p.id)
 	}
+	result = s.Shown(result)
 	if r.Decision, err = policies.Decide(result.Findings, s.Governance.Decide); err != nil {
 		return j, denial(err, p.id)
 	}
 	for _, found := range result.Findings {
 		found.Evidence = tame(found.Evidence)
-		found.Reason = s.Redactor.String(found.Reason)
 		r.Evaluations = append(r.Evaluations, found.PolicyEvaluation)
 		j.Findings = append(j.Findings, found)
 	}
@@ -119,6 +119,25 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 		})
 	}
 	return j, nil
+}
+
+// Shown gives a result as it may be shown and recorded: without the secrets that
+// the judges found and without the values of those that the flight maps.
+func (s *Setup) Shown(r policies.Result) policies.Result {
+	r = r.Discreet()
+	r.Findings = slices.Clone(r.Findings)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		f.Reason = s.Redactor.String(f.Reason)
+		if f.Evidence != nil {
+			f.Evidence, _ = s.Redactor.Value(f.Evidence).(map[string]any)
+		}
+		f.Files = slices.Clone(f.Files)
+		for j := range f.Files {
+			f.Files[j] = s.Redactor.String(f.Files[j])
+		}
+	}
+	return r
 }
 
 // explained bounds what a report tells of how decisions came about: a report that

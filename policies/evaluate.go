@@ -26,6 +26,8 @@ type Result struct {
 	Findings []Finding
 	// Explanations tell how decisions came about, where that was asked for.
 	Explanations []Explanation
+	// Hidden are secrets that were found, see Discreet.
+	Hidden Hidden
 }
 
 // Explanation tells what the rules of one policy came to, a line each.
@@ -55,6 +57,8 @@ type Finding struct {
 	// Unjudged says that the policy could not be evaluated (an error, a time-out,
 	// an answer of the wrong kind). No aggregation method outvotes it.
 	Unjudged bool
+	// Discreet says that its texts hold no secret that the same judge found.
+	Discreet bool
 }
 
 // Evaluations gives the wire form of the findings.

@@ -144,6 +144,9 @@ type Artifact struct {
 }
 
 // Terraform is the parsed view of a plan of Terraform or OpenTofu.
+
+	// BodyFile is the name that the engine gave the file of the body.
+	BodyFile string `json:"-"`
 type Terraform struct {
 	FormatVersion string              `json:"format_version"`
 	Resources     []TerraformResource `json:"resources"`

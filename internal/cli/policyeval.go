@@ -107,6 +107,7 @@ func (s *session) judgeInput(ctx context.Context, name string, sets policySets) 
 	if err != nil {
 		return nil, err
 	}
+	result = s.setup.Shown(result)
 	d, err := policies.Decide(result.Findings, s.setup.Governance.Decide)
 	if err != nil {
 		return nil, err

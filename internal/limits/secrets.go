@@ -32,6 +32,9 @@ const (
 
 	// SecretFindings is how many findings one step may have; the rest is counted.
 	SecretFindings = 1000
+	// SecretHidden is how many bytes of secrets are kept during one search, to take them
+	// out of what other judges say; beyond, nothing that those say is shown.
+	SecretHidden = 1 << 20
 	// SecretFieldDepth is how deep metadata may be nested.
 	SecretFieldDepth = 200
 

@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"errors"
 	"io"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -220,4 +221,48 @@ func deltaSize(d []byte) (int64, []byte, bool) {
 		}
 	}
 	return 0, d, false
+}
+
+// Open gives the block's bytes: exactly Size of them, for Read has inflated them
+// before. Of a delta that is the delta itself.
+func (b *Binary) Open() (io.Reader, error) {
+	z, err := zlib.NewReader(bytes.NewReader(b.data))
+	if err != nil {
+		return nil, errInflate
+	}
+	return io.LimitReader(z, b.Size), nil
+}
+
+// Inserted gives what a delta holds itself: pieces that follow each other are one,
+// others stand on lines of their own. whole says that it takes nothing over from the
+// content on the other side, so that this is all.
+func (b *Binary) Inserted() (text []byte, whole bool, err error) {
+	delta, err := b.bytes()
+	if err != nil {
+		return nil, false, err
+	}
+	for range 2 {
+		var ok bool
+		if _, delta, ok = deltaSize(delta); !ok {
+			return nil, false, errDelta
+		}
+	}
+	whole = true
+	for len(delta) > 0 {
+		op := delta[0]
+		size := int(op)
+		if op&0x80 != 0 { // a byte for each bit set
+			size = bits.OnesCount8(op & 0x7f)
+		}
+		if delta = delta[1:]; op == 0 || size > len(delta) {
+			return nil, false, errDelta
+		}
+		if op&0x80 == 0 {
+			text = append(text, delta[:size]...)
+		} else if whole = false; len(text) > 0 && text[len(text)-1] != '\n' {
+			text = append(text, '\n')
+		}
+		delta = delta[size:]
+	}
+	return text, whole, nil
 }

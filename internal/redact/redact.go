@@ -2,6 +2,7 @@ package redact
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -67,6 +68,33 @@ func New(secrets map[string]string) (*Redactor, error) {
 	return r, nil
 }
 
+// NewMarked prepares a Redactor for texts, each with the mark that takes its place.
+// They are found as they are and inside JSON strings, and those of several lines
+// also line by line.
+func NewMarked(marks map[string]string) *Redactor {
+	r := &Redactor{}
+	var texts [][]byte
+	for _, text := range slices.Sorted(maps.Keys(marks)) {
+		spellings := []string{text}
+		for l := range strings.Lines(text) {
+			if l = strings.TrimSpace(l); len(l) >= minLine && l != text {
+				spellings = append(spellings, l)
+			}
+		}
+		for _, s := range spellings {
+			for _, form := range []string{s, jsonString(s, true), jsonString(s, false)} {
+				if len(form) >= MinSecret {
+					texts = append(texts, []byte(form))
+					r.patterns = append(r.patterns, pattern{name: marks[text], label: marks[text], size: len(form)})
+					r.longest = max(r.longest, len(form))
+				}
+			}
+		}
+	}
+	r.auto = NewAutomaton(texts, false)
+	return r
+}
+
 // Empty says whether there is nothing to find.
 func (r *Redactor) Empty() bool { return r == nil || len(r.patterns) == 0 }
 
@@ -119,6 +147,24 @@ func (r *Redactor) Value(v any) any {
 		out := make([]any, len(x))
 		for i := range x {
 			out[i] = r.Value(x[i])
+		}
+		return out
+	case []string:
+		out := make([]string, len(x))
+		for i := range x {
+			out[i] = r.String(x[i])
+		}
+		return out
+	case []map[string]any:
+		out := make([]map[string]any, len(x))
+		for i := range x {
+			out[i], _ = r.Value(x[i]).(map[string]any)
+		}
+		return out
+	case map[string]string:
+		out := make(map[string]string, len(x))
+		for k, m := range x {
+			out[r.String(k)] = r.String(m)
 		}
 		return out
 	case map[string]any:

@@ -69,7 +69,7 @@ func NewBaseline(matches []Match, reason string) (*Baseline, error) {
 	for i := range matches {
 		m := &matches[i]
 		k := Known{Fingerprint: m.Fingerprint, Rule: m.Rule, File: m.File, Reason: reason}
-		if m.Rule != RuleValue && !slices.Contains(list, k) {
+		if m.Rule != RuleValue && m.Rule != RuleDelta && !slices.Contains(list, k) {
 			list = append(list, k)
 		}
 	}
@@ -99,7 +99,7 @@ func (k *Known) wrong() string {
 	switch {
 	case len(k.Fingerprint) != 2*fingerprintBytes || strings.Trim(k.Fingerprint, "0123456789abcdef") != "":
 		return fmt.Sprintf("the fingerprint has not %d small hexadecimal digits", 2*fingerprintBytes)
-	case k.Rule == "" || k.Rule == RuleValue || k.Rule == RuleUnjudged || len(k.Rule) > 128:
+	case k.Rule == "" || k.Rule == RuleValue || k.Rule == RuleUnjudged || k.Rule == RuleDelta || len(k.Rule) > 128:
 		return "the rule is none that can be known"
 	case k.File == "":
 		return "the file is missing"

@@ -19,7 +19,6 @@ type piece struct {
 // Names of encodings, as findings show them.
 const (
 	inBase64  = "base64"
-	inUTF16   = "base64 of UTF-16"
 	inHex     = "hex"
 	inPercent = "percent"
 	inEscapes = "backslash"
@@ -42,6 +41,8 @@ type decoder struct {
 	buffer []byte
 	parts  []part
 	flat   []byte
+	places []int
+	read   int // the end of what was read with lines before it
 }
 
 // part is a run of base64 characters within a text.
@@ -52,6 +53,8 @@ type part struct{ from, to int }
 // its caller.
 func (d *decoder) pieces(text []byte, lo, hi int, yield func(piece) bool) {
 	_ = d.runs(text, lo, hi, yield) &&
+		d.short(text, lo, hi, yield) &&
+		d.pairs(text, lo, hi, yield) &&
 		escapes(text, lo, hi, '%', inPercent, unPercent, yield) &&
 		escapes(text, lo, hi, '\\', inEscapes, unBackslash, yield)
 }
@@ -60,6 +63,7 @@ func (d *decoder) pieces(text []byte, lo, hi int, yield func(piece) bool) {
 // that go on in the next lines.
 func (d *decoder) runs(text []byte, lo, hi int, yield func(piece) bool) bool {
 	last := 0
+	d.read = 0
 	for i := lo + limits.SecretEncoded - 1; i < len(text) && i-limits.SecretEncoded < hi; {
 		if sextet[text[i]] == 0xff {
 			i += limits.SecretEncoded // a run this long has every such place
@@ -87,72 +91,125 @@ func (d *decoder) run(text []byte, from, to int, yield func(piece) bool) bool {
 	if !d.decode(text, text[from:to], yield) {
 		return false
 	}
-	if continues(text, from) {
+	if from < d.read {
 		return true // it was read with the line before
 	}
-	d.flat = append(d.flat[:0], text[from:to]...)
+	d.chain(text, part{from, to})
+	return len(d.parts) == 1 || d.decode(text, d.flat, yield)
+}
+
+// chain gathers a run and the ones that continue it.
+func (d *decoder) chain(text []byte, p part) {
+	d.parts, d.flat = append(d.parts[:0], p), append(d.flat[:0], text[p.from:p.to]...)
 	for {
-		n, ok := continued(text, d.parts[len(d.parts)-1].to)
+		n, ok := continued(text, p.to)
 		if !ok {
-			break
+			return
 		}
+		p, d.read = n, n.to
 		d.parts, d.flat = append(d.parts, n), append(d.flat, text[n.from:n.to]...)
-		if n.to-n.from < limits.SecretEncoded {
+	}
+}
+
+// short decodes what is written in lines that are too short to be runs.
+func (d *decoder) short(text []byte, lo, hi int, yield func(piece) bool) bool {
+	d.read = 0
+	for at := lo; at < len(text) && at < hi; {
+		end := at + bytes.IndexByte(text[at:], '\n')
+		if end < at {
+			return true
+		}
+		if p, ok := token(text, at, end); ok && p.from >= d.read {
+			d.chain(text, p)
+			if len(d.parts) >= minShort && len(d.flat) >= limits.SecretEncoded && !d.decode(text, d.flat, yield) {
+				return false
+			}
+		}
+		at = end + 1
+	}
+	return true
+}
+
+// minShort is how many short lines are taken for an encoded text.
+const minShort = 3
+
+// token gives the one short run that a line has, if there is nothing else in it.
+func token(text []byte, at, end int) (part, bool) {
+	from := at
+	for from < end {
+		if n := marker(text, from); n > 0 {
+			from += n
+		} else if !between[text[from]] {
 			break
+		} else {
+			from++
 		}
 	}
-	return len(d.parts) == 1 || d.decode(text, d.flat, yield)
+	to := from
+	for to < end && sextet[text[to]] != 0xff {
+		to++
+	}
+	for i := to; i < end; i++ {
+		if !between[text[i]] && text[i] != '+' {
+			return part{}, false
+		}
+	}
+	return part{from, to}, to-from >= 2 && to-from < limits.SecretEncoded
 }
 
 // between are the characters between two lines of one encoded text: white space,
 // quotes, and what languages and comments put there.
 var between = func() (t [256]bool) {
-	for _, c := range []byte(" \t\r\n\"'`\\#*>,=") {
+	for _, c := range []byte(" \t\r\n\"'`\\#*>,=;.|()[]") {
 		t[c] = true
 	}
 	return t
 }()
 
-// continued gives the run that continues one that ends at a place. A sign of
-// addition stands before the end of a line only; behind, it is part of the run.
+// marker gives the length of what begins a line of a comment or a list although
+// base64 has these characters too: up to three of one kind, and white space.
+func marker(text []byte, at int) int {
+	n := 0
+	for n < 3 && at+n < len(text) && text[at+n] == text[at] && (text[at] == '/' || text[at] == '-' || text[at] == '+') {
+		n++
+	}
+	if n == 0 || at+n >= len(text) || text[at+n] != ' ' && text[at+n] != '\t' {
+		return 0
+	}
+	return n
+}
+
+// continued gives the run that continues one that ends at a place, in the next line
+// or behind a newline as strings have it. A sign of addition stands before the end
+// of a line only; behind, it is part of the run.
 func continued(text []byte, at int) (part, bool) {
-	from, lines := at, 0
-	for ; from < len(text) && from-at < limits.SecretContext; from++ {
-		c := text[from]
-		if c == '\n' {
+	from, lines, escaped := at, 0, 0
+	for from < len(text) && from-at < limits.SecretContext {
+		c, n := text[from], 1
+		switch {
+		case c == '\\' && from+1 < len(text) && text[from+1] == 'n':
+			escaped++
+			n = 2
+		case c == '\\' && from+3 < len(text) && text[from+1] == 'r' && text[from+2] == '\\':
+			n = 2
+		case c == '\n':
 			lines++
+		case between[c], c == '+' && lines == 0 && from > at:
+		case lines > 0:
+			n = marker(text, from)
+		default:
+			n = 0
 		}
-		if lines > 1 || !between[c] && (c != '+' || lines > 0 || from == at) {
+		if n == 0 || lines > 1 || escaped > 1 {
 			break
 		}
+		from += n
 	}
 	to := from
 	for to < len(text) && sextet[text[to]] != 0xff {
 		to++
 	}
-	return part{from, to}, lines == 1 && to > from
-}
-
-// continues says whether continued gives the run that begins at a place for another
-// one that is long enough.
-func continues(text []byte, at int) bool {
-	for from := at - 1; from >= limits.SecretEncoded && at-from <= limits.SecretContext; from-- {
-		c := text[from]
-		if sextet[c] != 0xff && (c != '+' || bytes.IndexByte(text[from:at], '\n') < 0) {
-			begin := from + 1 - limits.SecretEncoded
-			for i := begin; i <= from; i++ {
-				if sextet[text[i]] == 0xff {
-					return false
-				}
-			}
-			n, ok := continued(text, from+1)
-			return ok && n.from == at
-		}
-		if !between[c] && c != '+' {
-			return false
-		}
-	}
-	return false
+	return part{from, to}, lines <= 1 && escaped <= 1 && lines+escaped > 0 && to > from
 }
 
 // decode decodes a run as base64 and as hex, from each place where a group can
@@ -161,15 +218,8 @@ func (d *decoder) decode(text, flat []byte, yield func(piece) bool) bool {
 	for shift := range 4 {
 		decoded := unBase64(d.buffer[:0], flat[shift:])
 		d.buffer = decoded[:0]
-		switch {
-		case hasText(decoded):
-			if !yield(d.piece(text, flat, shift, decoded, inBase64, 4, 3)) {
-				return false
-			}
-		case hasWideText(decoded):
-			if !yield(d.piece(text, flat, shift, bytes.ReplaceAll(decoded, []byte{0}, nil), inUTF16, 8, 3)) {
-				return false
-			}
+		if (hasText(decoded) || hasWideText(decoded)) && !yield(d.piece(text, flat, shift, decoded, inBase64, 4, 3)) {
+			return false
 		}
 	}
 	for i := 0; i < len(flat); i++ {
@@ -183,7 +233,7 @@ func (d *decoder) decode(text, flat []byte, yield func(piece) bool) bool {
 				decoded = append(decoded, nibble[flat[j]]<<4|nibble[flat[j+1]])
 			}
 			d.buffer = decoded[:0]
-			if hasText(decoded) && !yield(d.piece(text, flat, shift, decoded, inHex, 2, 1)) {
+			if (hasText(decoded) || hasWideText(decoded)) && !yield(d.piece(text, flat, shift, decoded, inHex, 2, 1)) {
 				return false
 			}
 		}

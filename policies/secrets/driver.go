@@ -21,9 +21,8 @@ type engine struct {
 	byKeyword  [][]int // the rules of each keyword
 	pathRules  []int   // rules about paths alone
 	always     []int   // rules about text without keywords
-	// everyPath says that the allowlists' paths hold for all rules, as with gitleaks.
-	// Otherwise they hold for the rule that guesses only: whoever writes a change
-	// chooses its file names.
+	// everyPath says that the allowlists' paths hold, as with gitleaks. Otherwise no
+	// path makes a text uninteresting: whoever writes a change chooses its file names.
 	everyPath bool
 }
 
@@ -86,14 +85,12 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 	if len(s.gate) == 0 && len(s.e.always) == 0 {
 		return nil, nil
 	}
-	guess := s.e.everyPath || !pathAllowed(s.e.allowlists, name)
 	lines := &lineIndex{text: text}
 	var out []finding
 	for _, i := range s.wanted() {
 		r := s.e.rules[i]
 		switch {
-		case r.generic && !guess,
-			(s.e.everyPath || r.generic) && pathAllowed(r.Allowlists, name),
+		case s.e.everyPath && pathAllowed(r.Allowlists, name),
 			r.Path != "" && !r.path().MatchString(name):
 			continue
 		}
@@ -101,7 +98,7 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 			return nil, err
 		}
 		for _, m := range s.matches(i, text) {
-			if f, ok := s.e.finding(r, text, name, lines, m); ok {
+			if f, ok := s.e.finding(r, text, name, lines, m); ok && (s.e.everyPath || !lines.checksum(&f)) {
 				out = append(out, f)
 			}
 		}

@@ -94,7 +94,7 @@ func unPercent(text []byte) (out []byte, length int, worth bool) {
 		return nil, 0, false
 	}
 	c := nibble[text[1]]<<4 | nibble[text[2]]
-	return []byte{c}, 3, printable(rune(c))
+	return []byte{c}, 3, printable(rune(c)) || c == 0
 }
 
 // unBackslash reads the escapes that strings have in most languages. Those for
@@ -114,27 +114,48 @@ func unBackslash(text []byte) (out []byte, length int, worth bool) {
 		return []byte{c}, 2, true
 	case '\\':
 		return []byte{c}, 2, false
-	case 'x', 'u':
-		digits := 2
-		if c == 'u' {
-			digits = 4
-		}
-		if len(text) < 2+digits {
+	case 'x', 'u', 'U':
+		return unHex(text)
+	case '0', '1', '2', '3':
+		if len(text) < 4 || text[2]&^7 != '0' || text[3]&^7 != '0' {
 			return nil, 0, false
 		}
-		v := rune(0)
-		for _, d := range text[2 : 2+digits] {
-			if nibble[d] > 15 {
-				return nil, 0, false
-			}
-			v = v<<4 | rune(nibble[d])
-		}
-		if c == 'x' {
-			return []byte{byte(v)}, 4, printable(v) //nolint:gosec // two digits
-		}
-		return utf8.AppendRune(nil, v), 6, printable(v)
+		v := c&3<<6 | text[2]&7<<3 | text[3]&7
+		return []byte{v}, 4, printable(rune(v))
 	}
 	return nil, 0, false
+}
+
+// unHex reads the escapes of characters by their numbers: \x41, \x{41}, \u0041,
+// \u{41} and \U00000041. Zeros are worth a look, for UTF-16 is full of them.
+func unHex(text []byte) (out []byte, length int, worth bool) {
+	from, to := 2, 4
+	switch end := bytes.IndexByte(text[:min(len(text), 12)], '}'); {
+	case len(text) > 2 && text[2] == '{' && end > 3:
+		from, to = 3, end
+	case text[1] == 'u':
+		to = 6
+	case text[1] == 'U':
+		to = 10
+	}
+	if len(text) < to {
+		return nil, 0, false
+	}
+	v := rune(0)
+	for _, d := range text[from:to] {
+		if nibble[d] > 15 || v > utf8.MaxRune {
+			return nil, 0, false
+		}
+		v = v<<4 | rune(nibble[d])
+	}
+	worth = printable(v) || v == 0
+	if from == 3 {
+		to++
+	}
+	if text[1] == 'x' && v <= 0xff {
+		return []byte{byte(v)}, to, worth
+	}
+	return utf8.AppendRune(nil, v), to, worth
 }
 
 func printable(r rune) bool { return r >= ' ' && r <= '~' }

@@ -40,7 +40,7 @@ type Evaluator struct {
 }
 
 // version is part of the digest; it changes with what the search finds.
-const version = "1"
+const version = "2"
 
 // New prepares an Evaluator and proves that it finds a secret.
 func New(o Options) (*Evaluator, error) {
@@ -98,6 +98,7 @@ func (ev *Evaluator) search(ctx context.Context, do func(context.Context, *scan)
 	defer ev.workers.Put(w)
 	c := &scan{
 		w: w, values: ev.values, baseline: ev.o.Baseline, left: ev.o.Bytes, expand: limits.SecretExpansionFree, seen: map[Match]bool{},
+		room: limits.SecretHidden,
 	}
 	return c, do(ctx, c)
 }
@@ -137,7 +138,7 @@ func (ev *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedA
 		for i := range in.Artifacts {
 			a := &in.Artifacts[i]
 			out = ev.collect(c, out, a.Name, func() error { return c.artifact(ctx, &in, a) })
-			if ctx.Err() != nil || c.left < 0 {
+			if ctx.Err() != nil || c.left < 0 || c.full {
 				return nil //nolint:nilerr // that is denied, and there is nothing left for the others
 			}
 		}
@@ -156,7 +157,8 @@ func (ev *Evaluator) Evaluate(ctx context.Context, in policies.Input, evaluatedA
 			out[i].Evidence["known"] = int64(c.known)
 		}
 	}
-	return policies.Result{Findings: out}, nil
+	c.discreet(ev.values, out)
+	return policies.Result{Findings: out, Hidden: c.hidden}, nil
 }
 
 // collect adds what a search finds, or why it does not know.
@@ -177,7 +179,10 @@ func (c *scan) artifact(ctx context.Context, in *policies.Input, a *policies.Art
 	if c.expand < limits.SecretExpansionFree {
 		c.expand = limits.SecretExpansionFree // one artifact does not use up another's
 	}
-	metadata := map[string]any{"name": a.Name, "action": a.Action, "target": a.Target, "mime": a.Mime, "metadata": a.Metadata}
+	metadata := map[string]any{
+		"name": a.Name, "role": a.Role, "artifact_type": a.ArtifactType, "action": a.Action, "target": a.Target, "mime": a.Mime,
+		"body_file": a.BodyFile, "metadata": a.Metadata,
+	}
 	if err := c.document(ctx, source{file: a.Name, part: PartMetadata}, metadata); err != nil {
 		return err
 	}
@@ -232,11 +237,15 @@ func (ev *Evaluator) finding(m *Match, artifact string) policies.Finding {
 	if m.Encoding != "" {
 		f.Evidence["encoding"] = m.Encoding
 	}
-	if m.Rule == RuleValue {
+	switch m.Rule {
+	case RuleValue:
 		f.Decision, f.Rule, f.Firm = protocol.Deny, "", true // no exemption makes it right
 		f.Evidence["secret"] = m.Secret
 		f.Reason = "the value of secret " + m.Secret + " stands in " + m.place() + "; let the engine leave it out"
-	} else {
+	case RuleDelta:
+		f.Decision = protocol.RequireApproval
+		f.Reason = "binary file " + m.File + " is given as a difference to another content, so not all of it could be searched for secrets: let the engine plan its whole content, or look at it"
+	default:
 		f.Evidence["fingerprint"], f.Evidence["entropy"] = m.Fingerprint, m.Entropy
 		f.Reason = "a secret may stand in " + m.place() + " (" + m.Rule + ", fingerprint " + m.Fingerprint +
 			"): take it out and revoke it, or let an owner of the policies add it to the baseline"

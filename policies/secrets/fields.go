@@ -13,7 +13,8 @@ import (
 )
 
 // fields writes a value of JSON as lines "key: text", so that expressions see a
-// name before its value, and texts as they are and not as JSON escapes them.
+// name before its value, and texts as they are and not as JSON escapes them. A key
+// whose value is no text stands on a line of its own.
 func fields(b *bytes.Buffer, key string, v any, depth int) error {
 	if depth > limits.SecretFieldDepth {
 		return tooMuch("it is nested too deep")
@@ -26,6 +27,9 @@ func fields(b *bytes.Buffer, key string, v any, depth int) error {
 		}
 		slices.Sort(keys)
 		for _, k := range keys {
+			if !beside(x[k]) {
+				b.WriteString(k + "\n")
+			}
 			if err := fields(b, k, x[k], depth+1); err != nil {
 				return err
 			}
@@ -41,6 +45,17 @@ func fields(b *bytes.Buffer, key string, v any, depth int) error {
 		fmt.Fprintf(b, "%s: %v\n", key, x)
 	}
 	return nil
+}
+
+// beside says whether fields writes the key of a value beside a text.
+func beside(v any) bool {
+	switch x := v.(type) {
+	case map[string]any, nil:
+		return false
+	case []any:
+		return slices.ContainsFunc(x, beside)
+	}
+	return true
 }
 
 // document looks through any value that JSON can hold.
@@ -85,6 +100,22 @@ func (c *scan) around(ctx context.Context, in *policies.Input) error {
 	}
 	if err := c.document(ctx, source{file: "context", part: PartContext}, values); err != nil {
 		return err
+	}
+	isolation := in.Isolation
+	isolation.Requests = nil // below
+	ran, err := tree(isolation)
+	if err != nil {
+		return err
+	}
+	if err := c.document(ctx, source{file: "isolation", part: PartIsolation}, ran); err != nil {
+		return err
+	}
+	if in.TakeOff != nil {
+		for _, path := range in.TakeOff.Changed {
+			if err := c.short(ctx, source{file: path, part: PartPath}, []byte(path)); err != nil {
+				return err
+			}
+		}
 	}
 	for _, q := range in.Isolation.Requests {
 		if err := c.short(ctx, source{file: "request", part: PartRequest}, []byte(q.Method+" "+q.URL)); err != nil {

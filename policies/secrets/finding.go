@@ -54,7 +54,7 @@ func (e *engine) finding(r *rule, text []byte, name string, lines *lineIndex, m 
 	f.line = lines.of(f.from)
 	for _, list := range [][]*allowlist{e.allowlists, r.Allowlists} {
 		for _, a := range list {
-			if e.allowed(a, r, &f, string(match), name, lines) {
+			if e.allowed(a, &f, string(match), name, lines) {
 				return f, false
 			}
 		}
@@ -62,11 +62,11 @@ func (e *engine) finding(r *rule, text []byte, name string, lines *lineIndex, m 
 	return f, true
 }
 
-func (e *engine) allowed(a *allowlist, r *rule, f *finding, match, name string, lines *lineIndex) bool {
+func (e *engine) allowed(a *allowlist, f *finding, match, name string, lines *lineIndex) bool {
 	if !a.All {
 		return a.regexAllowed(f, match, lines) || a.hasStopword(f.secret)
 	}
-	if len(a.Paths) > 0 && (!e.everyPath && !r.generic || name == "" || !a.paths().MatchString(name)) {
+	if len(a.Paths) > 0 && (!e.everyPath || name == "" || !a.paths().MatchString(name)) {
 		return false
 	}
 	if len(a.Regexes) > 0 && !a.regexAllowed(f, match, lines) {

@@ -2,7 +2,9 @@ package secrets
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
+	"sync"
 )
 
 // lineIndex knows where the lines of a text begin. It is made when first needed.
@@ -79,6 +81,26 @@ func (l *lineIndex) around(from, to int) (int, int) {
 	}
 	return begin, max(to, end)
 }
+
+// checksumLine are lines as tools write them into lock files: a name that the rule
+// which guesses may take for that of a key, and a checksum of a fixed form.
+var checksumLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[+ ]?[\w.~!/-]+ v[\w.+-]+(?:/go\.mod)? h1:[A-Za-z0-9+/]{43}=$`)
+})
+
+// checksum says whether the rule that guesses took a checksum for a secret. The form
+// of the whole line decides, not the file's name, which whoever writes it chooses.
+func (l *lineIndex) checksum(f *finding) bool {
+	if !f.rule.generic {
+		return false
+	}
+	from, to := l.around(f.from, f.to)
+	line := bytes.TrimSpace(l.text[from:to])
+	return len(line) < maxChecksumLine && checksumLine().Match(line)
+}
+
+// maxChecksumLine is the length in bytes of the longest such line.
+const maxChecksumLine = 512
 
 // allowed asks an allowlist about the line around a match.
 func (l *lineIndex) allowed(a *allowlist, from, to int) bool {

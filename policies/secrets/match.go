@@ -13,6 +13,9 @@ const (
 	RuleValue = "value"
 	// RuleUnjudged says that something could not be looked through.
 	RuleUnjudged = "unjudged"
+	// RuleDelta found a binary file that is given as a difference to one that is not at
+	// hand: a secret may be put together of both.
+	RuleDelta = "delta-unread"
 )
 
 // Parts of a step that are looked through, as matches name them.
@@ -22,10 +25,12 @@ const (
 	PartBinary   = "binary"   // content of a binary file in a patch
 	PartPath     = "path"     // the name of a file
 	PartBody     = "body"     // the body of an artifact
-	PartMetadata = "metadata" // name, action, target, MIME type, metadata
+	PartMetadata = "metadata" // everything else that describes an artifact
 	PartReceipt  = "receipt"  // what the engine reported
 	PartContext  = "context"  // the context of the plan
 	PartRequest  = "request"  // what the engine asked of the network
+
+	PartIsolation = "isolation" // what held the engine, and what it tried
 )
 
 // Match is a place where a secret stands. It never holds the secret.

@@ -128,17 +128,12 @@ func (c *scan) rawPatch(ctx context.Context, in *policies.Input, a *policies.Art
 	if err != nil {
 		return err
 	}
-	blocks := binaryBlocks(data)
 	for i := range changes {
 		ch := &changes[i]
 		if ch.Binary {
-			if len(blocks) == 0 {
-				return tooMuch("the content of a binary file is missing").At(ch.Path())
-			}
-			if err := c.binary(ctx, ch, &blocks[0]); err != nil {
+			if err := c.binary(ctx, ch); err != nil {
 				return err
 			}
-			blocks = blocks[1:]
 		}
 		if err := c.file(ctx, ch.Path(), hunkText(ch)); err != nil {
 			return err
@@ -147,16 +142,32 @@ func (c *scan) rawPatch(ctx context.Context, in *policies.Input, a *policies.Art
 	return nil
 }
 
-// binary looks through the new content of a binary file.
-func (c *scan) binary(ctx context.Context, ch *patch.Change, b *block) error {
-	if ch.Op == patch.Delete {
+// binary looks through the new content of a binary file. Of a delta there is only
+// what it inserts; what it takes over from the old content may complete a secret, so
+// that is told.
+func (c *scan) binary(ctx context.Context, ch *patch.Change) error {
+	switch {
+	case ch.Op == patch.Delete:
 		return nil
+	case ch.Forward == nil:
+		return tooMuch("the content of a binary file is missing").At(ch.Path())
 	}
-	content, err := b.open()
+	src := source{file: ch.Path(), part: PartBinary, guess: ch.Path()}
+	if !ch.Forward.Delta {
+		content, err := ch.Forward.Open()
+		if err != nil {
+			return err
+		}
+		return c.reader(ctx, src, content)
+	}
+	inserted, whole, err := ch.Forward.Inserted()
 	if err != nil {
 		return err
 	}
-	return c.reader(ctx, source{file: ch.Path(), part: PartBinary, guess: ch.Path()}, content)
+	if !whole {
+		c.add(&src, &layer{origin: func(at int) int { return at }}, 0, Match{Rule: RuleDelta})
+	}
+	return c.short(ctx, src, inserted)
 }
 
 // hunkText gives the text of a file of a patch that was read.

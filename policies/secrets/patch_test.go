@@ -44,10 +44,16 @@ func TestPatches(t *testing.T) {
 		"link":             {policies.PatchFile{Op: "add", Path: "l", NewMode: "120000", Hunks: []policies.Hunk{{Lines: []policies.Line{{Op: "+", Line: 1, Text: "/" + aws}}}}}, "aws-access-token@added:1:2"},
 		"by the rule path": {file("x.tf", policies.Line{Op: "+", Line: 1, Text: `password = "q8Zr2` + `Lw0vXs71K"`}), "hashicorp-tf-password@added:1:12"},
 		// Whoever writes a change chooses its file names.
-		"picture":   {file("a.png", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
-		"lock file": {file("package-lock.json", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
-		"guess":     {file("a.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:13"},
-		"no guess":  {file("package-lock.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), ""},
+		"picture":              {file("a.png", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
+		"lock file":            {file("package-lock.json", policies.Line{Op: "+", Line: 1, Text: pat}), "github-pat@added:1:1"},
+		"guess":                {file("a.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:13"},
+		"guess in a lock file": {file("node_modules/package-lock.json", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:13"},
+		"guess in a picture":   {file("a.svg", policies.Line{Op: "+", Line: 1, Text: `"api_key": "q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:13"},
+		"guess in a recipe":    {file("a.inc", policies.Line{Op: "+", Line: 1, Text: `SRC_API_KEY="q8Zr2` + `Lw0vXs71Kd9"`}), "generic-api-key@added:1:14"},
+		"checksum":             {file("go.sum", policies.Line{Op: "+", Line: 1, Text: "google.golang.org/api v0.17.0 h1:0q95w+VuFtv4PAx4PZVQdBMmYbaCHbnfKaEiDIcVyag="}), ""},
+		"checksum and more":    {file("go.sum", policies.Line{Op: "+", Line: 1, Text: "google.golang.org/api v0.17.0 h1:0q95w+VuFtv4PAx4PZVQdBMmYbaCHbnfKaEiDIcVyag= x"}), "generic-api-key@added:1:34"},
+		"utf-16":               {file("a.ps1", policies.Line{Op: "+", Line: 1, Text: "\ufffd\ufffd" + string(wideText("$x = 1"))}, policies.Line{Op: "+", Line: 2, Text: "\x00" + string(wideText("$t = '"+pat+"'"))}), "github-pat@added:2:14 UTF-16"},
+		"encoded path":         {policies.PatchFile{Op: "add", Path: "docs/" + strings.TrimRight(std("id "+pat), "=") + ".md"}, "github-pat@path base64"},
 		"encoded over lines": {
 			file("a", policies.Line{Op: "+", Line: 7, Text: std("some text and " + pat)[:40]}, policies.Line{Op: "+", Line: 8, Text: std("some text and " + pat)[40:]}),
 			"github-pat@added:7:19 base64",
@@ -59,15 +65,18 @@ func TestPatches(t *testing.T) {
 			if got := brief(list); got != tc.want {
 				t.Errorf("found %q, want %q", got, tc.want)
 			}
-			safe(t, list, aws)
+			safe(t, list, aws, pat, strings.TrimRight(std("id "+pat), "="))
 			for _, f := range list {
-				if len(f.Files) != 1 || f.Files[0] != tc.file.Path || f.Artifact != "changes" {
+				clean := strings.Contains(f.Files[0], "[secret github-pat ") || f.Files[0] == tc.file.Path
+				if len(f.Files) != 1 || !clean || f.Artifact != "changes" {
 					t.Errorf("files %q of %s", f.Files, f.Artifact)
 				}
 			}
 		})
 	}
 }
+
+const base85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 
 // encode85 is the coding of binary files in patches, the other way round.
 func encode85(content []byte) string {
@@ -141,8 +150,8 @@ func TestRawPatches(t *testing.T) {
 	}{
 		"cut off": {patchOf(file("f", false)), text, "value@deleted; aws-access-token@added:2:1"},
 		"binary":  {patchOf(file("b.bin", true)), literal, "github-pat@binary:1:213"},
-		"delta":   {patchOf(file("c.bin", true)), change, "aws-access-token@binary:1:4"},
-		"all":     {patchOf(file("b.bin", true), file("c.bin", true), file("f", false)), literal + change + text, "github-pat@binary:1:213; aws-access-token@binary:1:4; value@deleted; aws-access-token@added:2:1"},
+		"delta":   {patchOf(file("c.bin", true)), change, "delta-unread@binary; aws-access-token@binary:1:4"},
+		"all":     {patchOf(file("b.bin", true), file("c.bin", true), file("f", false)), literal + change + text, "github-pat@binary:1:213; delta-unread@binary; aws-access-token@binary:1:4; value@deleted; aws-access-token@added:2:1"},
 		"damaged": {patchOf(file("f", false)), text + "what is this\n", "unjudged@<nil>"},
 		"missing": {patchOf(file("f", false)), "", "unjudged@<nil>"},
 	} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -23,6 +24,8 @@ type scan struct {
 	seen     map[Match]bool
 	full     bool // there are more than limits.SecretFindings matches
 	known    int  // matches of the baseline
+	hidden   policies.Hidden
+	room     int // bytes that hidden may still grow by
 }
 
 // worker is what a search needs and the next one can use again.
@@ -40,6 +43,8 @@ type source struct {
 	place func(at int) (line, column int64)
 	// keep says whether a match there counts; nil for all.
 	keep func(from, to int) bool
+	// text is what is looked through.
+	text []byte
 	// plain leaves out the rules and looks for mapped values only.
 	plain bool
 }
@@ -49,6 +54,7 @@ type layer struct {
 	text     []byte
 	lo, hi   int // matches must touch these bytes
 	depth    int
+	wide     bool // it was UTF-16
 	encoding string
 	origin   func(int) int // the place in the source's text
 }
@@ -60,6 +66,7 @@ func (c *scan) text(ctx context.Context, src *source, text []byte) error {
 	}
 	c.expand += limits.SecretExpansion * int64(len(text))
 	var ranges []covered
+	src.text = text
 	return c.layer(ctx, src, &ranges, layer{text: text, hi: len(text), origin: func(at int) int { return at }})
 }
 
@@ -105,30 +112,39 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 		if len(*ranges) < maxCovered {
 			*ranges = append(*ranges, at)
 		}
+		mark := Fingerprint(f.rule.ID, f.secret)
+		c.hide(src, &l, &f, mark)
 		c.add(src, &l, f.at, Match{
-			Rule: f.rule.ID, Fingerprint: Fingerprint(f.rule.ID, f.secret),
+			Rule: f.rule.ID, Fingerprint: mark,
 			Entropy: strconv.FormatFloat(f.entropy, 'f', 2, 64), description: f.rule.Description,
 		})
 	}
 	if c.full {
 		return tooMuch("there are more than %d findings", limits.SecretFindings)
 	}
-	if l.depth == limits.SecretDepth {
-		return nil
-	}
-	c.w.decoders[l.depth].pieces(l.text, l.lo, l.hi, func(p piece) bool {
+	return c.decoded(ctx, src, ranges, &l)
+}
+
+// decoded looks through what is encoded in a layer. UTF-16 is not counted as an
+// encoding around a secret: texts in it are as plain as others.
+func (c *scan) decoded(ctx context.Context, src *source, ranges *[]covered, l *layer) (err error) {
+	look := func(p piece, next layer) bool {
 		if c.expand -= int64(len(p.text)); c.expand < 0 {
 			err = tooMuch("what is encoded in it grows too large when it is decoded")
 			return false
 		}
-		next := layer{text: p.text, lo: p.lo, hi: p.hi, depth: l.depth + 1, encoding: p.encoding}
+		next.text, next.lo, next.hi, next.encoding = p.text, p.lo, p.hi, p.encoding
 		if l.encoding != "" {
 			next.encoding = l.encoding + ">" + p.encoding
 		}
 		next.origin = func(at int) int { return l.origin(p.origin(at)) }
 		err = c.layer(ctx, src, ranges, next)
 		return err == nil
-	})
+	}
+	if !l.wide && !wide(l.text, l.lo, l.hi, func(p piece) bool { return look(p, layer{depth: l.depth, wide: true}) }) || l.depth == limits.SecretDepth {
+		return err
+	}
+	c.w.decoders[l.depth].pieces(l.text, l.lo, l.hi, func(p piece) bool { return look(p, layer{depth: l.depth + 1}) })
 	return err
 }
 
