@@ -41,6 +41,28 @@ const (
 	// multiplies texts may give.
 	PolicyCallBytes = 64 << 20
 
+	// PolicyCompileTime is how long reading, compiling and preparing all policies of
+	// one kind (those over plans, those over take-offs, those of a test run) may take.
+	PolicyCompileTime = 30 * time.Second
+	// PolicyCompileMemory is by how many bytes the heap of the process may grow then.
+	PolicyCompileMemory = 1 << 30
+	// PolicyElse is the number of else branches of one rule; compiling takes the
+	// square of it.
+	PolicyElse = 500
+	// PolicyExpressions is the number of expressions of one body of a rule.
+	PolicyExpressions = 2000
+	// PolicyNesting is how deep comprehensions may be nested in each other; compiling
+	// takes exponential time in it.
+	PolicyNesting = 10
+	// PolicyRules is the number of rules of one set.
+	PolicyRules = 20_000
+	// PolicyTerms is the number of terms (values, variables, references and what they
+	// are made of) of all rules of one set.
+	PolicyTerms = 1_000_000
+	// PolicyTypeCost is how many steps it may take to compare the type of one value
+	// of a policy with another such type. It doubles with each level of nesting.
+	PolicyTypeCost = 4_000_000
+
 	// PolicyFindings is the number of findings that one rule may give.
 	PolicyFindings = 1000
 	// PolicyText is the size in bytes of one reason or one text of a finding;
@@ -71,4 +93,7 @@ const (
 	ViewDocuments = 10_000
 	// ViewResources is the number of resource changes of one Terraform plan.
 	ViewResources = 50_000
+	// ViewStatements is the number of statements and bindings of all policies that
+	// one Terraform plan holds as text, before and after.
+	ViewStatements = 50_000
 )

@@ -23,7 +23,7 @@ func baseline(tb testing.TB) []policies.Set {
 func TestBaselinePolicies(t *testing.T) {
 	t.Parallel()
 	// The limit is for one whole test, which has dozens of cases and is traced for coverage.
-	r, err := rego.Test(t.Context(), baseline(t), "", rego.Options{Time: 2 * time.Minute})
+	r, err := rego.Test(t.Context(), baseline(t), "", rego.Options{Time: 2 * time.Minute, Memory: 16 << 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func TestBundledPolicies(t *testing.T) {
 		t.Run(set.Name, func(t *testing.T) {
 			t.Parallel()
 			// The limit is for one whole test, which has dozens of cases and is traced for coverage.
-			r, err := rego.Test(t.Context(), []policies.Set{set}, "", rego.Options{Time: 2 * time.Minute})
+			r, err := rego.Test(t.Context(), []policies.Set{set}, "", rego.Options{Time: 2 * time.Minute, Memory: 16 << 30})
 			if err != nil {
 				t.Fatal(err)
 			}

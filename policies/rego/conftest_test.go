@@ -129,7 +129,8 @@ func conftestCases() []conftestCase {
 			policy: "combine/policy", files: []string{"combine/team.yaml", "combine/user1.yaml", "combine/user2.yaml"},
 			deny: []string{`Existing users ["jan.doe@example.com", "john.doe@example.com"] | Configured users ["jane.doe@example.com", "john.doe@example.com"] | Missing users ["jane.doe@example.com"]`},
 		},
-		{policy: "docker/policy", files: []string{"docker/Dockerfile"}, deny: []string{`unallowed image found ["openjdk:8-jdk-alpine"]`}},
+		// Beside it lies a package that conftest asks only with --all-namespaces, and that is refused here.
+		{policy: "docker/policy/images.rego", files: []string{"docker/Dockerfile"}, deny: []string{`unallowed image found ["openjdk:8-jdk-alpine"]`}},
 		{policy: "dotenv/policy", files: []string{"dotenv/sample.env"}},
 		{policy: "properties/policy", files: []string{"properties/sample.properties"}},
 		{policy: "ini/policy", files: []string{"ini/grafana.ini"}, parser: "ini", deny: []string{"Users should verify their e-mail address"}},
@@ -144,7 +145,7 @@ func conftestCases() []conftestCase {
 			`Following ciphers are not allowed: ["TLS_RSA_WITH_AES_256_GCM_SHA384"]`,
 		}},
 		{policy: "jenkins/policy", files: []string{"jenkins/Jenkinsfile"}, given: "jenkins/Jenkinsfile", parser: "groovy", deny: []string{"Pipeline downloads a script and pipes it directly to an interpreter"}},
-		{policy: "jenkins/policy", files: []string{"jenkins/Jenkinsfile.safe"}, parser: "groovy"},
+		{policy: "jenkins/policy", files: []string{"jenkins/Jenkinsfile.safe"}, given: "jenkins/Jenkinsfile.safe", parser: "groovy"},
 		{policy: "spdx/policy", files: []string{"spdx/sbom.spdx"}, parser: "spdx"},
 		{policy: "cyclonedx/policy", files: []string{"cyclonedx/cyclonedx.json"}, parser: "cyclonedx"},
 		{policy: "codeowners/policy", files: []string{"codeowners/CODEOWNERS"}, parser: "codeowners"},
@@ -210,6 +211,7 @@ func TestConftestExamplesThatAreRefused(t *testing.T) {
 		"capabilities":            {"judges nothing", "its rule attack is no answer; http.send would be refused too, as policies have no network"},
 		"hcl1/policy/gke_combine": {"judges nothing", "its rules are in package main.gke, which conftest judges with --all-namespaces only"},
 		"serverless/policy":       {"has_field", "the example calls a function that does not exist; conftest refuses it too"},
+		"docker/policy":           {"nobody asks package commands", "a package beside the one that judges would be left out without a word"},
 		"docker/policy/commands":  {"judges nothing", "its rules are in package commands, which conftest judges with --all-namespaces only"},
 		"configfile/test":         {"judges nothing", "its rules are in package conftest, which conftest.toml names"},
 	} {

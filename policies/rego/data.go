@@ -3,6 +3,7 @@ package rego
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
@@ -20,6 +22,8 @@ import (
 type tree struct {
 	root map[string]any
 	from map[string]string // joined path -> file
+	// claims are the places that files have values at, in the order of sets and files.
+	claims []claim
 }
 
 // data merges the data files of all sets. Two files that give the same value a
@@ -42,6 +46,7 @@ func data(sets []policies.Set, o owners) (*tree, error) {
 					doc = map[string]any{p: doc}
 				}
 			}
+			t.claim(doc, file, s.Name)
 			if err := t.merge(t.root, doc, nil, file, s.Name, o); err != nil {
 				return nil, err
 			}
@@ -55,6 +60,9 @@ func readData(file string, f policies.SetFile) (map[string]any, error) {
 	if strings.HasSuffix(f.Path, ".yaml") && !json.Valid(src) {
 		if bytes.Contains(src, []byte("\n---")) || bytes.Contains(src, []byte("\n...")) {
 			return nil, policyError(file, "the data file holds more than one YAML document").WithHint("keep one document a file")
+		}
+		if err := onceEach(src); err != nil {
+			return nil, policyError(file, "the data file cannot be read: %s", clean(err.Error())).WithHint("mend the YAML; each key may be there once")
 		}
 		var v any
 		if err := util.Unmarshal(src, &v); err != nil {
@@ -108,6 +116,114 @@ func (t *tree) merge(dst, src map[string]any, at []string, file, set string, o o
 		}
 	}
 	return nil
+}
+
+// onceEach refuses YAML in which a key is there twice: readers do not agree which
+// one counts.
+func onceEach(src []byte) error {
+	var n yaml.Node
+	if err := yaml.Unmarshal(src, &n); err != nil {
+		return err
+	}
+	todo := []*yaml.Node{&n}
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		todo = append(todo[:len(todo)-1], n.Content...) // aliases are not followed
+		if n.Kind != yaml.MappingNode {
+			continue
+		}
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			if key.Kind == yaml.AliasNode {
+				key = key.Alias
+			}
+			if key.Kind == yaml.ScalarNode && seen[key.Value] {
+				return fmt.Errorf("line %d: the key %q is there twice", n.Content[i].Line, key.Value)
+			}
+			seen[key.Value] = true
+		}
+	}
+	return nil
+}
+
+// claim says that a file of a set has values at a place.
+type claim struct{ place, file, set string }
+
+// claim notes the places of a file's values.
+func (t *tree) claim(doc map[string]any, file, set string) {
+	for _, key := range slices.Sorted(maps.Keys(doc)) {
+		if p := placeOf(dataRef([]string{key})); p != "" {
+			t.claims = append(t.claims, claim{p, file, set})
+			continue
+		}
+		for _, below := range slices.Sorted(maps.Keys(asObject(doc[key]))) {
+			t.claims = append(t.claims, claim{placeOf(dataRef([]string{key, below})), file, set})
+		}
+	}
+}
+
+// ownPlaces are the places below data that belong to a set.
+type ownPlaces map[string]string
+
+// bundledPlaces gives what sets that the program brings read: packages of other sets
+// may not be there.
+func bundledPlaces(modules []module) (ownPlaces, error) {
+	own := ownPlaces{}
+	for _, m := range modules {
+		if !m.own || m.test {
+			continue
+		}
+		for _, term := range m.seen.data {
+			if ref, ok := term.Value.(ast.Ref); ok {
+				own[placeOf(ref.GroundPrefix())] = m.set
+			}
+		}
+	}
+	delete(own, "")
+	return own, own.packages(modules)
+}
+
+// packages refuses packages at places of other sets.
+func (own ownPlaces) packages(modules []module) error {
+	for _, m := range modules {
+		place := placeOf(m.ast.Package.Path)
+		if set, taken := own[place]; taken && set != m.set {
+			return strangeData(at(m.ast.Package.Location), "the package", place, set)
+		}
+	}
+	return nil
+}
+
+// checkClaims refuses that one set changes what another reads. Each set has places
+// of its own below data: the first names of its values (below "cabincrew", where
+// packages of many sets lie, the first two), and all that is read by a set that the
+// program brings. Data and packages of other sets may not be there.
+func (t *tree) checkClaims(own ownPlaces, modules []module) error {
+	for _, c := range t.claims {
+		if set, taken := own[c.place]; taken && set != c.set {
+			return strangeData(c.file, "the data", c.place, set)
+		}
+		own[c.place] = c.set
+	}
+	return own.packages(modules)
+}
+
+func strangeData(where, what, place, set string) error {
+	return policyError(where, "%s reaches into %s, which belongs to the policy set %s", what, clean(place), set).
+		WithHint("give each set names of its own; the configuration can set values of any set, by policies.data")
+}
+
+// placeOf gives the place below data that a path lies in, "" for none.
+func placeOf(path ast.Ref) string {
+	n := 2
+	if len(path) > 1 && path[1].Equal(ast.StringTerm(ownPackage)) {
+		n = 3
+	}
+	if len(path) < n {
+		return ""
+	}
+	return path[:n].String()
 }
 
 // override replaces values that the sets' data files have: thresholds that a

@@ -8,6 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -72,22 +73,26 @@ func listed(r *ast.Rule) bool {
 	return false
 }
 
-// entries finds the packages that judge. SPEC: docs/protocol.md 6.
-func entries(modules []module, custom ast.Ref) ([]entry, error) {
+// entries finds the packages that judge, and refuses what nobody would ask. Tests
+// judge nothing. SPEC: docs/protocol.md 6.
+func entries(sets []policies.Set, modules []module, custom ast.Ref) ([]entry, error) {
 	byPath := map[string]*entry{}
-	judges := map[string]bool{}
-	rego := map[string]string{}
+	roots := map[string]bool{}
 	for _, m := range modules {
-		if _, ok := rego[m.set]; !ok {
-			rego[m.set] = m.file
-		}
 		for _, r := range m.ast.Rules {
+			if m.test {
+				continue
+			}
 			if hidden(m.ast.Package.Path, r) {
 				return nil, policyError(at(r.Location), "the rule answers at a place that depends on the input, where nobody looks").
 					WithHint("write the package out: package cabincrew.<name>")
 			}
+			if custom != nil && r.Ref().GroundPrefix().Equal(custom) {
+				roots[m.ast.Package.Path.String()] = true
+				continue
+			}
 			path, name, ok := promised(m.ast.Package.Path, r)
-			if !ok || r.Ref().GroundPrefix().Equal(custom) {
+			if !ok {
 				continue
 			}
 			rank, d, ok := answerOf(name, r)
@@ -98,7 +103,7 @@ func entries(modules []module, custom ast.Ref) ([]entry, error) {
 				return nil, policyError(at(r.Location), "%s is a function and can never answer", name).
 					WithHint("write a set: %s contains msg if { ... }", name)
 			}
-			judges[m.set] = true
+			roots[m.ast.Package.Path.String()] = true
 			e := byPath[path.String()]
 			if e == nil {
 				e = &entry{path: path, name: packageName(path), set: m.set}
@@ -107,11 +112,8 @@ func entries(modules []module, custom ast.Ref) ([]entry, error) {
 			e.add(answer{name: name, decision: d, at: at(r.Location), list: d != "" && listed(r)}, rank)
 		}
 	}
-	for _, set := range slices.Sorted(maps.Keys(rego)) {
-		if !judges[set] && !(custom != nil && declares(modules, set, custom)) {
-			return nil, policyError(rego[set], "the policy set %s judges nothing", set).
-				WithHint("a policy needs decision, deny, violation, require_approval or warn in a package cabincrew.* or in package main")
-		}
+	if err := newAsking(modules, roots).check(sets); err != nil {
+		return nil, err
 	}
 	out := make([]entry, 0, len(byPath))
 	for _, key := range slices.Sorted(maps.Keys(byPath)) {
@@ -182,17 +184,6 @@ func hidden(pkg ast.Ref, r *ast.Rule) bool {
 	for _, t := range full[len(full.GroundPrefix()):] {
 		if s, ok := t.Value.(ast.String); ok {
 			if _, _, is := answerOf(string(s), r); is {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func declares(modules []module, set string, ref ast.Ref) bool {
-	for _, m := range modules {
-		for _, r := range m.ast.Rules {
-			if m.set == set && r.Ref().GroundPrefix().Equal(ref) {
 				return true
 			}
 		}

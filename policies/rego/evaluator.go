@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,12 @@ type Options struct {
 	// Memory is by how many bytes the heap may grow during one policy; zero
 	// means limits.PolicyMemory.
 	Memory uint64
+	// CompileTime is how long reading and compiling all sets may take; zero means
+	// limits.PolicyCompileTime.
+	CompileTime time.Duration
+	// CompileMemory is by how many bytes the heap may grow then; zero means
+	// limits.PolicyCompileMemory.
+	CompileMemory uint64
 	// Role approves where a policy names none; empty means policies.DefaultRole.
 	Role string
 	// Data replaces values of the sets' data files; a value that no file has is refused.
@@ -53,7 +60,8 @@ type prepared struct {
 }
 
 // New compiles policy sets. What does not compile, or what two sets would do to
-// each other, is an error with code policy_error, exit 3 and file:line.
+// each other, is an error with code policy_error, exit 3 and file:line; what nobody
+// would ask has the code policy_unasked, what takes too much policy_compile_limit.
 func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error) {
 	if o.Time <= 0 {
 		o.Time = limits.PolicyTime
@@ -64,31 +72,16 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 	if o.Role == "" {
 		o.Role = policies.DefaultRole
 	}
-	p, err := compile(sets, o, false)
+	r := newReading(o)
+	e, err := readWithin(ctx, r, func(ctx context.Context) (*Evaluator, error) {
+		p, err := r.compile(ctx, sets, o, false)
+		if err != nil {
+			return nil, err
+		}
+		return p.evaluator(ctx, o)
+	})
 	if err != nil {
 		return nil, err
-	}
-	e := &Evaluator{options: o}
-	for _, en := range p.entries {
-		q, err := p.prepare(ctx, en)
-		if err != nil {
-			return nil, err
-		}
-		e.policies = append(e.policies, q)
-	}
-	if p.custom != nil {
-		q, err := p.prepare(ctx, *p.custom)
-		if err != nil {
-			return nil, err
-		}
-		e.custom = &q
-	}
-	for _, g := range p.groups {
-		q, err := p.prepare(ctx, canaryEntry(g.name()))
-		if err != nil {
-			return nil, err
-		}
-		e.canaries = append(e.canaries, q)
 	}
 	if err := e.checkCanary(ctx); err != nil {
 		return nil, err
@@ -96,8 +89,41 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 	return e, nil
 }
 
+// evaluator prepares the queries of all policies, side by side.
+func (p *program) evaluator(ctx context.Context, o Options) (*Evaluator, error) {
+	all := slices.Clone(p.entries)
+	if p.custom != nil {
+		all = append(all, *p.custom)
+	}
+	for _, g := range p.groups {
+		all = append(all, canaryEntry(g.name()))
+	}
+	ready, errs := make([]prepared, len(all)), make([]error, len(all))
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var wait sync.WaitGroup
+	for i, en := range all {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			ready[i], errs[i] = p.prepare(ctx, en)
+		})
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err // that of the first policy, whichever was prepared first
+		}
+	}
+	e := &Evaluator{options: o, policies: ready[:len(p.entries)], canaries: ready[len(all)-len(p.groups):]}
+	if p.custom != nil {
+		e.custom = &ready[len(p.entries)]
+	}
+	return e, nil
+}
+
 // program is what compiling gives.
 type program struct {
+	reading  *reading
 	compiler *ast.Compiler            // for tests: of all modules together
 	groups   []*group                 // else what was compiled apart,
 	apart    map[string]*ast.Compiler // and by which compiler each set was
@@ -110,10 +136,10 @@ type program struct {
 // compile reads all sets and compiles them beside the canary, those that do not
 // read each other apart. Tests are compiled too if asked for; then the compiler
 // is left to the test runner.
-func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
+func (r *reading) compile(ctx context.Context, sets []policies.Set, o Options, tests bool) (*program, error) {
 	boundCalls()
 	caps := capabilities()
-	modules, err := parse(sets, caps, tests)
+	modules, err := r.parse(sets, caps, tests)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +147,15 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	places, err := bundledPlaces(modules)
+	if err != nil {
+		return nil, err
+	}
 	values, err := data(sets, owned)
 	if err != nil {
+		return nil, err
+	}
+	if err := values.checkClaims(places, modules); err != nil {
 		return nil, err
 	}
 	if err := values.override(o.Data); err != nil {
@@ -131,14 +164,17 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 	if err := noConftestData(modules, values); err != nil {
 		return nil, err
 	}
-	p := &program{modules: map[string]*ast.Module{}}
+	p := &program{reading: r, modules: map[string]*ast.Module{}}
 	var customRef ast.Ref
 	if o.AggregationRule != "" {
 		if p.custom, customRef, err = customEntry(modules, o.AggregationRule); err != nil {
 			return nil, err
 		}
 	}
-	if p.entries, err = entries(modules, customRef); err != nil {
+	if p.entries, err = entries(sets, modules, customRef); err != nil {
+		return nil, err
+	}
+	if err := checkCost(modules); err != nil {
 		return nil, err
 	}
 	inputType, err := schemaSet(modules)
@@ -151,6 +187,9 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 		return ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1).
 			WithSchemas(inputType).WithUseTypeCheckAnnotations(typed)
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if tests {
 		for _, m := range modules {
 			p.modules[m.file] = m.ast
@@ -160,7 +199,7 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 		return p, err
 	}
 	p.groups = groups(modules)
-	if err := compileAll(p.groups, compiler, caps); err != nil {
+	if err := r.compileAll(p.groups, compiler, caps); err != nil {
 		return nil, err
 	}
 	p.apart = map[string]*ast.Compiler{}
@@ -176,6 +215,7 @@ func compile(sets []policies.Set, o Options, tests bool) (*program, error) {
 // comprehension, so that an undefined one is an empty list and not the end of
 // the query, and helpers that rules share are evaluated once.
 func (p *program) prepare(ctx context.Context, e entry) (prepared, error) {
+	defer p.reading.begin(e.rules[0].at)()
 	var parts []string
 	for _, r := range e.rules {
 		parts = append(parts, fmt.Sprintf("[x | x = %s]", append(e.path.Copy(), ast.StringTerm(r.name))))

@@ -32,6 +32,7 @@ func mustNew(tb testing.TB, o rego.Options, sets ...policies.Set) *rego.Evaluato
 		// Only TestHostile is about time: a loaded machine must not fail the others.
 		o.Time = 2 * time.Minute
 	}
+	o.CompileMemory = 16 << 30 // the heap is that of all tests, of which some fill it
 	e, err := rego.New(tb.Context(), sets, o)
 	if err != nil {
 		tb.Fatal(err)
@@ -80,8 +81,6 @@ require_approval contains {"msg": "m", "role": "security", "id": "the-rule", "ar
 		{"helpers with such names", "package main\ndeny_list := [1]\nwarn contains \"w\"\n", []string{"warn main/warn: w"}},
 		{"nothing found", "package cabincrew.x\ndeny contains \"d\" if input.mode == \"never\"\n", []string{"allow cabincrew.x: evaluated"}},
 		{"set by comprehension", "package main\ndeny := {x | some x in [\"b\", \"a\"]}\n", []string{"deny main/deny: a", "deny main/deny: b"}},
-		{"not an entry", "package other\ndeny contains \"x\"\n", nil},
-		{"main has no children", "package main.sub\ndeny contains \"x\"\n", nil},
 		{"package cabincrew itself", "package cabincrew\ndeny contains \"x\"\n", []string{"deny cabincrew/deny: x"}},
 		{"dotted rule", "package cabincrew\nteam.deny contains \"x\"\n", []string{"deny cabincrew.team/deny: x"}},
 		{"decision text", "package cabincrew.x\ndecision := \"warn\"\n", []string{"warn cabincrew.x/decision: decision: warn"}},
@@ -253,11 +252,19 @@ func TestNewRefuses(t *testing.T) {
 		{"duplicate keys", two("data.json", `{"a": 1, "a": 2}`), "duplicate", "t/data.json"},
 		{"data is a list", two("data.json", `[]`), "object", "t/data.json"},
 		{"bad JSON", two("data.json", `{`), "cannot be read", "t/data.json"},
+		{"duplicate keys in YAML", two("data.yaml", "a: 1\nb: {c: 1, \"c\": 2}\n"), "line 2: the key \"c\" is there twice", "t/data.yaml"},
+		{"duplicate keys by an anchor", two("data.yaml", "a: &x b\n*x : 1\nb: 2\n"), "twice", "t/data.yaml"},
+		{"a name of another set's data", []policies.Set{set("s", "ok.rego", ok, "data.json", `{"x": {"y": 1}}`), set("t", "data.json", `{"x": {"z": 1}}`)}, "belongs to the policy set s", "t/data.json"},
+		{"a package in another set's data", []policies.Set{set("s", "ok.rego", ok, "data.json", `{"x": {"y": 1}}`), set("t", "b.rego", "package x.z\ny := 1\n")}, "belongs to the policy set s", "t/b.rego:1"},
+		{"data below cabincrew of two sets", []policies.Set{set("s", "ok.rego", ok, "cabincrew/b/data.json", `{"y": 1}`), set("t", "data.json", `{"cabincrew": {"b": {"z": 1}}}`)}, "data.cabincrew.b, which belongs to the policy set s", "t/data.json"},
+		{"data of a bundled set", append(two("data.json", `{"cabincrew_agents": {"scopes": {"s": ["**"]}}}`), bundled("agents")), "belongs to the policy set agents", "t/data.json"},
+		{"new data of a bundled set", append([]policies.Set{bundled("agents")}, two("cabincrew_agents/data.yaml", "more: {}\n")...), "belongs to the policy set agents", "t/cabincrew_agents/data.yaml"},
+		{"a package in data of a bundled set", append(two("a.rego", "package cabincrew_agents\nmore := 1\n"), bundled("agents")), "belongs to the policy set agents", "t/a.rego:1"},
+		{"places as numbers", one("package main\n\ndeny contains a if true\n\n\n\n\n\ndeny contains x if y == 1\n\ndeny contains x if z == 1\n"), "rego_unsafe_var_error", "s/x.rego:3"},
 		{"bad YAML", two("data.yaml", "a: [\n"), "cannot be read", "t/data.yaml"},
 		{"two YAML documents", two("data.yaml", "a: 1\n---\nb: 2\n"), "more than one", "t/data.yaml"},
 		{"YAML bomb", two("data.yaml", yamlBomb()), "cannot be read", "t/data.yaml"},
 		{"sets of one name", []policies.Set{set("s", "a.rego", ok), set("s", "b.rego", "package main\ndeny contains \"x\"")}, "two policy sets", "s"},
-		{"a set that judges nothing", two("a.rego", "package cabincrw.typo\ndeny contains \"x\""), "judges nothing", "t/a.rego"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -275,6 +282,14 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func bundled(name string) policies.Set {
+	s, err := policies.Bundled(name)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func yamlBomb() string {
@@ -298,7 +313,7 @@ deny contains "x" if count(numbers.range(1, 100000000000)) == 0`, "took"},
 		{"huge list", `package main
 r := numbers.range(1, 100000)
 deny contains "x" if count([[a, b] | some a in r; some b in r]) == 0`, "took"},
-		{"doubling text", "package main\ns0 := \"0123456789012345678901234567890123456789\"\n" + doubling(40) + "deny contains s40\n", "took"},
+		{"doubling text", "package main\ns0 := \"0123456789012345678901234567890123456789\"\n" + doubling(40) + "deny contains s40\n", "would give"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

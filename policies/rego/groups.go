@@ -3,6 +3,7 @@ package rego
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -59,6 +60,18 @@ func groups(modules []module) []*group {
 // name gives one of the sets of a group.
 func (g *group) name() string { return slices.Sorted(maps.Keys(g.sets))[0] }
 
+// what names a group in messages: by its file if it has but one.
+func (g *group) what() string {
+	if len(g.modules) == 2 { // the other one is the canary
+		for file := range g.modules {
+			if file != canaryFile {
+				return file
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(g.sets)), ", ")
+}
+
 // join takes what another group has.
 func (g *group) join(other *group, of map[string]*group) {
 	if g == other {
@@ -76,26 +89,22 @@ func (g *group) join(other *group, of map[string]*group) {
 // reads gives the other sets that a module may read.
 func reads(m module, packages map[string][]ast.Ref) []string {
 	found := map[string]bool{}
-	ast.WalkRefs(m.ast, func(r ast.Ref) bool {
-		if !r.HasPrefix(ast.DefaultRootRef) {
-			return false
-		}
-		ground := r.GroundPrefix()
+	for _, t := range m.seen.data {
+		ground := t.Value.(ast.Ref).GroundPrefix() //nolint:forcetypeassert // nothing else is kept there
 		for set, paths := range packages {
 			for _, p := range paths {
-				if set != m.set && (ground.HasPrefix(p) || p.HasPrefix(ground)) {
+				if set != m.set && overlap(ground, p) {
 					found[set] = true
 				}
 			}
 		}
-		return false
-	})
+	}
 	return slices.Sorted(maps.Keys(found))
 }
 
 // compileAll compiles groups at the same time, each beside a canary of its own.
 // The errors are those of all.
-func compileAll(all []*group, compiler func(typed bool) *ast.Compiler, caps *ast.Capabilities) error {
+func (r *reading) compileAll(all []*group, compiler func(typed bool) *ast.Compiler, caps *ast.Capabilities) error {
 	var wait sync.WaitGroup
 	for _, g := range all {
 		canary, err := canaryModule(caps)
@@ -104,7 +113,10 @@ func compileAll(all []*group, compiler func(typed bool) *ast.Compiler, caps *ast
 		}
 		g.modules[canaryFile] = canary
 		g.compiler = compiler(g.typed)
-		wait.Go(func() { g.compiler.Compile(g.modules) })
+		wait.Go(func() {
+			defer r.begin(g.what())()
+			g.compiler.Compile(g.modules)
+		})
 	}
 	wait.Wait()
 	var errs ast.Errors

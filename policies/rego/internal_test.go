@@ -59,7 +59,7 @@ always contains {"msg": "x", "artifact": "canary"}
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := compile([]policies.Set{good}, e.options, false)
+		p, err := newReading(e.options).compile(t.Context(), []policies.Set{good}, e.options, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func FuzzCompile(f *testing.F) {
 		set := policies.Set{Name: "s", Files: []policies.SetFile{
 			{Path: "a.rego", Data: []byte(src)}, {Path: "data.json", Data: []byte(js)}, {Path: "d/data.yaml", Data: []byte(yml)},
 		}}
-		_, err := compile([]policies.Set{set}, Options{}, false)
+		_, err := newReading(Options{}).compile(t.Context(), []policies.Set{set}, Options{}, false)
 		var pe *protocol.Error
 		if err != nil && (!errors.As(err, &pe) || pe.Exit != protocol.ExitDenied) {
 			t.Errorf("%v", err)

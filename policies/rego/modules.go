@@ -25,12 +25,17 @@ type module struct {
 	set  string
 	file string // <set>/<path>
 	ast  *ast.Module
+	test bool // it holds tests
 	// typed says that the schema of the input is to be checked against.
 	typed bool
+	// own says that the program brings it, byte for byte: tests of this repository
+	// have checked what need not be checked on each flight.
+	own  bool
+	seen *scan
 }
 
 // parse reads the modules of all sets, tests too if asked for, sorted by file.
-func parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
+func (r *reading) parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
 	names := map[string]bool{}
 	for _, s := range sets {
 		if names[s.Name] {
@@ -42,7 +47,7 @@ func parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, e
 	parts, errs := make([][]module, len(sets)), make([]error, len(sets))
 	var wait sync.WaitGroup
 	for i, s := range sets {
-		wait.Go(func() { parts[i], errs[i] = parseSet(s, caps, tests) })
+		wait.Go(func() { parts[i], errs[i] = r.parseSet(s, caps, tests) })
 	}
 	wait.Wait()
 	for _, err := range errs {
@@ -55,28 +60,42 @@ func parse(sets []policies.Set, caps *ast.Capabilities, tests bool) ([]module, e
 	return out, nil
 }
 
-func parseSet(s policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
+func (r *reading) parseSet(s policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
 	var out []module
+	size, own := size{set: s.Name}, builtIn(s)
 	for _, f := range s.Files {
 		if !f.Rego() || (f.Test() && !tests) {
 			continue
 		}
 		file := s.Name + "/" + f.Path
-		m, err := ast.ParseModuleWithOpts(file, string(f.Data), ast.ParserOptions{
-			Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
-		})
+		m, err := r.parseFile(file, f, caps)
 		if err != nil {
-			return nil, astError(file, err)
-		}
-		if m == nil {
-			return nil, policyError(file, "the policy file is empty").WithHint("write a package and rules, or remove the file")
+			return nil, err
 		}
 		if err := checkSchemas(m); err != nil {
 			return nil, err
 		}
-		out = append(out, module{set: s.Name, file: file, ast: m, typed: annotated(m) && (tests || !builtIn(s))})
+		seen, err := size.scan(m)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, module{set: s.Name, file: file, ast: m, test: f.Test(), typed: annotated(m) && (tests || !own), own: own, seen: seen})
 	}
 	return out, nil
+}
+
+func (r *reading) parseFile(file string, f policies.SetFile, caps *ast.Capabilities) (*ast.Module, error) {
+	defer r.begin(file)()
+	m, err := ast.ParseModuleWithOpts(file, string(f.Data), ast.ParserOptions{
+		Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
+	})
+	if err != nil {
+		return nil, astError(file, err)
+	}
+	if m == nil {
+		return nil, policyError(file, "the policy file is empty").WithHint("write a package and rules, or remove the file")
+	}
+	return m, nil
 }
 
 // astError makes an error with file and line of what the parser or compiler said.
@@ -85,7 +104,8 @@ func astError(file string, err error) error {
 	if !errors.As(err, &list) || len(list) == 0 {
 		return policyError(file, "the policy cannot be read: %s", clean(err.Error()))
 	}
-	slices.SortStableFunc(list, func(a, b *ast.Error) int { return cmp.Compare(at(a.Location), at(b.Location)) })
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, byPlace)
 	first := list[0]
 	where, more := file, ""
 	if first.Location != nil {
@@ -105,6 +125,15 @@ func astError(file string, err error) error {
 		return e.WithHint("%s", hint)
 	}
 	return e.WithHint("mend the policy and try it with: cabincrew policy test")
+}
+
+// byPlace sorts errors by file and line; those without a place come first.
+func byPlace(a, b *ast.Error) int {
+	x, y := a.Location, b.Location
+	if x == nil || y == nil {
+		return cmp.Compare(at(x), at(y))
+	}
+	return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Row, y.Row), cmp.Compare(x.Col, y.Col))
 }
 
 func at(l *ast.Location) string {
@@ -186,15 +215,10 @@ func reserved(path ast.Ref) bool {
 // noReservedRefs refuses any mention of the canary, also where a rule would
 // replace it by "with" for what it evaluates itself.
 func noReservedRefs(m module) error {
-	var found *ast.Term
-	ast.WalkTerms(m.ast, func(t *ast.Term) bool {
-		if r, ok := t.Value.(ast.Ref); ok && len(r) > 1 && r[0].Equal(ast.DefaultRootDocument) && reserved(r) {
-			found = t
+	for _, t := range m.seen.data {
+		if reserved(t.Value.(ast.Ref)) { //nolint:forcetypeassert // nothing else is kept there
+			return policyError(at(t.Location), "%s is reserved", t.Value.String()).WithHint("do not refer to it")
 		}
-		return found != nil
-	})
-	if found != nil {
-		return policyError(at(found.Location), "%s is reserved", found.Value.String()).WithHint("do not refer to it")
 	}
 	return nil
 }
@@ -207,14 +231,11 @@ func noConftestData(modules []module, values *tree) error {
 		return err
 	}
 	for _, m := range modules {
-		var found *ast.Term
-		ast.WalkTerms(m.ast, func(t *ast.Term) bool {
-			if r, ok := t.Value.(ast.Ref); ok && r.HasPrefix(conftest) {
-				found = t
-			}
-			return found != nil
+		i := slices.IndexFunc(m.seen.data, func(t *ast.Term) bool {
+			return t.Value.(ast.Ref).HasPrefix(conftest) //nolint:forcetypeassert // nothing else is kept there
 		})
-		if found != nil && !m.ast.Package.Path.HasPrefix(conftest) {
+		if i >= 0 && !m.ast.Package.Path.HasPrefix(conftest) {
+			found := m.seen.data[i]
 			return policyError(at(found.Location), "%s is not there: it is what conftest tells of a file", found.Value.String()).
 				WithHint("policies judge a whole plan here: read paths from input.artifacts, or put a data.json below conftest/ into the set")
 		}

@@ -2,6 +2,7 @@ package rego
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -41,7 +42,9 @@ func Rules(sets []policies.Set) ([]Rule, error) {
 
 // AllRules is Rules with those that no annotation describes, which have no id.
 func AllRules(sets []policies.Set) ([]Rule, error) {
-	modules, err := parse(sets, capabilities(), false)
+	// Whoever asks wants to read, and has no flight that could be ended.
+	r := newReading(Options{})
+	modules, err := readWithin(context.Background(), r, func(context.Context) ([]module, error) { return r.parse(sets, capabilities(), false) })
 	if err != nil {
 		return nil, err
 	}

@@ -4,63 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/metrics"
-	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
-
-	"github.com/cabincrew/action/internal/limits"
-)
-
-// What may end an evaluation early.
-var (
-	errTime   = errors.New("time limit")
-	errMemory = errors.New("memory limit")
 )
 
 // run evaluates a policy's query within the limits of time and memory and gives
-// the list with one list for each rule. It returns even if OPA does not: a
-// built-in function that cannot be stopped is left behind, and its result never read.
-func (e *Evaluator) run(parent context.Context, p prepared, input ast.Value, t *tracer) (*ast.Array, error) {
-	ctx, stop := context.WithCancelCause(parent)
-	defer stop(nil)
-	ctx, cancel := context.WithTimeoutCause(ctx, e.options.Time, errTime)
-	defer cancel()
-	go watch(ctx, e.options.Memory, stop)
-
-	type outcome struct {
-		lists *ast.Array
-		err   error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		defer func() {
-			if r := recover(); r != nil {
-				o = outcome{err: fmt.Errorf("the policy engine broke: %v", r)}
-			}
-			done <- o
-		}()
-		o.lists, o.err = eval(ctx, p, input, t)
-	}()
-	var o outcome
-	select {
-	case o = <-done:
-	case <-ctx.Done():
-		select {
-		case o = <-done:
-		case <-time.After(limits.PolicyGrace):
-			return nil, context.Cause(ctx)
-		}
-	}
-	// A limit that was reached is the reason, whatever OPA calls it; and an answer
-	// that came after it does not count.
-	if cause := context.Cause(ctx); cause != nil {
-		return nil, cause
-	}
-	return o.lists, o.err
+// the list with one list for each rule.
+func (e *Evaluator) run(ctx context.Context, p prepared, input ast.Value, t *tracer) (*ast.Array, error) {
+	return within(ctx, bound{e.options.Time, e.options.Memory}, func(ctx context.Context) (*ast.Array, error) {
+		return eval(ctx, p, input, t)
+	})
 }
 
 func eval(ctx context.Context, p prepared, input ast.Value, told *tracer) (*ast.Array, error) {
@@ -86,32 +41,6 @@ func eval(ctx context.Context, p prepared, input ast.Value, told *tracer) (*ast.
 		return nil, errors.New("the policy engine gave an answer of another form")
 	}
 	return lists, nil
-}
-
-// watch ends an evaluation during which the heap of the process grows too much.
-// It looks at the whole process, since Go counts no goroutine's memory: beside
-// other work it stops too early rather than too late.
-func watch(ctx context.Context, bound uint64, stop context.CancelCauseFunc) {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return // a Go without this figure: the time limit still holds
-	}
-	start := sample[0].Value.Uint64()
-	tick := time.NewTicker(limits.PolicyMemoryTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		metrics.Read(sample)
-		if now := sample[0].Value.Uint64(); now > start && now-start > bound {
-			stop(errMemory)
-			return
-		}
-	}
 }
 
 // reasonOf says why a policy could not be judged.

@@ -3,6 +3,8 @@ package rego
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -74,38 +76,122 @@ func (r TestReport) Coverage() int {
 // restrictions as flights. filter is a regular expression over
 // "data.<package>.<name>"; empty means all.
 func Test(ctx context.Context, sets []policies.Set, filter string, o Options) (TestReport, error) {
-	p, err := compile(sets, o, true)
+	if o.Time <= 0 {
+		o.Time = limits.PolicyTime
+	}
+	if o.Memory == 0 {
+		o.Memory = limits.PolicyMemory
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // tests that nobody waits for any more
+	t := testRun{covered: cover.New()}
+	r := newReading(o)
+	results, err := readWithin(ctx, r, func(c context.Context) (chan *tester.Result, error) {
+		p, err := r.compile(c, sets, o, true)
+		if err != nil {
+			return nil, err
+		}
+		t.program = p
+		return t.start(ctx, filter, o.Time)
+	})
 	if err != nil {
 		return TestReport{}, err
 	}
-	txn, err := p.store.NewTransaction(ctx, storage.TransactionParams{})
-	if err != nil {
-		return TestReport{}, policyError("", "the tests cannot be run: %w", err)
-	}
-	defer p.store.Abort(ctx, txn)
-	limit := o.Time
-	if limit <= 0 {
-		limit = limits.PolicyTime
-	}
-	covered := cover.New()
-	results, err := tester.NewRunner().SetCompiler(p.compiler).SetStore(p.store).SetModules(p.modules).
-		SetTimeout(limit).Filter(filter).RaiseBuiltinErrors(true).SetCoverageQueryTracer(covered).
-		RunTests(ctx, txn)
-	if err != nil {
-		return TestReport{}, astError("policies", err)
-	}
-	var out TestReport
-	for r := range results {
-		out.Tests = append(out.Tests, testCase(r))
-	}
-	if ctx.Err() != nil {
-		return TestReport{}, context.Cause(ctx)
+	// The limit of one test for each of them; the runner ends those that can be ended.
+	limit := bound{o.Time * time.Duration(t.tests()+1), o.Memory}
+	out := TestReport{}
+	out.Tests, err = within(ctx, limit, func(ctx context.Context) ([]TestCase, error) { return t.collect(ctx, results), nil })
+	switch {
+	case errors.Is(err, errTime), errors.Is(err, errMemory):
+		return TestReport{}, policyError("policies", "the tests were stopped: %s", reasonOf(err, Options{Time: limit.time, Memory: limit.memory})).
+			WithHint("find out which by --run, and let it do less")
+	case err != nil:
+		return TestReport{}, err
 	}
 	slices.SortFunc(out.Tests, func(a, b TestCase) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name, b.Name))
 	})
-	out.cover(covered.Report(judging(p.modules)))
+	out.cover(t.covered.Report(judging(t.program.modules)))
 	return out, nil
+}
+
+// testRun is the running of tests.
+type testRun struct {
+	program *program
+	covered *cover.Cover
+	txn     storage.Transaction
+}
+
+// start compiles policies with their tests and lets these run.
+func (t *testRun) start(ctx context.Context, filter string, limit time.Duration) (chan *tester.Result, error) {
+	p := t.program
+	for file := range p.modules {
+		if file != canaryFile {
+			defer p.reading.begin(file)()
+		}
+	}
+	txn, err := p.store.NewTransaction(ctx, storage.TransactionParams{})
+	if err != nil {
+		return nil, policyError("", "the tests cannot be run: %w", err)
+	}
+	t.txn = txn
+	results, err := tester.NewRunner().SetCompiler(p.compiler).SetStore(p.store).SetModules(p.modules).
+		SetTimeout(limit).Filter(filter).RaiseBuiltinErrors(true).SetCoverageQueryTracer(t.covered).
+		RunTests(ctx, txn)
+	if err != nil {
+		p.store.Abort(ctx, txn)
+		return nil, astError("policies", err)
+	}
+	return results, nil
+}
+
+// collect takes all results, also of tests that nobody waits for any more: the
+// runner could not end otherwise.
+func (t *testRun) collect(ctx context.Context, results chan *tester.Result) []TestCase {
+	var out []TestCase
+	partial := t.partial()
+	for r := range results {
+		c := testCase(r)
+		if c.Outcome == TestPass && len(r.SubResults) == 0 && partial[place(r.Location)] {
+			c.Outcome, c.Error = TestFail, "no case of it was evaluated: it stands for a case each time that its body holds, and that was never"
+		}
+		out = append(out, c)
+	}
+	t.program.store.Abort(ctx, t.txn)
+	return out
+}
+
+// tests counts the rules that may be tests.
+func (t *testRun) tests() int {
+	n := 0
+	for _, m := range t.program.modules {
+		for _, r := range m.Rules {
+			if strings.HasPrefix(r.Head.Ref()[0].String(), tester.TestPrefix) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// partial gives the places of tests with cases, such as test_x[name] if { ... }.
+func (t *testRun) partial() map[string]bool {
+	out := map[string]bool{}
+	for _, m := range t.program.modules {
+		for _, r := range m.Rules {
+			if r.Head.DocKind() == ast.PartialObjectDoc {
+				out[place(r.Location)] = true
+			}
+		}
+	}
+	return out
+}
+
+func place(l *ast.Location) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d:%d", l.File, l.Row, l.Col)
 }
 
 func testCase(r *tester.Result) TestCase {
