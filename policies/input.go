@@ -135,18 +135,21 @@ type Artifact struct {
 	// ViewError says why a body of a known kind has no parsed view: a rule about
 	// what it holds saw nothing.
 	ViewError string `json:"view_error,omitempty"`
+	// Seems says, beside ViewError, what the body looks like: "kubernetes",
+	// "terraform" or "other". It is empty if nobody looked into the body.
+	Seems string `json:"seems,omitempty"`
 	// Documents are the documents of a body that is YAML or JSON.
 	Documents []any `json:"documents,omitempty"`
 	// Kubernetes are those of them that are Kubernetes objects; lists are taken apart.
 	Kubernetes []any `json:"kubernetes,omitempty"`
 	// Terraform is the parsed view of a plan in Terraform's JSON form.
 	Terraform *Terraform `json:"terraform,omitempty"`
-}
-
-// Terraform is the parsed view of a plan of Terraform or OpenTofu.
 
 	// BodyFile is the name that the engine gave the file of the body.
 	BodyFile string `json:"-"`
+}
+
+// Terraform is the parsed view of a plan of Terraform or OpenTofu.
 type Terraform struct {
 	FormatVersion string              `json:"format_version"`
 	Resources     []TerraformResource `json:"resources"`
@@ -169,6 +172,49 @@ type TerraformResource struct {
 	Unknown any `json:"unknown"` // which of After only take-off will tell
 	// ReplacePaths are the attributes that force a replacement.
 	ReplacePaths []any `json:"replace_paths"`
+	// Deposed is the key of an object that an earlier replacement left behind.
+	Deposed string `json:"deposed,omitempty"`
+	// PreviousAddress is where a resource that moved was before.
+	PreviousAddress string `json:"previous_address,omitempty"`
+	// Statements and Bindings are what the policies say that After holds as JSON in
+	// texts. Unread names the attributes whose policy cannot be read.
+	Statements []Statement `json:"statements,omitempty"`
+	Bindings   []Binding   `json:"bindings,omitempty"`
+	Unread     []string    `json:"unread,omitempty"`
+}
+
+// Statement is one statement of a policy of AWS, in one form however it is
+// written: names of elements in any case, one value or a list of them, escapes.
+type Statement struct {
+	Attribute string `json:"attribute"` // such as inline_policy.policy
+	// New says that the same attribute did not say the same before.
+	New    bool   `json:"new"`
+	Effect string `json:"effect"` // allow or deny
+	// Principals are "*" or have their kind before them, as "AWS:*".
+	Principals    []string    `json:"principals"`
+	NotPrincipals []string    `json:"not_principals"`
+	Actions       []string    `json:"actions"`
+	NotActions    []string    `json:"not_actions"`
+	Resources     []string    `json:"resources"`
+	NotResources  []string    `json:"not_resources"`
+	Conditions    []Condition `json:"conditions"`
+}
+
+// Condition is one key of one operator of a statement's conditions; all of them
+// must hold, each for one of its values.
+type Condition struct {
+	Operator string   `json:"operator"`
+	Key      string   `json:"key"`
+	Values   []string `json:"values"`
+}
+
+// Binding is one binding of an IAM policy of Google Cloud.
+type Binding struct {
+	Attribute string   `json:"attribute"`
+	Role      string   `json:"role"`
+	Members   []string `json:"members"`
+	// NewMembers are those who did not have the role there before.
+	NewMembers []string `json:"new_members"`
 }
 
 // Patch is the parsed view of a patch.

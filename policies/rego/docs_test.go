@@ -108,6 +108,7 @@ func TestInputIsDocumented(t *testing.T) {
 	for _, v := range []any{
 		policies.Input{}, policies.Artifact{}, policies.Patch{}, policies.PatchFile{}, policies.Isolation{}, policies.Workspace{}, policies.Governance{},
 		policies.Hunk{}, policies.Line{}, policies.Terraform{}, policies.TerraformResource{}, policies.Change{}, policies.TakeOff{},
+		policies.Statement{}, policies.Condition{}, policies.Binding{},
 	} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {

@@ -229,6 +229,7 @@ func TestDocumentsFitTheSchema(t *testing.T) {
 var listed = map[string]string{
 	"Mode": "flight-plan", "Tier": "A", "Role": "evidence", "Status": "success", "CreatedAt": "2026-11-22T18:00:00Z",
 	"PatchFile.Op": "rename", "Line.Op": "-", "TerraformResource.Action": "no-op", "TerraformResource.Mode": "managed",
+	"Artifact.Seems": "other", "Statement.Effect": "deny",
 }
 
 func fillInput(t *testing.T, name string, v reflect.Value) {

@@ -42,8 +42,15 @@ func terraform(doc any) (*policies.Terraform, error) {
 	if len(changes) > limits.ViewResources {
 		return nil, fmt.Errorf("it has more than %d resource changes", limits.ViewResources)
 	}
+	if errored, _ := o["errored"].(bool); errored {
+		return nil, errors.New("it is errored, so it does not tell all changes")
+	}
+	p := &reader{left: limits.ViewStatements}
 	for i, c := range changes {
 		r, err := resource(c)
+		if err == nil {
+			err = p.policies(&r)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("resource change %d: %w", i, err)
 		}
@@ -59,7 +66,7 @@ func resource(v any) (policies.TerraformResource, error) {
 	if !ok {
 		return r, errors.New("it is no object")
 	}
-	for key, to := range map[string]*string{"address": &r.Address, "mode": &r.Mode, "type": &r.Type, "name": &r.Name, "provider_name": &r.Provider} {
+	for key, to := range map[string]*string{"address": &r.Address, "mode": &r.Mode, "type": &r.Type, "name": &r.Name, "provider_name": &r.Provider, "deposed": &r.Deposed, "previous_address": &r.PreviousAddress} {
 		*to, _ = o[key].(string)
 	}
 	change, ok := o["change"].(map[string]any)

@@ -3,7 +3,9 @@ package views
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"mime"
+	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -40,46 +42,66 @@ func KindOf(mimeType string) Kind {
 // terraformPlan is the artifact type of a plan in Terraform's JSON form.
 const terraformPlan = "terraform-plan"
 
-// Wanted says whether an artifact has a parsed view, so that its body is needed.
+// Wanted says whether an artifact may have a parsed view, so that its body is needed:
+// where its type or MIME type says so, and else where its body does, since take-off
+// does not go by MIME types. Patches have a view of their own.
 func Wanted(a policies.Artifact) bool {
-	return KindOf(a.Mime) != Unknown || a.ArtifactType == terraformPlan
+	if KindOf(a.Mime) != Unknown || a.ArtifactType == terraformPlan {
+		return true
+	}
+	if a.ArtifactType == "patch" {
+		return false
+	}
+	switch body := a.Body.(type) {
+	case nil:
+		return a.Digest != "" && (a.Size <= limits.ViewBody || !archive.MatchString(a.Mime))
+	case string:
+		return hinted([]byte(body))
+	}
+	return true
 }
 
 // Fill adds the parsed views of a body to an artifact. body holds the bytes, or is
 // nil where the body is inline, as a document, in a.Body.
 func Fill(a *policies.Artifact, body []byte) {
+	if text, ok := a.Body.(string); ok && body == nil {
+		body = []byte(text)
+	}
 	if err := fill(a, body); err != nil {
-		a.ViewError = clipTo(err.Error(), maxMessage)
+		a.ViewError, a.Seems = clipTo(err.Error(), maxMessage), seems(a, body)
 		a.Documents, a.Kubernetes, a.Terraform = nil, nil, nil
 	}
 }
 
 func fill(a *policies.Artifact, body []byte) error {
-	docs, err := documents(a, body)
+	declared := KindOf(a.Mime) != Unknown || a.ArtifactType == terraformPlan
+	read := documents
+	if !declared {
+		read = sniffed
+	}
+	docs, err := read(a, body)
 	if err != nil {
 		return err
 	}
 	a.Kubernetes = kubernetes(docs)
-	a.Documents = docs
-	if a.ArtifactType == terraformPlan || len(docs) == 1 && isTerraform(docs[0]) {
+	if a.ArtifactType == terraformPlan || slices.ContainsFunc(docs, isTerraform) {
 		if len(docs) != 1 {
 			return fmt.Errorf("a Terraform plan is one JSON document, not %d", len(docs))
 		}
 		if a.Terraform, err = terraform(docs[0]); err != nil {
 			return fmt.Errorf("the Terraform plan cannot be read: %w", err)
 		}
-		a.Documents = nil // it is in the view, and in the body where that is small
+		return nil // it is in the view, and in the body where that is small
+	}
+	if declared {
+		a.Documents = docs
 	}
 	return nil
 }
 
 func documents(a *policies.Artifact, body []byte) ([]any, error) {
 	if body == nil {
-		if text, ok := a.Body.(string); ok {
-			body = []byte(text)
-		} else {
-			return []any{a.Body}, nil
-		}
+		return []any{a.Body}, nil
 	}
 	if KindOf(a.Mime) == YAML {
 		if len(body) > limits.ViewYAML {
@@ -118,29 +140,36 @@ func jsonLines(body []byte) ([]any, error) {
 func kubernetes(docs []any) []any {
 	var out []any
 	for _, d := range docs {
-		out = appendObjects(out, d, 0)
+		out = appendObjects(out, d, "", "")
 	}
 	return out
 }
 
-// listDepth is how deep lists of Kubernetes may lie in each other.
-const listDepth = 4
-
-func appendObjects(out []any, doc any, depth int) []any {
+// appendObjects adds an object, or the items of a list, which may be lists too: the
+// depth of the document bounds that. As for the client of clusters, what has items is
+// a list whatever its kind, and an item without kind and version has those of the list.
+func appendObjects(out []any, doc any, version, kind string) []any {
 	o, ok := doc.(map[string]any)
 	if !ok {
 		return out
 	}
-	version, _ := o["apiVersion"].(string)
-	kind, _ := o["kind"].(string)
-	if version == "" || kind == "" {
+	v, _ := o["apiVersion"].(string)
+	k, _ := o["kind"].(string)
+	if v == "" && k == "" && kind != "" {
+		o = maps.Clone(o)
+		o["apiVersion"], o["kind"] = version, kind
+		v, k = version, kind
+	}
+	if v == "" || k == "" {
 		return out
 	}
-	if items, ok := o["items"].([]any); ok && strings.HasSuffix(kind, "List") && depth < listDepth {
-		for _, item := range items {
-			out = appendObjects(out, item, depth+1)
-		}
-		return out
+	item, isList := strings.CutSuffix(k, "List")
+	items, has := member(o, "items").([]any)
+	if !has || !isList {
+		out = append(out, o)
 	}
-	return append(out, o)
+	for _, i := range items {
+		out = appendObjects(out, i, v, item)
+	}
+	return out
 }

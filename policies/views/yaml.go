@@ -2,6 +2,7 @@ package views
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,26 +35,39 @@ func readYAML(body []byte) (docs []any, err error) {
 	if !utf8.Valid(body) {
 		return nil, errors.New("the YAML is not UTF-8")
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(body))
 	t := &tree{left: limits.ViewNodes}
-	for {
-		var n yaml.Node
-		err := dec.Decode(&n)
-		if errors.Is(err, io.EOF) {
-			return docs, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the YAML cannot be read: %w", err)
-		}
+	err = nodes(body, func(n *yaml.Node) error {
 		if len(docs) >= limits.ViewDocuments {
-			return nil, fmt.Errorf("more than %d documents", limits.ViewDocuments)
+			return fmt.Errorf("more than %d documents", limits.ViewDocuments)
 		}
-		v, err := t.value(&n, 0)
+		v, err := t.value(n, 0)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", max(t.line, n.Line), err)
+			return fmt.Errorf("line %d: %w", max(t.line, n.Line), err)
 		}
 		if v != nil { // an empty document, as after a last ---
 			docs = append(docs, v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return docs, nil
+}
+
+// nodes gives each document of a stream.
+func nodes(body []byte, each func(*yaml.Node) error) error {
+	dec := yaml.NewDecoder(bytes.NewReader(body))
+	for {
+		var n yaml.Node
+		switch err := dec.Decode(&n); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("the YAML cannot be read: %w", err)
+		}
+		if err := each(&n); err != nil {
+			return err
 		}
 	}
 }
@@ -91,7 +105,7 @@ func (t *tree) value(n *yaml.Node, depth int) (any, error) {
 	case yaml.MappingNode:
 		return t.mapping(n, depth)
 	}
-	return scalar(n), nil
+	return scalar(n)
 }
 
 func (t *tree) mapping(n *yaml.Node, depth int) (any, error) {
@@ -109,25 +123,75 @@ func (t *tree) mapping(n *yaml.Node, depth int) (any, error) {
 			// What it merges in, and which key then wins, readers do not agree upon.
 			return nil, errors.New("merge keys (<<) are not read")
 		}
-		if _, twice := out[key.Value]; twice {
-			return nil, fmt.Errorf("the key %q is there twice", clip(key.Value))
+		name, err := keyText(key)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := out[name]; twice {
+			return nil, fmt.Errorf("the key %q is there twice", clip(name))
 		}
 		v, err := t.value(n.Content[i+1], depth+1)
 		if err != nil {
 			return nil, err
 		}
-		out[key.Value] = v
+		out[name] = v
 	}
 	return out, nil
 }
 
-// scalar resolves a plain scalar as the readers of such files do: besides true and
-// false also yes, no, on and off, which Kubernetes' own reader takes for booleans.
-func scalar(n *yaml.Node) any {
-	if n.Style&quoted != 0 || n.Tag == "!!str" && n.Style&yaml.TaggedStyle != 0 {
-		return n.Value
+// keyText gives a key as text: of a plain key its own text, whatever type it has.
+func keyText(n *yaml.Node) (string, error) {
+	if n.Style&yaml.TaggedStyle == 0 {
+		return n.Value, nil
 	}
-	switch strings.ToLower(n.Value) {
+	v, err := scalar(n)
+	if text, ok := v.(string); ok && err == nil {
+		return text, nil
+	}
+	return n.Value, err
+}
+
+// scalar gives the value of a scalar. Tags are resolved as clusters do it: those of
+// YAML itself change the type, those of applications change nothing. A tag that
+// its text does not suit is an error: readers do not agree upon it.
+func scalar(n *yaml.Node) (any, error) {
+	if n.Style&yaml.TaggedStyle == 0 {
+		if n.Style&quoted != 0 {
+			return n.Value, nil
+		}
+		return plain(n.Value), nil
+	}
+	v, fits := plain(n.Value), false
+	switch tag := n.ShortTag(); tag {
+	case "!!str":
+		return n.Value, nil
+	case "!!binary":
+		raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
+		if err != nil || !utf8.Valid(raw) {
+			return nil, errors.New("a value with the tag !!binary is no text")
+		}
+		return string(raw), nil
+	case "!!bool":
+		_, fits = v.(bool)
+	case "!!null":
+		fits = v == nil
+	case "!!int", "!!float":
+		_, fits = v.(json.Number)
+	default:
+		if !strings.HasPrefix(tag, "!!") {
+			return n.Value, nil
+		}
+	}
+	if !fits {
+		return nil, fmt.Errorf("a value does not suit its tag %q", clip(n.ShortTag()))
+	}
+	return v, nil
+}
+
+// plain resolves a plain scalar as the readers of such files do: besides true and
+// false also yes, no, on and off, which Kubernetes' own reader takes for booleans.
+func plain(text string) any {
+	switch strings.ToLower(text) {
 	case "", "~", "null":
 		return nil
 	case "true", "yes", "on", "y":
@@ -135,10 +199,10 @@ func scalar(n *yaml.Node) any {
 	case "false", "no", "off", "n":
 		return false
 	}
-	if wholeNumber.MatchString(n.Value) || decimalNumber.MatchString(n.Value) && !strings.HasSuffix(n.Value, ".") {
-		return json.Number(strings.TrimPrefix(n.Value, "+"))
+	if wholeNumber.MatchString(text) || decimalNumber.MatchString(text) && !strings.HasSuffix(text, ".") {
+		return json.Number(strings.TrimPrefix(text, "+"))
 	}
-	return n.Value
+	return text
 }
 
 // Bounds in bytes on hostile text within messages, and on messages.
