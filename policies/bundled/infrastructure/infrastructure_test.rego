@@ -65,6 +65,7 @@ test_stateful_objects if {
 	every kind in ["PersistentVolumeClaim", "StatefulSet", "Namespace"] {
 		o := {"apiVersion": "v1", "kind": kind, "metadata": {"name": "data", "namespace": "prod"}}
 		doc_ids(manifests("delete", [o])) == {"stateful-destroy"}
+		doc_ids(manifests(" Replace", [o])) == {"stateful-destroy"}
 		doc_ids(manifests("apply", [o])) == set()
 	}
 	doc_ids(manifests("delete", [{"kind": "ConfigMap", "metadata": {"name": "x"}}])) == set()
@@ -109,6 +110,9 @@ test_logging if {
 test_unknown if {
 	judged([object.union(created("aws_iam_policy", {"name": "x"}), {"unknown": {"policy": true, "id": true}})]) == {"unknown-sensitive"}
 	judged([object.union(created("aws_security_group", {}), {"unknown": {"ingress": [{"cidr_blocks": [true]}]}})]) == {"unknown-sensitive"}
+	judged([object.union(created("aws_x", {}), {"unknown": {"policy": {"a": {"b": true}}}})]) == {"unknown-sensitive"}
+	judged([object.union(acl({"cidr_block": null}), {"unknown": {"cidr_block": true}})]) == {"unknown-sensitive"}
+	judged([object.union(created("aws_subnet", {}), {"unknown": {"cidr_block": true}})]) == set()
 	judged([object.union(created("aws_iam_policy", {}), {"unknown": {"arn": true, "id": true, "policy": false, "ingress": []}})]) == set()
 	judged([object.union(created("aws_iam_policy", {}), {"unknown": false})]) == set()
 }
@@ -117,6 +121,17 @@ test_unreadable if {
 	doc_ids({"artifacts": [{"name": "plan", "artifact_type": "terraform-plan", "action": "apply", "view_error": "too deep"}]}) == {"plan-unreadable"}
 	doc_ids({"artifacts": [{"name": "plan", "artifact_type": "terraform-plan", "action": "apply"}]}) == {"plan-unreadable"}
 	doc_ids({"artifacts": [{"name": "plan", "artifact_type": "note", "action": "apply"}]}) == set()
+	doc_ids({"artifacts": [object.union(unread, {"seems": "terraform"})]}) == {"plan-unreadable"}
+}
+
+unread := {"name": "a", "artifact_type": "note", "mime": "application/json", "action": "apply", "view_error": "too large"}
+
+test_manifest_unreadable if {
+	every a in [{"seems": "kubernetes"}, {"mime": "text/yaml"}, {"mime": "text/plain", "artifact_type": "Kubernetes-objects"}] {
+		doc_ids({"artifacts": [object.union(unread, a)]}) == {"manifest-unreadable"}
+	}
+	doc_ids({"artifacts": [unread]}) == {"body-unread"}
+	doc_ids({"artifacts": [object.union(unread, {"seems": "other"}), object.union(unread, {"seems": "other", "mime": "text/yaml"}), object.union(unread, {"view_error": ""})]}) == set()
 }
 
 group(from, to, cidr) := created("aws_security_group", {"ingress": [{"cidr_blocks": [cidr], "ipv6_cidr_blocks": [], "from_port": from, "to_port": to, "protocol": "tcp"}]})
@@ -136,6 +151,57 @@ test_open_to_world if {
 	] {
 		"open-to-world" in judged([r])
 	}
+}
+
+test_spellings_of_everybody if every n in [
+	"0.0.0.0/00", " 0.0.0.0/0 ", "00.0.0.0/0", "0/0", "0.0.0.0", "0.0.0.0/0.0.0.0", "::/00", "0:0::0/0", "2000::/3", "1.2.3.4/0", "ANY", "internet", "64.0.0.0/2",
+] {
+	judged([group(22, 22, n)]) == {"open-to-world"}
+}
+
+test_ports_are_read if every p in [" 22", "0022", "22.0", "20-25", "*", {}, null, "99999999999999"] {
+	judged([created("azurerm_network_security_rule", {"direction": "Inbound", "access": "Allow", "source_address_prefix": "*", "destination_port_ranges": [p], "protocol": "Tcp"})]) == {"open-to-world"}
+}
+
+acl(rule) := created("aws_network_acl_rule", object.union({"egress": false, "rule_action": "allow", "cidr_block": "0.0.0.0/0", "from_port": 22, "to_port": 22, "protocol": "6"}, rule))
+
+test_network_acl if {
+	judged([acl({})]) == {"open-to-world"}
+	judged([acl({"from_port": 443, "to_port": 443})]) == {"public-ingress"}
+	judged([acl({"egress": true}), acl({"rule_action": "deny"}), acl({"protocol": "-1"}), acl({"from_port": 1024, "to_port": 65535}), acl({"cidr_block": "10.0.0.0/8"})]) == set()
+	every type in ["aws_network_acl", "aws_default_network_acl"] {
+		judged([created(type, {"ingress": [{"action": "allow", "ipv6_cidr_block": "::/0", "from_port": 3389, "to_port": 3389, "protocol": "6"}]})]) == {"open-to-world"}
+		judged([created(type, {"ingress": [{"action": "allow", "cidr_block": "0.0.0.0/0", "from_port": 0, "to_port": 0, "protocol": "-1"}]})]) == set()
+	}
+}
+
+test_google_sources if {
+	allow := {"allow": [{"protocol": "tcp", "ports": ["22"]}]}
+	judged([created("google_compute_firewall", allow)]) == {"open-to-world"}
+	judged([created("google_compute_firewall", {"allow": [{}], "source_ranges": []})]) == {"open-to-world"}
+	judged([object.union(created("google_compute_firewall", allow), {"unknown": {"source_ranges": true}})]) == {"unknown-sensitive"}
+	judged([
+		created("google_compute_firewall", object.union(allow, {"source_tags": ["web"]})), created("google_compute_firewall", object.union(allow, {"source_service_accounts": ["a@b"]})),
+		created("google_compute_firewall", object.union(allow, {"disabled": true})), created("google_compute_firewall", object.union(allow, {"source_ranges": ["35.235.240.0/20"]})),
+	]) == set()
+}
+
+eights(from, to) := [sprintf("%d.0.0.0/8", [i]) | some i in numbers.range(from, to)]
+
+groups(networks) := [created("aws_security_group", {"ingress": [{"cidr_blocks": [n], "from_port": 22, "to_port": 22, "protocol": "tcp"}]}) | some n in networks]
+
+test_many_networks if {
+	judged([created("aws_security_group", {"ingress": [{"cidr_blocks": eights(1, 223), "from_port": 22, "to_port": 22, "protocol": "tcp"}]})]) == {"open-to-world"}
+	judged(groups(eights(20, 40))) == {"open-to-world"}
+	judged([created("aws_security_group", {"ingress": [{"ipv6_cidr_blocks": ["2400::/8", "2600::/8"], "from_port": 22, "to_port": 22, "protocol": "tcp"}]})]) == {"open-to-world"}
+	judged(groups(eights(20, 22))) == set()
+	judged(groups(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fd00::/8", "127.0.0.0/8", "sg-1", "pl-1", "203.0.113.0/24", "198.51.100.7/32"])) == set()
+
+	# the same again and again is not more
+	again := array.concat(["20.0.0.0/8"], [sprintf("20.%d.0.0/9", [i]) | some i in numbers.range(0, 120)])
+	judged([created("aws_security_group", {"ingress": [{"cidr_blocks": again, "from_port": 22, "to_port": 22, "protocol": "tcp"}]})]) == set()
+	judged([created("aws_security_group", {"ingress": [{"cidr_blocks": eights(20, 40), "from_port": 443, "to_port": 443, "protocol": "tcp"}]})]) == set()
+	judged([updated("aws_security_group", {"ingress": [{"cidr_blocks": eights(20, 40), "from_port": 22, "to_port": 22, "protocol": "tcp"}]}, {"ingress": [{"cidr_blocks": eights(20, 41), "from_port": 22, "to_port": 22, "protocol": "tcp"}]})]) == set()
 }
 
 test_not_open_to_world if {
@@ -175,57 +241,120 @@ test_public_database if {
 	] {
 		judged([r]) == {"public-database"}
 	}
+	judged([created("azurerm_mssql_firewall_rule", {"start_ip_address": "1.0.0.0", "end_ip_address": "255.255.255.254"})]) == {"public-database"}
+	judged([created("azurerm_mssql_firewall_rule", {"start_ip_address": "0.0.0.0", "end_ip_address": "0.0.0.0"}), created("azurerm_mssql_firewall_rule", {"start_ip_address": 0, "end_ip_address": null})]) == set()
 	judged([created("azurerm_mssql_firewall_rule", {"start_ip_address": "203.0.113.1", "end_ip_address": "203.0.113.2"})]) == set()
+	judged([created("google_sql_database_instance", {"settings": [{"ip_configuration": [{"authorized_networks": [{"value": null}, 1]}]}]})]) == set()
 }
 
-policy(statement) := json.marshal({"Version": "2012-10-17", "Statement": [statement]})
+listed(v) := v if is_array(v)
+
+listed(v) := [v] if not is_array(v)
+
+principals(v) := listed(v) if not is_object(v)
+
+principals(v) := [sprintf("%s:%s", [kind, x]) | some kind, names in v; some x in listed(names)] if is_object(v)
+
+# a statement of AWS in the form of the view
+typed(attribute, s) := {
+	"attribute": attribute, "new": true, "effect": lower(s.Effect), "principals": principals(object.get(s, "Principal", [])),
+	"not_principals": principals(object.get(s, "NotPrincipal", [])), "actions": listed(object.get(s, "Action", [])), "not_actions": listed(object.get(s, "NotAction", [])),
+	"resources": listed(object.get(s, "Resource", [])), "not_resources": listed(object.get(s, "NotResource", [])),
+	"conditions": [{"operator": op, "key": key, "values": listed(values)} | some op, keys in object.get(s, "Condition", {}); some key, values in keys],
+}
+
+states(type, attribute, s) := object.union(created(type, {}), {"statements": [typed(attribute, s)]})
+
+stated_before(r) := object.union(r, {"statements": [object.union(s, {"new": false}) | some s in r.statements]})
+
+trusts(s) := judged([states("aws_iam_role", "assume_role_policy", object.union({"Effect": "Allow", "Action": "sts:AssumeRole"}, s))])
 
 test_trust if {
-	every p in ["*", {"AWS": "*"}, {"AWS": ["arn:aws:iam::1:root", "*"]}] {
-		judged([created("aws_iam_role", {"assume_role_policy": policy({"Effect": "Allow", "Principal": p, "Action": "sts:AssumeRole"})})]) == {"trust-anyone"}
+	every p in ["*", {"AWS": "*"}, {"AWS": ["arn:aws:iam::1:root", "*"]}, {"Federated": "**"}] {
+		trusts({"Principal": p}) == {"trust-anyone"}
 	}
-	every s in [
-		{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}, "Action": "sts:AssumeRole"}, {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"},
-		{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}},
-	] {
-		judged([created("aws_iam_role", {"assume_role_policy": policy(s)})]) == set()
-	}
+	trusts({"NotPrincipal": {"AWS": "arn:aws:iam::1:root"}}) == {"trust-anyone"}
+	trusts({"Principal": {"AWS": "arn:aws:iam::1:root"}}) == set()
+	trusts({"Effect": "Deny", "Principal": "*"}) == set()
+	judged([stated_before(states("aws_iam_role", "assume_role_policy", {"Effect": "Allow", "Principal": "*"}))]) == set()
+}
+
+test_conditions_that_restrict if every c in [
+	{"StringEquals": {"aws:PrincipalOrgID": "o-1"}}, {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}}, {"StringLike": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/*"}},
+	{"ArnLike": {"aws:SourceArn": ["arn:aws:s3:::bucket"]}}, {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}, {"ForAnyValue:StringEquals": {"aws:PrincipalOrgPaths": "o-1/r-1/"}},
+	{"StringEquals": {"sts:ExternalId": "secret"}}, {"Bool": {"aws:PrincipalIsAWSService": "true"}}, {"Bool": {"aws:SecureTransport": "true"}, "StringEquals": {"aws:SourceVpce": "vpce-1"}},
+] {
+	trusts({"Principal": "*", "Condition": c}) == set()
+}
+
+test_conditions_that_do_not if every c in [
+	{}, {"StringLike": {}}, {"StringLike": {"aws:PrincipalArn": "*"}}, {"StringLike": {"aws:PrincipalArn": ["arn:aws:iam::1:root", "?*"]}}, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}},
+	{"StringLike": {"aws:PrincipalOrgID": "o-*"}}, {"StringNotEquals": {"aws:PrincipalArn": "arn:aws:iam::1:root"}}, {"Null": {"aws:PrincipalArn": "false"}},
+	{"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}}, {"ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": "o-1"}}, {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+	{"Bool": {"aws:SecureTransport": "true"}}, {"IpAddress": {"aws:SourceIp": ["203.0.113.0/24", "0.0.0.0/00"]}}, {"StringEquals": {"aws:PrincipalArn": "${aws:PrincipalArn}"}},
+	{"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, {"StringEquals": {"aws:PrincipalOrgID": []}}, {"StringLike": {"sts:RoleSessionName": "x"}},
+] {
+	trusts({"Principal": "*", "Condition": c}) == {"trust-anyone"}
 }
 
 test_public_policy if {
-	judged([created("aws_s3_bucket_policy", {"policy": policy({"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:x"})})]) == {"public-policy"}
+	every s in [{"Principal": "*"}, {"NotPrincipal": {"AWS": "arn:x"}}, {"Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}] {
+		judged([states("aws_s3_bucket_policy", "policy", object.union(s, {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:x"}))]) == {"public-policy"}
+	}
 	judged([created("google_storage_bucket_iam_member", {"member": "allUsers", "role": "roles/storage.objectViewer"})]) == {"public-policy"}
 	judged([created("google_project_iam_binding", {"members": ["user:a@example.com", "allAuthenticatedUsers"]})]) == {"public-policy"}
 	judged([created("google_storage_bucket_iam_member", {"member": "user:a@example.com"})]) == set()
+	judged([created("google_storage_bucket_iam_binding", {"members": [null, 1, {}]})]) == set()
 }
+
+bound(role, members) := object.union(created("google_project_iam_policy", {}), {"bindings": [{"attribute": "policy_data", "role": role, "members": ["user:a", "allUsers"], "new_members": members}]})
+
+test_bindings if {
+	judged([bound("roles/viewer", ["allUsers"])]) == {"public-policy"}
+	judged([bound("roles/owner", ["user:a"])]) == {"iam-widened"}
+	judged([bound("roles/owner", ["allUsers"])]) == {"iam-widened", "public-policy"}
+	judged([bound("roles/owner", []), bound("roles/viewer", ["user:a"])]) == set()
+}
+
+test_policy_unreadable if {
+	judged([object.union(created("aws_iam_role", {}), {"unread": ["assume_role_policy"]})]) == {"policy-unreadable"}
+	judged([object.union(destroyed("null_resource"), {"unread": ["policy"]})]) == set()
+}
+
+allowing(s) := judged([states("aws_iam_policy", "policy", object.union({"Effect": "Allow"}, s))])
 
 test_iam if {
 	every s in [
-		{"Effect": "Allow", "Action": "*", "Resource": "*"}, {"Effect": "Allow", "Action": ["s3:GetObject", "s3:*"], "Resource": ["*"]}, {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"},
-		{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"},
+		{"Action": "*", "Resource": "*"}, {"Action": ["s3:GetObject", "s3:*"], "Resource": ["*"]}, {"NotAction": "iam:*", "Resource": "*"}, {"Action": "iam:PassRole", "Resource": "*"},
+		{"Action": ["iam:P*", "iam:A*"], "Resource": "*"}, {"Action": "*:*", "Resource": "arn:aws:*"}, {"Action": "**", "Resource": "**"}, {"Action": "iam:*", "NotResource": "arn:aws:s3:::x"},
+		{"Action": "iam:?assRole", "Resource": "arn:aws:iam::*:*"}, {"Action": "s3:**", "Resource": "arn:*:*:*:*:*"}, {"Action": "s3:*", "Resource": "arn:aws:s3:::*"},
 	] {
-		judged([created("aws_iam_policy", {"policy": policy(s)})]) == {"iam-widened"}
-		judged([created("aws_iam_role", {"inline_policy": [{"name": "x", "policy": policy(s)}]})]) == {"iam-widened"}
-		judged([updated("aws_iam_policy", {"policy": policy(s)}, {"policy": json.marshal({"Statement": s})})]) == set()
+		allowing(s) == {"iam-widened"}
+		judged([states("aws_iam_role", "inline_policy.policy", object.union({"Effect": "Allow"}, s))]) == {"iam-widened"}
+		judged([stated_before(states("aws_iam_policy", "policy", object.union({"Effect": "Allow"}, s)))]) == set()
 	}
 	every s in [
-		{"Effect": "Deny", "Action": "*", "Resource": "*"}, {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::x"}, {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"},
+		{"Effect": "Deny", "Action": "*", "Resource": "*"}, {"Action": "s3:*", "Resource": "arn:aws:s3:::x"}, {"Action": ["ec2:DescribeInstances", "s3:Get*", "ec2:Describe*", "logs:Create*"], "Resource": "*"},
+		{"Action": "s3:*", "Resource": ["arn:aws:s3:::x", "arn:aws:s3:::x/*"]}, {"Action": "iam:PassRole", "Resource": "arn:aws:iam::123456789012:role/web-*"}, {"Action": "iam:(.*", "Resource": "*"},
 	] {
-		judged([created("aws_iam_policy", {"policy": policy(s)})]) == set()
+		allowing(s) == set()
 	}
-	judged([created("aws_iam_policy", {"policy": `"Statement" that is no JSON`})]) == set()
-	judged([created("aws_iam_policy", {"policy": `{"Statement": "text"}`}), created("aws_iam_policy", {"policy": `["Statement", 1]`})]) == set()
 }
 
 test_roles if {
 	every r in [
 		created("aws_iam_role_policy_attachment", {"policy_arn": "arn:aws:iam::aws:policy/AdministratorAccess"}), created("aws_iam_role", {"managed_policy_arns": ["arn:aws:iam::aws:policy/IAMFullAccess"]}),
-		created("google_project_iam_member", {"role": "roles/owner", "member": "user:a@example.com"}), created("azurerm_role_assignment", {"role_definition_name": "Owner"}),
+		created("google_project_iam_member", {"role": "roles/owner", "member": "user:a@example.com"}), created("azurerm_role_assignment", {"role_definition_name": "owner"}),
+		created("azurerm_role_assignment", {"role_definition_id": "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/8E3AF657-a8ff-443c-a75c-2fe8c4bcb635"}),
+		created("azurerm_role_definition", {"permissions": [{"actions": ["Microsoft.Compute/*/read", "*"]}]}), created("azurerm_role_definition", {"permissions": [{"actions": ["Microsoft.Authorization/*/Write"]}]}),
 	] {
 		judged([r]) == {"iam-widened"}
 		judged([updated(r.type, r.after, r.after)]) == set()
 	}
-	judged([created("aws_iam_role_policy_attachment", {"policy_arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}), created("google_project_iam_member", {"role": "roles/viewer"})]) == set()
+	judged([
+		created("aws_iam_role_policy_attachment", {"policy_arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}), created("google_project_iam_member", {"role": "roles/viewer"}),
+		created("azurerm_role_definition", {"permissions": [{"actions": ["Microsoft.Compute/*", 1]}]}), created("azurerm_role_assignment", {"role_definition_id": "/x/acdd72a7-3385-48ef-bd42-f606fba81ae7"}),
+	]) == set()
 }
 
 deployment(pod) := {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "prod"}, "spec": {"template": {"spec": pod}}}
@@ -239,7 +368,9 @@ test_node_access if {
 		applied([{"kind": "Pod", "metadata": {"name": "x"}, "spec": pod}]) == {"k8s-node-access"}
 		applied([{"kind": "CronJob", "metadata": {"name": "x"}, "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}]) == {"k8s-node-access"}
 		judged([created("kubernetes_manifest", {"manifest": deployment(pod)})]) == {"k8s-node-access"}
-		doc_ids(manifests("delete", [deployment(pod)])) == set()
+		every action in ["delete", "destroy", "remove", "uninstall"] { doc_ids(manifests(action, [deployment(pod)])) == set() }
+		every action in ["replace", "prune", "Apply", "", "upgrade"] { doc_ids(manifests(action, [deployment(pod)])) == {"k8s-node-access"} }
+		applied([{"kind": "PodTemplate", "metadata": {"name": "x"}, "template": {"spec": pod}}]) == {"k8s-node-access"}
 	}
 	applied([deployment({
 		"hostNetwork": false, "volumes": [{"name": "x", "emptyDir": {}}],
@@ -254,7 +385,9 @@ service(spec, annotations) := {"kind": "Service", "metadata": {"name": "x", "ann
 test_load_balancer if {
 	applied([service({"type": "LoadBalancer"}, {})]) == {"k8s-load-balancer"}
 	applied([service({"externalIPs": ["203.0.113.1"]}, {})]) == {"k8s-load-balancer"}
-	applied([service({"type": "ClusterIP"}, {}), service({"type": "LoadBalancer"}, {"service.beta.kubernetes.io/aws-load-balancer-internal": "true"})]) == set()
+	applied([service({"type": "LoadBalancer"}, {"service.beta.kubernetes.io/aws-load-balancer-internal": false, "x": null})]) == {"k8s-load-balancer"}
+	applied([service({"type": "LoadBalancer"}, {"service.beta.kubernetes.io/aws-load-balancer-internal": true})]) == set()
+	applied([service({"type": "ClusterIP", "externalIPs": null}, {}), service({"type": "LoadBalancer"}, {"service.beta.kubernetes.io/aws-load-balancer-internal": "true"})]) == set()
 }
 
 test_ingress if {

@@ -11,7 +11,7 @@ pods contains [k.artifact, k.at, spec] if {
 
 pods contains [k.artifact, k.at, spec] if {
 	some k in applied
-	some path in [["spec", "template", "spec"], ["spec", "jobTemplate", "spec", "template", "spec"]]
+	some path in [["spec", "template", "spec"], ["template", "spec"], ["spec", "jobTemplate", "spec", "template", "spec"]]
 	spec := object.get(k.o, path, null)
 	is_object(spec)
 }
@@ -49,7 +49,7 @@ node_access contains [a, at, sprintf("%s of container %v", [what, object.get(c, 
 
 privileges(s) := {"privileged" | s.privileged == true} | {sprintf("capability %s", [x]) |
 	some x in as_list(s.capabilities.add)
-	trim_prefix(upper(x), "CAP_") in config.capabilities
+	trim_prefix(upper(sprintf("%v", [x])), "CAP_") in config.capabilities
 }
 
 # METADATA
@@ -67,7 +67,7 @@ require_approval contains f if some f in asked(
 	} | {[k.artifact, k.at, "externalIPs"] |
 		some k in applied
 		k.o.kind == "Service"
-		count(k.o.spec.externalIPs) > 0
+		count(as_list(k.o.spec.externalIPs)) > 0
 	},
 	"opens services to the outside",
 	"Use ClusterIP behind an Ingress, or keep the load balancer internal",
@@ -76,7 +76,7 @@ require_approval contains f if some f in asked(
 kept_inside(o) if {
 	some key, value in o.metadata.annotations
 	regex.match(`(?i)internal|load-balancer-type|load-balancer-scheme`, key)
-	regex.match(`(?i)^(true|internal)$`, value)
+	regex.match(`(?i)^(true|internal)$`, sprintf("%v", [value]))
 }
 
 # METADATA
@@ -140,3 +140,46 @@ deny contains f if some f in told(
 	"gives everybody rights in the cluster",
 	"Bind to named users, groups or service accounts",
 )
+
+# METADATA
+# title: Manifest that cannot be read
+# description: A body that looks like Kubernetes objects, or is said to be such, cannot be read as a cluster would read it (nested too deep, a key twice, merge keys, odd tags, too large), so no rule could judge it.
+# custom:
+#   id: manifest-unreadable
+#   remedy: Write it as plain YAML or JSON, each key once and without merge keys, in files of less than 4 MiB.
+deny contains f if some f in told(
+	"manifest-unreadable", {[a.name, a.view_error, ""] | some a in unread; seems_manifest(a)},
+	"looks like Kubernetes objects, but cannot be read",
+	"Write it as plain YAML or JSON, each key once, in smaller files",
+)
+
+# METADATA
+# title: Body that cannot be read
+# description: A body that says it is YAML or JSON, or could be, was not looked into, since it is too large.
+# custom:
+#   id: body-unread
+#   remedy: Let the engine write smaller files, or look at it.
+require_approval contains f if some f in asked(
+	"body-unread", {[a.name, a.view_error, ""] | some a in unread; not a.seems; not seems_manifest(a)},
+	"was not looked into",
+	"Let the engine write smaller files",
+)
+
+# plans are another rule's
+unread := [a |
+	some a in input.artifacts
+	a.view_error != ""
+	not seems_plan(a)
+]
+
+seems_manifest(a) if a.seems == "kubernetes"
+
+seems_manifest(a) if {
+	not a.seems
+	regex.match(`(?i)yaml`, a.mime)
+}
+
+seems_manifest(a) if {
+	not a.seems
+	regex.match(`(?i)kubernetes|k8s|manifest|helm|kustomiz`, a.artifact_type)
+}

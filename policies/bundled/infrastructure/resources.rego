@@ -36,18 +36,27 @@ blocks(v, key) := [b | some b in as_list(v[key]); is_object(b)]
 
 # Kubernetes objects, also those of Terraform's kubernetes_manifest
 objects := array.concat(
-	[{"artifact": a.name, "at": place(o), "o": o, "gone": lower(a.action) in config.deletes} |
+	[{"artifact": a.name, "at": place(o), "o": o, "gone": acts(a, config.deletes), "stays": not_only(a)} |
 		some a in input.artifacts
 		some o in a.kubernetes
 		is_object(o)
 	],
-	[{"artifact": c.artifact, "at": c.r.address, "o": c.after.manifest, "gone": false} |
+	[{"artifact": c.artifact, "at": c.r.address, "o": c.after.manifest, "gone": false, "stays": true} |
 		some c in written
 		is_object(c.after.manifest)
 	],
 )
 
-applied := [k | some k in objects; not k.gone]
+# what is in the cluster afterwards; an action that replaces or prunes does both
+applied := [k | some k in objects; k.stays]
+
+default acts(_, _) := false
+
+acts(a, names) if lower(trim_space(a.action)) in names
+
+default not_only(_) := true
+
+not_only(a) := false if acts(a, config.only_deletes)
 
 place(o) := sprintf("%v %v", [object.get(o, "kind", "object"), concat("/", [p | some key in ["namespace", "name"]; p := o.metadata[key]; is_string(p)])])
 

@@ -147,36 +147,45 @@ worse(false, before, path, value) if not object.get(before, path, value) in {val
 require_approval contains f if some f in asked(
 	"unknown-sensitive", {[c.artifact, c.r.address, name] |
 		some c in written
-		some name in config.sensitive
-		unknown(members(c.r.unknown)[name])
+		some name, v in members(c.r.unknown)
+		sensitive(c.r.type, name)
+		unknown(v)
 	},
 	"sets what decides about access or data to values that nobody knows yet",
 	"Make them known when planning, or plan in two steps",
 )
 
+sensitive(_, name) if name in config.sensitive
+
+sensitive(type, name) if sprintf("%s.%s", [type, name]) in config.sensitive
+
 unknown(v) if v == true
 
 unknown(v) if {
-	is_array(v)
+	type_name(v) in {"array", "object"}
 	walk(v, [_, x])
 	x == true
 }
 
 # METADATA
 # title: Plan that cannot be read
-# description: An artifact of type terraform-plan has no readable list of resources, so nobody can say what it would change.
+# description: An artifact of type terraform-plan, or that looks like a plan, has no readable list of resources, or the plan is errored, so nobody can say what it would change.
 # custom:
 #   id: plan-unreadable
 #   remedy: Plan smaller steps, or let the engine write the plan as "terraform show -json" prints it.
 deny contains f if some f in told(
 	"plan-unreadable", {[a.name, object.get(a, "view_error", "no list of resources"), ""] |
 		some a in input.artifacts
-		a.artifact_type == "terraform-plan"
+		seems_plan(a)
 		not readable(a)
 	},
 	"is a plan, but what it changes cannot be read",
 	"Plan smaller steps, or let the engine write the plan as \"terraform show -json\" prints it",
 )
+
+seems_plan(a) if a.artifact_type == "terraform-plan"
+
+seems_plan(a) if a.seems == "terraform"
 
 readable(a) if is_array(a.terraform.resources)
 
@@ -193,9 +202,9 @@ deny contains {
 	some kind, names in {
 		"array": [
 			"stateful", "stateful_kinds", "deletes", "encryption_types", "log_types", "nested", "sensitive", "sensitive_ports", "admin_policies", "admin_roles",
-			"privileged_actions", "capabilities",
+			"privileged_actions", "capabilities", "only_deletes", "idle_conditions",
 		],
-		"number": ["max_changes", "max_destroys", "max_replaces", "max_public_ports"],
+		"number": ["max_changes", "max_destroys", "max_replaces", "max_public_ports", "max_public_addresses"],
 		"object": ["settings"],
 		"string": ["role"],
 	}
