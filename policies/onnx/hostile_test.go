@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -236,6 +237,49 @@ func TestATextThatCrashes(t *testing.T) {
 			if r, err = e.Evaluate(t.Context(), step(textOf("a", "one two")), now); err != nil || r.Findings[0].Decision != protocol.Allow {
 				t.Errorf("got %+v, %v", r, err)
 			}
+		})
+	}
+}
+
+// Whatever tier there is, a model judges in it, and may not take more than it may.
+func TestEachTier(t *testing.T) {
+	t.Parallel()
+	o := onnxruntime(t)
+	for _, try := range tiersOf(Options{}) {
+		t.Run(try.name, func(t *testing.T) {
+			t.Parallel()
+			start := func() (engine, error) {
+				e, err := remoteEngine(o)
+				if r, ok := e.(*remotes); ok {
+					r.where.tiers = []tier{try}
+				}
+				return e, err
+			}
+			e, err := load(t.Context(), []Model{model().with(fragile(7))}, start)
+			if told := asError(err); told != nil && told.Code == "model_isolation" {
+				t.Skipf("this machine does not offer it: %v", err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := e.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			if f := one(t, e, step(textOf("a", seven))); f.Evidence["error"] != "model_crashed" {
+				t.Errorf("got %+v", f)
+			}
+			if f := one(t, e, step(textOf("a", "one two"))); f.Decision != protocol.Allow {
+				t.Errorf("got %+v", f)
+			}
+			if runtime.GOOS != "linux" {
+				return
+			}
+			m := model().with(wideTree(120_000_000))
+			m.Input = InputFeatures
+			_, err = load(t.Context(), []Model{m}, start)
+			wantDenied(t, err, "model_memory", `model "injection"`)
 		})
 	}
 }

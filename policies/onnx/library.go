@@ -139,15 +139,15 @@ func within(workspace, path string) bool {
 	if workspace == "" {
 		return false
 	}
-	real := func(path string) string {
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			return target
+	target := func(path string) string {
+		if to, err := filepath.EvalSymlinks(path); err == nil {
+			return to
 		}
 		return path
 	}
-	workspace = real(workspace)
+	workspace = target(workspace)
 	// The directory, and the file in it, may each be a link of their own.
-	for _, p := range []string{path, real(path), filepath.Join(real(filepath.Dir(path)), filepath.Base(path))} {
+	for _, p := range []string{path, target(path), filepath.Join(target(filepath.Dir(path)), filepath.Base(path))} {
 		if rel, err := filepath.Rel(workspace, p); err == nil && filepath.IsLocal(rel) {
 			return true
 		}

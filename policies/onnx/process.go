@@ -47,33 +47,42 @@ type where struct {
 	env     []string
 	binds   []sandbox.Bind
 	require []string // layers without which it does not run
-	sudo    bool
+	tiers   []tier   // the best first
 	memory  int64
 }
 
-// tiers are the ways to hold a process, the best first. One in which it cannot be
-// held, or does not come to life, is no danger: nothing of the model is loaded then.
-func (w where) tiers() []*sandbox.Confine {
-	var out []*sandbox.Confine
+// tier is a way to hold a process. One in which it cannot be held, or does not come
+// to life, is no danger: nothing of the model is loaded then.
+type tier struct {
+	name string
+	sudo bool
+}
+
+// tiersOf gives the ways to hold a process that are to be tried.
+func tiersOf(o Options) []tier {
+	var out []tier
 	if runtime.GOOS == "linux" {
-		hold := sandbox.Confine{
-			Tier: sandbox.TierA, Binds: w.binds, Require: w.require,
-			Limits: sandbox.Limits{Memory: w.memory, FileSize: limits.OnnxScratch, TempBytes: limits.OnnxScratch},
+		out = append(out, tier{name: sandbox.TierA})
+		if o.Sudo && os.Getuid() != 0 {
+			out = append(out, tier{name: sandbox.TierA, sudo: true})
 		}
-		out = append(out, &hold)
-		if w.sudo && os.Getuid() != 0 {
-			by := hold
-			by.Sudo = true
-			out = append(out, &by)
-		}
-		restricted := hold
-		restricted.Tier = sandbox.TierB
-		out = append(out, &restricted)
+		out = append(out, tier{name: sandbox.TierB})
 	}
-	if len(w.require) == 0 {
-		out = append(out, nil)
+	if len(o.Require) == 0 {
+		out = append(out, tier{name: sandbox.TierC})
 	}
 	return out
+}
+
+// confine says how a process is held in a tier.
+func (w where) confine(t tier) *sandbox.Confine {
+	if t.name == sandbox.TierC {
+		return nil
+	}
+	return &sandbox.Confine{
+		Tier: t.name, Sudo: t.sudo, Binds: w.binds, Require: w.require,
+		Limits: sandbox.Limits{Memory: w.memory, FileSize: limits.OnnxScratch, TempBytes: limits.OnnxScratch},
+	}
 }
 
 // begin starts a process. It comes to life, or ends, later.
@@ -118,20 +127,16 @@ func (p *process) watch(ctx context.Context, w where) {
 // run tries one way to hold the process after the other, and gives why it ended.
 func (p *process) run(ctx context.Context, w where) error {
 	var err error
-	for _, confine := range w.tiers() {
-		tier := sandbox.TierC
-		if confine != nil {
-			tier = confine.Tier
-		}
+	for _, t := range w.tiers {
 		p.mu.Lock()
-		p.tier = tier
+		p.tier = t.name
 		p.mu.Unlock()
 		mark := "CABINCREW_MODEL_PROCESS=" + rand.Text()
 		said := &head{}
 		var exit sandbox.Exit
 		exit, err = sandbox.Run(ctx, sandbox.Command{
 			Argv: w.argv, Dir: "/", Env: append([]string{mark}, w.env...), Mark: mark,
-			Stdin: p.theirIn, Stdout: p.theirOut, Stderr: said, Confine: confine,
+			Stdin: p.theirIn, Stdout: p.theirOut, Stderr: said, Confine: w.confine(t),
 		})
 		select {
 		case <-p.alive:
@@ -156,6 +161,10 @@ func (u unstartable) Unwrap() error { return u.error }
 // signals finds what ended a process in what Go writes of it.
 var signals = regexp.MustCompile(`\bSIG(SEGV|FPE|ABRT|ILL|BUS|TRAP|SYS|KILL)\b`)
 
+// outOfMemory finds what Go and C++ write if an allocation fails where nothing
+// catches that.
+var outOfMemory = regexp.MustCompile(`out of memory|std::bad_alloc`)
+
 // ended says why a process ended.
 func ended(exit sandbox.Exit, err error, said *head) error {
 	name := exit.Signal
@@ -163,7 +172,7 @@ func ended(exit sandbox.Exit, err error, said *head) error {
 		name = string(found)
 	}
 	switch {
-	case exit.Over == "memory":
+	case exit.Over == "memory", outOfMemory.Match(said.bytes()):
 		return errMemory
 	case name != "":
 		return crash{"crashed (" + name + ")"}
@@ -173,8 +182,8 @@ func ended(exit sandbox.Exit, err error, said *head) error {
 	return crash{"ended with code " + itoa(exit.Code)}
 }
 
-// head keeps the beginning of what is written to it. It is only looked at for the
-// name of a signal: it can hold parts of the text.
+// head keeps the beginning of what is written to it. It is only looked at for
+// the name of a signal and the like: it can hold parts of the text.
 type head struct {
 	mu   sync.Mutex
 	kept []byte

@@ -49,7 +49,7 @@ func remoteEngine(o Options) (engine, error) {
 // place says where a model's process runs: with the library and what that needs of
 // the system, and nothing else.
 func place(o Options, library string) (where, error) {
-	w := where{argv: slices.Clone(o.Run), require: o.Require, sudo: o.Sudo}
+	w := where{argv: slices.Clone(o.Run), require: o.Require, tiers: tiersOf(o)}
 	if len(w.argv) == 0 {
 		self, err := sandbox.Self()
 		if err != nil {
