@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/limits"
@@ -20,7 +21,41 @@ type Summary struct {
 	Steps        []SummaryStep              `json:"steps,omitempty"`
 	Approvals    []protocol.ApprovalRequest `json:"approvals,omitempty"`
 	ApprovalCode string                     `json:"approval_code,omitempty"`
+	Preview      *Preview                   `json:"preview,omitempty"`
 	Error        *SummaryError              `json:"error,omitempty"`
+}
+
+// Preview is what the steps of a change's own configuration would plan. Nothing of it
+// was judged, has a token or can take off.
+type Preview struct {
+	Steps   []SummaryStep `json:"steps,omitempty"`
+	Changes []string      `json:"changes,omitempty"` // of files: step, what happens, path
+	Without []string      `json:"without,omitempty"` // what its steps did not get
+	Error   *SummaryError `json:"error,omitempty"`
+}
+
+// previewedChanges is how many changes of files a preview names.
+const previewedChanges = 200
+
+// Previewed tells of a flight that was planned as a preview.
+func Previewed(f *Flight) (steps []SummaryStep, changes []string) {
+	steps = Summarize(f).Steps
+	for _, step := range steps {
+		list, err := f.patchesOf(step.StepID)
+		if err != nil {
+			continue // it did not get so far
+		}
+		for _, p := range list {
+			for i := range p.meta {
+				m := &p.meta[i]
+				if len(changes) == previewedChanges {
+					return steps, append(changes, "and more")
+				}
+				changes = append(changes, fmt.Sprintf("%s: %s %s (+%d -%d)", step.StepID, m.Op, m.Path(), m.Added, m.Deleted))
+			}
+		}
+	}
+	return steps, changes
 }
 
 // SummaryStep is one step of a Summary.

@@ -189,7 +189,7 @@ func (s *session) finish(f *orchestrator.Flight, err error) error {
 		return err
 	}
 	sum := orchestrator.Summarize(f)
-	sum.ApprovalCode = s.crew.Code(f)
+	sum.ApprovalCode, sum.Preview = s.crew.Code(f), s.shown
 	if err != nil {
 		sum.Error = s.app.errorOf(err)
 	}

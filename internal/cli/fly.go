@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) flightPlanCommand() *cobra.Command {
-	var unsealed, noSign bool
+	var unsealed, noSign, noPreview bool
 	var jobs int
 	cmd := &cobra.Command{
 		Use: "flight-plan", Short: "Plan a flight: run the engines without side effects, make tokens, ask the policies", Args: cobra.NoArgs,
@@ -37,10 +37,14 @@ func (a *app) flightPlanCommand() *cobra.Command {
 				if err == nil && !unsealed {
 					err = s.crew.Outcome(ctx, f, s.setup)
 				}
+				if !unsealed && !noPreview {
+					s.shown = s.preview(ctx)
+				}
 				return s.finish(f, err)
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&noPreview, "no-preview", false, "do not show what a configuration that this change edits would plan")
 	cmd.Flags().BoolVar(&noSign, "no-sign", false, "leave signing to cabincrew sign; until then the flight does not take off")
 	cmd.Flags().BoolVar(&unsealed, "unsealed", false, "stop when the engines have planned; seal goes on, perhaps elsewhere")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "independent steps at once (default one a processor)")

@@ -23,7 +23,35 @@ func renderSummary(s orchestrator.Summary) string {
 	if s.ApprovalCode != "" {
 		p("code      %s\n", s.ApprovalCode)
 	}
-	for _, step := range s.Steps {
+	renderSteps(&b, s.Steps)
+	for _, q := range s.Approvals {
+		if s.State != protocol.StateAwaitingApproval {
+			break // answered, or of no use any more
+		}
+		p("\napproval  role %s, step %s\n", oneLine(q.RequiredRole), q.StepID)
+	}
+	if s.Preview != nil {
+		p("\npreview   of the configuration that this change brings: not judged, without a token, it never takes off\n")
+		for _, what := range s.Preview.Without {
+			p("  %s\n", oneLine(what))
+		}
+		renderSteps(&b, s.Preview.Steps)
+		for _, change := range s.Preview.Changes {
+			p("  %s\n", oneLine(change))
+		}
+		if e := s.Preview.Error; e != nil {
+			p("  it cannot be planned: %s (%s)\n", oneLine(e.Message), oneLine(e.Code))
+		}
+	}
+	if next := nextCommand(s); next != "" {
+		p("\nnext      %s\n", next)
+	}
+	return b.String()
+}
+
+func renderSteps(b *strings.Builder, steps []orchestrator.SummaryStep) {
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(b, format, args...) }
+	for _, step := range steps {
 		p("\nstep %s", step.StepID)
 		if step.EngineID != "" {
 			p("  engine %s", oneLine(step.EngineID))
@@ -44,16 +72,6 @@ func renderSummary(s orchestrator.Summary) string {
 			}
 		}
 	}
-	for _, q := range s.Approvals {
-		if s.State != protocol.StateAwaitingApproval {
-			break // answered, or of no use any more
-		}
-		p("\napproval  role %s, step %s\n", oneLine(q.RequiredRole), q.StepID)
-	}
-	if next := nextCommand(s); next != "" {
-		p("\nnext      %s\n", next)
-	}
-	return b.String()
 }
 
 func nextCommand(s orchestrator.Summary) string {

@@ -129,6 +129,7 @@ type session struct {
 	crew    *orchestrator.Orchestrator
 	judges  *judges
 	origin  *origin
+	shown   *orchestrator.Preview
 	close   []func() error
 }
 
