@@ -18,11 +18,32 @@ require_approval contains f if some f in asked(
 	"lock-without-manifest", {[i, "", ""] |
 		some row in config.locks
 		some i in kinds(row.locks)
-		every j in kinds(row.manifests) { not startswith(paths[j], directory(i)) }
+		made(row, i)
+		every j in kinds(row.manifests) & real { not startswith(paths[j], directory(i)) }
 	},
 	"changes what is locked, but not what is asked for",
 	"Let the package manager write it from the manifest, or look at what it resolves to now",
 )
+
+# some names are those of lock files only where a program made them
+made(row, i) if regex.match(object.get(row, "made", ""), concat("\n", [texts[i], gone[i]]))
+
+# files of which more changes than blanks
+real contains i if {
+	some row in config.locks
+	some i in kinds(row.manifests)
+	not blank_change(i)
+}
+
+blank_change(i) if {
+	changes[i].file.op == "modify"
+	regex.replace(texts[i], `\s+`, "") == regex.replace(gone[i], `\s+`, "")
+	touched(changes[i].file)
+}
+
+touched(f) if f.added + f.deleted > 0
+
+touched(f) if f.old_mode != f.new_mode
 
 # METADATA
 # title: Manifest without its lock file
@@ -43,7 +64,7 @@ warn contains f if some f in told(
 
 # METADATA
 # title: Script at installation
-# description: Code would run when a package is installed or built - npm life-cycle scripts, cmdclass in setup.py, build.rs, binding.gyp, extconf.rb, *.pth.
+# description: Code would run when a package is installed or built, or what runs there changes - npm life-cycle scripts, packages that may have some, script-shell, cmdclass in setup.py, build.rs, binding.gyp, extconf.rb, *.pth.
 # custom:
 #   id: install-script
 #   remedy: Do it in a step that people start; else a maintainer must read what runs on each machine that installs this.
@@ -55,12 +76,12 @@ require_approval contains f if some f in asked(
 
 # METADATA
 # title: Remote script
-# description: A Dockerfile, script, CI file or go:generate line would run what it downloads (curl ... | sh, bash <(curl ...), go run x@latest).
+# description: A Dockerfile, script, CI file or go:generate line would run what it downloads (curl ... | sh, bash <(curl ...), go run x@latest), or downloads a file and runs it without a check of its digest or signature.
 # custom:
 #   id: remote-script
 #   remedy: Download a fixed version to a file, check its digest, then run it.
 require_approval contains f if some f in asked(
-	"remote-script", hits("remote") | generated,
+	"remote-script", (hits("remote") | generated) | fetched,
 	"runs what it downloads",
 	"Download a fixed version, check its digest, then run it",
 )
@@ -71,9 +92,29 @@ generated contains [i, s, shown(s)] if {
 	some s in regex.find_n(`//go:generate[^\n]*(?:\bcurl\b|\bwget\b|https?://|\bgo (?:run|install) \S+@(?:latest|master|main|HEAD)\b|\bnpx\b)[^\n]*`, text, 50)
 }
 
+# files that are downloaded, then run, and whose digest or signature nobody checks
+fetched contains [i, got, shown(got)] if {
+	some w in ["curl", "wget", "aria2c", "iwr", "Invoke-WebRequest"]
+	contains(plain_text, w)
+	some i in plain
+	contains(texts[i], w)
+	not regex.match(config.checked, texts[i])
+	some got in fresh(config.downloads, texts[i], gone[i])
+	some m in regex.find_all_string_submatch_n(config.download_names, got, 20)
+	name := regex.replace(concat("", [m[1], m[2]]), `^.*/`, "")
+	regex.match(`\w`, name)
+	regex.match(runs(regex.replace(name, `\W`, ".")), texts[i])
+}
+
+# lines that run a file of this name, or let it be run
+runs(name) := sprintf(
+	`(?m)(?:\b(?:(?:ba|z|da|k|a)?sh|python[\d.]*|node|perl|ruby|php|pwsh|source)|(?:^|[\s;&|(])\.)\s+(?:-\S+\s+)*["']?(?:[^\s"';&|]*/)?%s(?:["'\s;&|)]|$)|\bchmod\s+(?:-\S+\s+)*(?:[0-7]*[1357][0-7]*|[ugoa]*\+[rwst]*x[rwst]*)\s+(?:[^\n;&]*[\s/"'])?%s(?:["'\s;&|)]|$)`,
+	[name, name],
+)
+
 # METADATA
 # title: Checksums removed
-# description: A lock file loses checksums of packages that stay in it, or go.sum loses lines although no go.mod or go.work changes.
+# description: A lock file loses or exchanges checksums of packages that stay in it, or go.sum loses lines although no go.mod or go.work changes.
 # custom:
 #   id: checksum-removed
 #   remedy: Let the package manager write the checksums again.
@@ -96,6 +137,20 @@ removed_sums contains [i, "", sprintf("%d lines, such as %s", [count(lost), min(
 	lost != set()
 }
 
+removed_sums contains [i, "", "exchanged"] if {
+	some row in config.sums
+	some i in there(row.kinds)
+	exchanged(row, i)
+}
+
+# more new checksums than new versions, in place of old ones
+exchanged(row, i) if {
+	news := count({s | some s in regex.find_n(row.value, texts[i], -1)} - {s | some s in regex.find_n(row.value, gone[i], -1)})
+	news > 0
+	contains(gone[i], row.sum)
+	news > count(regex.find_n(row.names, texts[i], -1))
+}
+
 # more checksums go than entries
 fewer(row, true, i) if {
 	less := strings.count(gone[i], row.sum) - strings.count(texts[i], row.sum)
@@ -111,7 +166,7 @@ fewer(row, false, i) if {
 }
 
 # [module and version, checksum] of each line of a go.sum
-sums_of(text) := {[m[1], m[2]] | some m in regex.find_all_string_submatch_n(`(?m)^(\S+ \S+) (h1:\S+)$`, text, -1)}
+sums_of(text) := {[concat(" ", [m[1], m[2]]), m[3]] | some m in regex.find_all_string_submatch_n(`(?m)^[ \t]*(\S+)[ \t]+(\S+)[ \t]+(h1:\S+)[ \t\r]*$`, text, -1)}
 
 versions(sums) := {m | some [m, _] in sums}
 
@@ -138,7 +193,7 @@ deny contains f if some f in told(
 #   id: vendored-code
 #   remedy: Change the version in the manifest and let the package manager copy the code; keep own changes in a fork.
 require_approval contains f if some f in asked(
-	"vendored-code", {[i, "", ""] | some i in vendored; vendor_alone},
+	"vendored-code", {[i, "", ""] | some i in vendored; vendor_alone(i)},
 	"changes copies of other people's code, but no version",
 	"Let the package manager copy it, or compare it with its origin",
 )
@@ -149,6 +204,10 @@ vendored contains i if {
 	regex.match(config.vendor, p)
 }
 
-vendor_alone if {
-	every j in kinds([k | some row in config.locks; some k in array.concat(row.locks, row.manifests)]) { j in vendored }
+# nothing outside of it changes that would say which version it is
+vendor_alone(i) if {
+	root := regex.replace(paths[i], config.vendor, "$1\n")
+	every j in manifests { not startswith(split(root, "\n")[0], directory(j)) }
 }
+
+manifests := kinds([k | some row in config.locks; some k in array.concat(row.locks, row.manifests)]) - vendored

@@ -65,8 +65,12 @@ require_approval contains f if some f in asked(
 warn contains f if some f in told(
 	"mixed-scripts", {[i, s, s] |
 		some i in foreign
-		regex.match(`[\x{370}-\x{52f}]`, texts[i])
+		regex.match(`[\x{370}-\x{58f}]`, texts[i])
 		some s in regex.find_n(config.mixed, texts[i], 5)
+	} | {[i, "", s] |
+		regex.match(`[\x{370}-\x{58f}]`, path_text)
+		some i, p in paths
+		some s in regex.find_n(config.mixed, p, 1)
 	},
 	"has words that mix scripts and may pass for others",
 	"Write them in one script",
@@ -119,15 +123,45 @@ require_approval contains f if some f in asked(
 
 # METADATA
 # title: Lines that supply-chain did not see
-# description: A patch has more lines than policies are shown, so rules of this set saw only a part.
+# description: A patch has more lines than policies are shown, so rules of this set saw only a part. Or a file becomes a workflow, manifest, lock file or setting by another name or a symbolic link, and its lines are not in the patch.
 # custom:
 #   id: supply-chain-unseen
 #   remedy: Plan smaller steps, or look at the whole file in the flight directory.
 require_approval contains f if some f in asked(
-	"supply-chain-unseen", {[i, "", ""] | some i, c in changes; c.file.truncated},
+	"supply-chain-unseen", {[i, "", ""] | some i, c in changes; c.file.truncated} | arrived,
 	"has lines that no rule of supply-chain saw",
 	"Plan smaller steps, or look at the whole of it",
 )
+
+# settings that were something else under their old names, or are links
+arrived contains [i, "", sprintf("was %q", [changes[i].file.old_path])] if {
+	some n, i in renamed
+	i in settings
+	kind_list[i] != old_kinds[n]
+	not regex.match(config.definitions, concat("\n", [paths[i], old_paths[n]]))
+}
+
+arrived contains [i, "", sprintf("was %q", [changes[i].file.old_path])] if {
+	some n, i in renamed
+	i in definitions
+	not regex.match(config.definitions, old_paths[n])
+}
+
+arrived contains [i, "", "a symbolic link"] if {
+	some i in settings
+	changes[i].file.new_mode == "120000"
+	changes[i].file.old_mode != "120000"
+}
+
+kind_list := split(kind_text, "\n")
+
+renamed := [i | some i, c in changes; c.file.op == "rename"]
+
+old_text := normal(concat("\n", [replace(changes[i].file.old_path, "\n", "\u2424") | some i in renamed]))
+
+old_paths := split(old_text, "\n")
+
+old_kinds := split(kinds_in(old_text), "\n")
 
 # METADATA
 # title: Thresholds of supply-chain are missing
@@ -140,9 +174,9 @@ deny contains {
 	"msg": sprintf("data.cabincrew_supply_chain.%s is missing or no %s; rules that need it could not fire. Mend policies.data in the configuration.", [name, kind]),
 } if {
 	some kind, names in {
-		"array": ["trusted_actions", "registries", "image_registries", "belonging", "install", "install_files", "locked", "locks", "remote", "sources", "sums", "unverified"],
+		"array": ["trusted_actions", "registries", "image_registries", "belonging", "install", "install_files", "locked", "locks", "plain_keys", "remote", "sources", "sums", "unverified"],
 		"number": ["max_line", "min_blank_percent"],
-		"string": ["role", "code", "media", "told", "unseen", "mixed", "vendor"],
+		"string": ["role", "checked", "code", "definitions", "download_names", "downloads", "escaping", "key_disguise", "letter_disguise", "media", "mixed", "odd_keys", "told", "unseen", "vendor"],
 	}
 	some name in names
 	type_name(object.get(config, name, null)) != kind
