@@ -79,7 +79,7 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, values m
 	if j.models = named; models != nil {
 		panel = append(panel, models)
 	}
-	j.plan = rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c))
+	j.plan = a.noted(rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c)), c, slices.Concat(sets, after))
 	if len(after) > 0 {
 		if j.after, err = rego.New(ctx, after, rego.Options{Role: options.Role, Time: options.Time}); err != nil {
 			return nil, err
