@@ -130,6 +130,9 @@ type Governance struct {
 	Judge        policies.Evaluator
 	After        policies.Evaluator // over what take-offs did; nil: nobody
 	Decide       policies.AggregateOptions
+	// Plain denies names that an engine chose and that hold a secret: they are recorded
+	// before anything is judged. nil lets all pass.
+	Plain func(ctx context.Context, texts []string) error
 }
 
 // Source is what the repository says of the checkout, "" where there is none.

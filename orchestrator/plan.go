@@ -440,11 +440,32 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	defer func() { _ = to.Close() }() // files are closed one by one
 	c := engines.Collector{Limits: spec.Limits, Secrets: p.s.Redactor, Step: id}
 	artifacts, err := c.Collect(ctx, from, to, receipt.Artifacts)
+	if err == nil {
+		err = p.plain(ctx, id, receipt, artifacts)
+	}
 	if err != nil {
 		// What was refused is not kept: it may hold a secret.
 		return errors.Join(err, p.f.Root().RemoveAll(stepPath(id, artifactsDir)))
 	}
 	return p.completed(id, r, result, receipt, artifacts)
+}
+
+// plain refuses secrets in what the logs name before policies see it.
+func (p *planner) plain(ctx context.Context, id string, receipt protocol.EngineOutput, artifacts []engines.Artifact) error {
+	if p.s.Governance.Plain == nil {
+		return nil
+	}
+	texts := []string{receipt.EngineID, receipt.ReceiptID}
+	for _, a := range artifacts {
+		texts = append(texts, a.Name, a.Description.ArtifactType, a.Description.BodyFile)
+	}
+	slices.Sort(texts)
+	err := p.s.Governance.Plain(ctx, slices.Compact(texts))
+	var known *protocol.Error
+	if errors.As(err, &known) {
+		return known.At("step " + id)
+	}
+	return err
 }
 
 // openArtifacts opens the directory that an engine wrote its artifacts into. The

@@ -27,6 +27,8 @@ type judges struct {
 	models []plantoken.GovernanceModel
 	// baseline is the digest of the known secrets, "" if there are none.
 	baseline string
+	// plain denies names that hold a secret, before they are recorded; nil for none.
+	plain func(ctx context.Context, texts []string) error
 	// close gives back what models took, if they were loaded.
 	close func() error
 }
@@ -70,7 +72,7 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, values m
 		if err != nil {
 			return nil, err
 		}
-		panel, j.baseline = append(panel, scan), baseline
+		panel, j.baseline, j.plain = append(panel, scan), baseline, scan.plain
 	}
 	models, named, err := a.modelJudge(c, dir, func(f func() error) { j.close = f })
 	if err != nil {
@@ -173,6 +175,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
 	g = orchestrator.Governance{
 		PolicyDigest: s.judges.digest, Approvers: people, Judge: s.guarded(o, rules.Governed{Commit: o.commit, Changed: o.changed}), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
+		Plain: s.judges.plain,
 	}
 	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
 	return g, &signatures{version: Version(), approvers: keys, planKeys: planKeys, planKey: signer}, err

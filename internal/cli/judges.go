@@ -37,7 +37,38 @@ func (l *lazy) Evaluate(ctx context.Context, in policies.Input, evaluatedAt stri
 
 // secretJudge makes the judge that looks for secrets, and gives the digest of the
 // findings that are known.
-func secretJudge(c *config.Config, dir string, values map[string]string) (policies.Evaluator, string, error) {
+func secretJudge(c *config.Config, dir string, values map[string]string) (*secretScan, string, error) {
+	o, digest, err := secretOptions(c, dir, values)
+	if err != nil {
+		return nil, "", err
+	}
+	s := &secretScan{}
+	s.make = func(context.Context) (policies.Evaluator, error) {
+		ev, err := secrets.New(o)
+		s.names = ev
+		return ev, err
+	}
+	return s, digest, nil
+}
+
+// secretScan is the judge that looks for secrets. It also looks at names that are
+// recorded before anything is judged.
+type secretScan struct {
+	lazy
+	names *secrets.Evaluator
+}
+
+func (s *secretScan) plain(ctx context.Context, texts []string) error {
+	s.once.Do(func() { s.judge, s.err = s.make(ctx) })
+	if s.err != nil {
+		return s.err
+	}
+	return s.names.Plain(ctx, texts)
+}
+
+// secretOptions says how the configuration wants secrets to be looked for, and gives
+// the digest of the findings that are known.
+func secretOptions(c *config.Config, dir string, values map[string]string) (secrets.Options, string, error) {
 	o := secrets.Options{Decision: c.Policies.Secrets.Decision, Role: c.Policies.Secrets.Role, Values: values}
 	if o.Role == "" {
 		o.Role = c.Approvals.DefaultRole
@@ -46,22 +77,22 @@ func secretJudge(c *config.Config, dir string, values map[string]string) (polici
 	if name := c.Policies.Secrets.Baseline; name != "" {
 		f, err := openBelow(dir, name)
 		if err != nil {
-			return nil, "", usageError("secrets_baseline", "the known findings cannot be read: %w", err).At(name).
+			return o, "", usageError("secrets_baseline", "the known findings cannot be read: %w", err).At(name).
 				WithHint("write the file, or take policies.secrets.baseline out")
 		}
 		raw, err := io.ReadAll(io.LimitReader(f, limits.SecretBaseline+1))
 		if err := f.Close(); err != nil {
-			return nil, "", err
+			return o, "", err
 		}
 		if err != nil {
-			return nil, "", err
+			return o, "", err
 		}
 		if o.Baseline, err = secrets.ReadBaseline(name, bytes.NewReader(raw)); err != nil {
-			return nil, "", err
+			return o, "", err
 		}
 		digest = protocol.Digest(raw)
 	}
-	return &lazy{make: func(context.Context) (policies.Evaluator, error) { return secrets.New(o) }}, digest, nil
+	return o, digest, nil
 }
 
 // openBelow opens a regular file below a directory; no link leads out of it.

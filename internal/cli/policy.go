@@ -21,7 +21,7 @@ import (
 
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Try, test, replay and explain policies"}
-	cmd.AddCommand(a.policyEvalCommand(), a.policyInputCommand(), a.policyTestCommand(), a.policyReplayCommand(), a.policyExplainCommand())
+	cmd.AddCommand(a.policyEvalCommand(), a.policyInputCommand(), a.policyTestCommand(), a.policyReplayCommand(), a.policyExplainCommand(), a.policySecretsCommand())
 	return cmd
 }
 

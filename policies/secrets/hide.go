@@ -9,12 +9,15 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
+// markBegin begins what stands where a secret was.
+const markBegin = "[secret "
+
 // hide notes what must not be shown of a finding: the secret, and how it is encoded.
 func (c *scan) hide(src *source, l *layer, f *finding, fingerprint string) {
 	if c.baseline.knows(&Match{Rule: f.rule.ID, Fingerprint: fingerprint, File: src.file}) {
 		return // an owner of the policies said that it is none
 	}
-	mark := "[secret " + f.rule.ID + " " + fingerprint + "]"
+	mark := markBegin + f.rule.ID + " " + fingerprint + "]"
 	c.hideText(f.secret, mark)
 	if l.encoding == "" {
 		return
