@@ -297,9 +297,14 @@ too_wide(s) := sprintf("all but %s", [concat(", ", s.not_actions)]) if {
 
 all_of(x) if regex.match(`^[*?:]+$`, x)
 
-everywhere(s) if count(s.not_resources) > 0
+# A statement with principals is a resource's own policy: all there is that resource.
+everywhere(s) if {
+	count(s.not_resources) > 0
+	count(s.principals) + count(s.not_principals) == 0
+}
 
 everywhere(s) if {
+	count(s.principals) + count(s.not_principals) == 0
 	some x in s.resources
 	regex.match(`(?i)^(arn:)?([*?]+|(aws[a-z-]*|[*?]+):[a-z0-9-]*[*?:/]+)$`, x)
 	regex.match(`[*?]`, x)

@@ -336,6 +336,7 @@ test_iam if {
 	every s in [
 		{"Effect": "Deny", "Action": "*", "Resource": "*"}, {"Action": "s3:*", "Resource": "arn:aws:s3:::x"}, {"Action": ["ec2:DescribeInstances", "s3:Get*", "ec2:Describe*", "logs:Create*"], "Resource": "*"},
 		{"Action": "s3:*", "Resource": ["arn:aws:s3:::x", "arn:aws:s3:::x/*"]}, {"Action": "iam:PassRole", "Resource": "arn:aws:iam::123456789012:role/web-*"}, {"Action": "iam:(.*", "Resource": "*"},
+		{"Action": "kms:*", "Resource": "*", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}}, {"Action": "s3:*", "NotResource": "arn:x", "Principal": {"AWS": "arn:x"}},
 	] {
 		allowing(s) == set()
 	}
