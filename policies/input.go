@@ -293,6 +293,9 @@ func (in Input) filled() Input {
 		if a.Metadata == nil {
 			a.Metadata = map[string]any{}
 		}
+		if a.Terraform != nil {
+			a.Terraform = a.Terraform.filled()
+		}
 		if a.Patch == nil {
 			continue
 		}
@@ -325,6 +328,19 @@ func (in Input) filled() Input {
 	in.Isolation.Tools = append([]Tool{}, in.Isolation.Tools...)
 	in.Governance.Paths = list(in.Governance.Paths)
 	return in
+}
+
+func (t Terraform) filled() *Terraform {
+	t.Resources = append([]TerraformResource{}, t.Resources...)
+	for i := range t.Resources {
+		if t.Resources[i].ReplacePaths == nil {
+			t.Resources[i].ReplacePaths = []any{}
+		}
+	}
+	if t.Counts == nil {
+		t.Counts = map[string]int64{}
+	}
+	return &t
 }
 
 func list(l []string) []string {

@@ -2,6 +2,7 @@ package rego
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -16,6 +17,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -32,6 +34,8 @@ type BundleKey struct {
 	PEM   []byte
 	// Scope is what the signature's claim "scope" must be; empty: there must be none.
 	Scope string
+	// Now tells the time, for signatures that end; nil means time.Now.
+	Now func() time.Time
 }
 
 // signaturesFile holds a bundle's signature. It is the only file that is not signed.
@@ -42,6 +46,12 @@ const signaturesFile = ".signatures.json"
 // file that is listed must be there. Without a key nothing is verified: then the
 // bytes must be known by their digest. where names the bundle for messages.
 func Bundle(raw []byte, key *BundleKey, where string) ([]policies.SetFile, error) {
+	r := newReading(Options{})
+	defer r.begin(where)()
+	return readWithin(context.Background(), r, func(context.Context) ([]policies.SetFile, error) { return readBundle(raw, key, where) })
+}
+
+func readBundle(raw []byte, key *BundleKey, where string) ([]policies.SetFile, error) {
 	files, err := unpackBundle(raw, where)
 	if err != nil {
 		return nil, err
@@ -127,10 +137,11 @@ func verifyBundle(files []policies.SetFile, key *BundleKey, where string) (*bund
 	if err != nil {
 		return nil, err
 	}
-	alg, err := tokenAlgorithm(signed.Signatures[0])
+	token, err := readToken(signed.Signatures[0])
 	if err != nil {
 		return nil, badSignature(where, "the bundle's signature cannot be read: %s", clean(err.Error()))
 	}
+	alg := token.alg
 	// The signature says how it was made, the key says how it may have been made.
 	if !slices.Contains(allowed, alg) {
 		return nil, badSignature(where, "the bundle is signed by the algorithm %q, and the key %s is for %s", clean(alg), key.Where, strings.Join(allowed, ", "))
@@ -140,6 +151,10 @@ func verifyBundle(files []policies.SetFile, key *BundleKey, where string) (*bund
 	config := bundle.NewVerificationConfig(map[string]*bundle.KeyConfig{id: {Key: string(key.PEM), Algorithm: alg, Scope: key.Scope}}, id, key.Scope, nil)
 	listed, err := bundle.VerifyBundleSignature(signed, config)
 	if err != nil {
+		return nil, badSignature(where, "the bundle's signature does not count: %s", clean(err.Error()))
+	}
+	// OPA's verifier does not look at the time.
+	if err := token.inTime(key.Now); err != nil {
 		return nil, badSignature(where, "the bundle's signature does not count: %s", clean(err.Error()))
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
@@ -184,25 +199,63 @@ func strongHash(name string) bool {
 	return slices.Contains([]string{string(bundle.SHA256), string(bundle.SHA384), string(bundle.SHA512), string(bundle.SHA512256)}, name)
 }
 
-// tokenAlgorithm reads how a token says that it was signed.
-func tokenAlgorithm(token string) (string, error) {
-	head, _, ok := strings.Cut(token, ".")
-	if !ok {
-		return "", errors.New("it is no token")
+// token is what matters of a signature beside what OPA's verifier looks at.
+type token struct {
+	alg string
+	exp any // nil if it has no end
+}
+
+// readToken reads how a token says that it was signed, and until when it counts.
+func readToken(text string) (token, error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return token{}, errors.New("it is no token")
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(head)
+	head, err := tokenPart(parts[0])
 	if err != nil {
-		return "", err
+		return token{}, err
+	}
+	alg, ok := head["alg"].(string)
+	if !ok {
+		return token{}, errors.New("its header has no alg")
+	}
+	if _, critical := head["crit"]; critical {
+		// RFC 7515, 4.1.11: who does not know an extension that is critical must refuse.
+		return token{}, errors.New("its header has crit, extensions that must be understood, and none is understood here")
+	}
+	claims, err := tokenPart(parts[1])
+	return token{alg: alg, exp: claims["exp"]}, err
+}
+
+func tokenPart(text string) (map[string]any, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return nil, err
 	}
 	v, err := protocol.DecodeAny(raw)
-	if err != nil {
-		return "", err
+	return asObject(v), err
+}
+
+// inTime says whether a token has not ended.
+func (t token) inTime(now func() time.Time) error {
+	if t.exp == nil {
+		return nil
 	}
-	alg, ok := asObject(v)["alg"].(string)
+	number, ok := t.exp.(json.Number)
 	if !ok {
-		return "", errors.New("its header has no alg")
+		return errors.New("its end (exp) is no number")
 	}
-	return alg, nil
+	end, err := number.Float64()
+	if err != nil {
+		return errors.New("its end (exp) is no number that can be read")
+	}
+	if now == nil {
+		now = time.Now
+	}
+	if float64(now().Unix()) >= end {
+		return fmt.Errorf("it ended (exp %s)", number)
+	}
+	return nil
 }
 
 // keyAlgorithms gives the algorithms that a public key is for. A secret that both

@@ -150,7 +150,7 @@ func TestArtifactRefusals(t *testing.T) {
 		"control":             {[]layer{{typeRego, "p\x1b.rego", policy}}, protocol.ExitDenied, "policy_artifact", "p?.rego"},
 		"twice":               {[]layer{rego, {typeRego, "p.rego", policy + "\n"}}, protocol.ExitDenied, "policy_artifact", "twice"},
 		"file as a directory": {[]layer{rego, {typeRego, "p.rego/q.rego", policy}}, protocol.ExitDenied, "policy_artifact", "as a file and as a directory"},
-		"nearly right":        {[]layer{{typeBundle, "", fakePolicy() + "\ndata.yml=x"}}, protocol.ExitUsage, "policy_file_name", "left out"},
+		"nearly right":        {[]layer{{typeBundle, "", fakePolicy() + "\ndata.yml=x"}}, protocol.ExitDenied, "policy_file_name", "left out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -124,15 +124,15 @@ func TestGitRefusals(t *testing.T) {
 		"path of a file": {nil, config.Source{Ref: "main", Dir: "main.go"}, protocol.ExitDenied, "policy_set_missing", "no directory"},
 		"path of a link": {func(t *testing.T, dir string) { must(t, os.Symlink("pol", filepath.Join(dir, "link"))) }, config.Source{Ref: "main", Dir: "link"}, protocol.ExitDenied, "policy_set_missing", "no directory"},
 		"link": {func(t *testing.T, dir string) { must(t, os.Symlink("p.rego", filepath.Join(dir, "pol/l.rego"))) },
-			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_kind", "symbolic links are not followed"},
+			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitDenied, "policy_file_kind", "symbolic links are not followed"},
 		"link to a directory": {func(t *testing.T, dir string) { must(t, os.Symlink("/etc", filepath.Join(dir, "pol/l"))) },
-			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_kind", "symbolic links"},
+			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitDenied, "policy_file_kind", "symbolic links"},
 		"submodule": {func(t *testing.T, dir string) {
 			git(t, dir, "update-index", "--add", "--cacheinfo", "160000,"+strings.Repeat("2", 40)+",pol/sub2")
 			git(t, dir, "commit", "-q", "-m", "x")
 		}, config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_kind", "submodules"},
 		"nearly right": {func(t *testing.T, dir string) { write(t, dir, map[string]string{"pol/data.yml": "a: 1"}) },
-			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitUsage, "policy_file_name", "left out"},
+			config.Source{Ref: "main", Dir: "pol"}, protocol.ExitDenied, "policy_file_name", "left out"},
 		"large": {func(t *testing.T, dir string) {
 			write(t, dir, map[string]string{"pol/data.json": strings.Repeat(" ", limits.PolicyFile+1)})
 		},

@@ -57,10 +57,10 @@ func TestRulesOfDirectories(t *testing.T) {
 		exit       int
 		code, want string
 	}{
-		fakePolicy() + "\nq.REGO=x":   {protocol.ExitUsage, "policy_file_name", "left out because of its name"},
-		fakePolicy() + "\na/data.yml": {protocol.ExitUsage, "policy_file_name", "left out"},
+		fakePolicy() + "\nq.REGO=x":   {protocol.ExitDenied, "policy_file_name", "left out because of its name"},
+		fakePolicy() + "\na/data.yml": {protocol.ExitDenied, "policy_file_name", "left out"},
 		"README.md=hello":             {protocol.ExitDenied, "policy_set_empty", "no policy"},
-		fakePolicy() + "\ndata.json=" + strings.Repeat(" ", limits.PolicyFile+1): {protocol.ExitUsage, "policy_set_size", "more than"},
+		fakePolicy() + "\ndata.json=" + strings.Repeat(" ", limits.PolicyFile+1): {protocol.ExitDenied, "policy_set_size", "more than"},
 	} {
 		h := newHere(t, map[string]string{"b": body})
 		h.refuses(config.Source{Bundle: "b", SHA256: hexOf(body)}, c.exit, c.code, c.want)
