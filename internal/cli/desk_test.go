@@ -192,7 +192,7 @@ func TestPolicyEval(t *testing.T) {
 	d.must(4, []string{"step edit", "require_approval", "cabincrew.desk", "needs approval of role maintainer"}, "policy", "eval", "--flight", id)
 
 	in := policies.Input{Artifacts: []policies.Artifact{{Name: "a", Role: "evidence", Hash: protocol.Digest(nil)}}, Mode: protocol.FlightPlan}
-	in.Isolation = policies.Isolation{Attempts: []policies.Attempt{}, Requests: []policies.Request{}, Tools: []policies.Tool{}}
+	in.Isolation = policies.Isolation{Tier: "A", Attempts: []policies.Attempt{}, Requests: []policies.Request{}, Tools: []policies.Tool{}}
 	doc, err := in.Document()
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +212,8 @@ func TestPolicyEval(t *testing.T) {
 	}
 	d.write("in.json", `{"artifacts":[],"surprise":1}`)
 	d.must(2, []string{"policy_input", "surprise"}, "policy", "eval", "--input", d.path("in.json"))
+	d.write("in.json", strings.Replace(string(raw), `"mode":"flight-plan"`, `"mode":"flightplan"`, 1))
+	d.must(2, []string{"policy_input", "$.mode"}, "policy", "eval", "--input", d.path("in.json"))
 
 	// The policies of now are asked, not those of the flight.
 	d.write("policies/desk.rego", "package cabincrew.desk\n\ndeny contains \"no\"\n")

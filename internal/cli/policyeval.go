@@ -11,6 +11,7 @@ import (
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/schemas"
 )
 
 // judged is what policies say of one step, or of one input document.
@@ -93,15 +94,35 @@ func evaluationsOf(findings []policies.Finding, sets policySets) []evaluation {
 	return out
 }
 
+// policyInput reads an input document as the schema has it: policies would find
+// nothing in what is misspelt or missing.
+func policyInput(data []byte, name string) (policies.Input, error) {
+	var in policies.Input
+	bad := func(err error) error {
+		return usageError("policy_input", "the document is no policy input: %w", err).At(name).
+			WithHint("docs/policy-input.md describes it; cabincrew schema policy-input prints its schema")
+	}
+	doc, err := protocol.DecodeAny(data)
+	if err != nil {
+		return in, bad(err)
+	}
+	if err := schemas.ValidateValue("policy-input", doc); err != nil {
+		return in, bad(err)
+	}
+	if err := protocol.Decode(data, &in); err != nil {
+		return in, bad(err)
+	}
+	return in, nil
+}
+
 func (s *session) judgeInput(ctx context.Context, name string, sets policySets) ([]judged, error) {
 	data, err := s.app.readInput(name, limits.PolicyEvalBytes)
 	if err != nil {
 		return nil, err
 	}
-	var in policies.Input
-	if err := protocol.Decode(data, &in); err != nil {
-		return nil, usageError("policy_input", "the document is no policy input: %w", err).At(name).
-			WithHint("docs/policy-input.md describes it")
+	in, err := policyInput(data, name)
+	if err != nil {
+		return nil, err
 	}
 	result, err := s.judges.plan.Evaluate(ctx, in, s.crew.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
 	if err != nil {
