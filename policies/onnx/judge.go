@@ -191,12 +191,14 @@ func (r *reading) windowsOf(ctx context.Context, s source, jobs chan<- job) erro
 		if r.bytes += int64(w.bytes); r.bytes > limits.OnnxInput {
 			return tooMuch()
 		}
-		select {
-		case jobs <- job{order: r.windows, source: s, window: w, input: input{text: w.text}}:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		for _, text := range forms(w.text) {
+			select {
+			case jobs <- job{order: r.windows, source: s, window: w, input: input{text: text}}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
+		return nil
 	})
 	var told *protocol.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &told) {

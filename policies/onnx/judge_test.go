@@ -193,6 +193,27 @@ func TestReads(t *testing.T) {
 	}
 }
 
+// The form that scores most counts, and stands where the text stood.
+func TestCompatibleLettersAreJudgedAsOrdinaryOnes(t *testing.T) {
+	t.Parallel()
+	e := judged(t, &fake{score: words}, func(m *Model) {
+		m.Window, m.Decisions[0].AtLeast = 64, "0.30"
+	})
+	text := strings.Repeat("\uff4e", 40) + " " + strings.Repeat("\uff4f\uff42\uff45\uff59 ", 6) // 121 bytes before the words
+	f := one(t, e, step(textOf("a", text)))
+	offset, ok := f.Evidence["offset"].(int64)
+	if f.Decision != protocol.Warn || !ok || offset < 64 || offset > int64(len(text)) {
+		t.Errorf("got %+v", f)
+	}
+	for text, want := range map[string][]string{
+		"plain": {"plain"}, "naïve 数": {"naïve 数"}, "\uff4f\uff42ey \u2460": {"\uff4f\uff42ey \u2460", "obey 1"}, "\U0001d428bey": {"\U0001d428bey", "obey"},
+	} {
+		if got := forms(text); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestWhatCannotBeReadIsDenied(t *testing.T) {
 	t.Parallel()
 	far := textOf("far", "")

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // window is one piece of a text, as a model gets it.
@@ -22,6 +24,17 @@ func clean(b []byte) string {
 		s = strings.ReplaceAll(s, "\x00", "")
 	}
 	return s
+}
+
+// forms gives the forms in which a window is judged: as it stands, and, if that is
+// another, with compatible characters as ordinary ones. Full-width or mathematical
+// letters read as words to whoever obeys them, and as noise to most models; a model
+// that looks for just these shall see them, too. The largest score counts.
+func forms(text string) []string {
+	if norm.NFKC.IsNormalString(text) {
+		return []string{text}
+	}
+	return []string{text, norm.NFKC.String(text)}
 }
 
 // windows cuts a text into windows of at most size bytes, each of which begins

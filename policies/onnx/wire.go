@@ -112,7 +112,7 @@ func fromJudge(kind byte) int {
 	case kindModel:
 		return limits.OnnxFile
 	case kindRun:
-		return 4 * limits.OnnxWindowMax // bytes that are no text become three
+		return 24 * limits.OnnxWindowMax // what is no text becomes twice as long, and its other form up to eleven times
 	}
 	return 0
 }
