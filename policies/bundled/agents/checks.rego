@@ -12,15 +12,26 @@ require_approval contains f if some f in asked(
 	"test-deleted", whole({i |
 		some i in tests
 		changes[i].file.op == "delete"
-		not regex.match(config.tests, object.get(changes[i].file, "to", ""))
+		not kept(changes[i].file, paths[i])
 	}),
 	"deletes tests",
 	"Keep them, or say what covers their cases now",
 )
 
+# moved to where test runners find it, or from where they did not
+kept(f, path) if {
+	regex.match(config.tests, f.to)
+	not hidden(f.to, path)
+}
+
+hidden(to, from) if {
+	regex.match(config.unrun, to)
+	not regex.match(config.unrun, from)
+}
+
 # METADATA
 # title: Tests weakened
-# description: Test files that stay lose more than max_removed_tests test functions (0) or max_removed_assertions assertions (5), moved ones not counted.
+# description: Test files that stay lose more than max_removed_tests test functions (0), max_removed_assertions assertions (5) or max_removed_lines lines (30) on balance, moved ones not counted and comments not seen; or they gain what always holds (assert True, if false) or code behind which the rest does not run (a return before it, a comment or condition around it).
 # custom:
 #   id: tests-weakened
 #   remedy: Mend the code and not its test, or a maintainer must see why the cases are void.
@@ -30,8 +41,8 @@ require_approval contains f if some f in asked(
 		some i in tests
 		changes[i].file.deleted > 0
 		changes[i].file.op != "delete"
-	}),
-	sprintf("takes %d tests and %d assertions away", [lost("test_words"), lost("assertion_words")]),
+	}) | (hits("hollow") | cut),
+	sprintf("takes %d tests and %d assertions away (%d lines), or keeps some from judging", [lost("test_words"), lost("assertion_words"), shorter]),
 	"Mend the code and not its test, or say why these cases are void",
 )
 
@@ -39,25 +50,91 @@ weaker if lost("test_words") > config.max_removed_tests
 
 weaker if lost("assertion_words") > config.max_removed_assertions
 
-lost(list) := sum([n | some w in config[list]; n := strings.count(before, w) - strings.count(joined.tests, w)]) if {
-	before := concat("\n", [gone[i] | some i in tests; changes[i].file.op != "delete"])
+weaker if shorter > config.max_removed_lines
+
+shorter := max([0, sum([n | some i in tests; changes[i].file.op != "delete"; n := changes[i].file.deleted - changes[i].file.added])])
+
+lost(list) := sum([n | some w in config[list]; n := strings.count(live_before, w) - strings.count(live_now, w)])
+
+# tests without comments
+live_before := live(concat("\n", [gone[i] | some i in tests; changes[i].file.op != "delete"]))
+
+live_now := live(joined.tests)
+
+live(text) := regex.replace(text, config.comments, "") if {
+	some mark in ["//", "#", "--", "/*", ";", "* "]
+	contains(text, mark)
+} else := text
+
+# lines that keep the ones below them from running
+cut contains [i, l.text, trim_space(l.text)] if {
+	some [i, lines] in shown_tests
+	some n, l in lines
+	l.op == "+"
+	regex.match(config.stops, l.text)
+	below := lines[n + 1]
+	not regex.match(config.ends, below.text)
+	dead(paths[i], lines, n, below)
+}
+
+cut contains [i, l.text, trim_space(l.text)] if {
+	some [i, lines] in shown_tests
+	some n, l in lines
+	l.op == "+"
+	regex.match(config.opens, l.text)
+	lines[n + 1].op == " "
+	not regex.match(`^\s*\*`, lines[n + 1].text)
+	not new(lines, n - 1)
+}
+
+# what the hunks of tests show afterwards, without empty lines
+shown_tests contains [i, [l | some l in h.lines; l.op != "-"; regex.match(`\S`, l.text)]] if {
+	regex.match(`(?m)^[ \t]*(?:return|continue|break|exit|os\.Exit|sys\.exit|process\.exit|goto|/\*|=begin|--\[\[|<!--|#\s*if|"""|''\')`, joined.tests)
+	some i in tests
+	some h in changes[i].file.hunks
+}
+
+new(lines, n) if lines[n].op == "+"
+
+dead(_, lines, n, below) if regex.find_n(`^\s*`, lines[n].text, 1) == regex.find_n(`^\s*`, below.text, 1)
+
+dead(path, lines, n, _) if {
+	regex.match(config.braces, path)
+	n > 0
+	not regex.match(config.control, lines[n - 1].text)
 }
 
 # METADATA
 # title: Tests skipped
-# description: Test files gain marks by which tests do not run (t.Skip, it.skip, .only, xit, xfail, @Disabled, @Ignore, #[ignore] ...).
+# description: Test files gain marks by which tests do not run (t.Skip, it.skip, .only, xit, xfail, @Disabled, @Ignore, build tags ...).
 # custom:
 #   id: test-skipped
 #   remedy: Let the tests run, or a maintainer must see why they cannot.
 require_approval contains f if some f in asked(
-	"test-skipped", hits("skipped"),
+	"test-skipped", hits("skipped") | tagged,
 	"keeps tests from running",
 	"Let them run, or say why they cannot",
 )
 
+# build tags of tests that were built without them
+tagged contains [i, s, trim_space(s)] if {
+	some i in tests
+	contains(texts[i], "build")
+	changes[i].file.op != "add"
+	some s in regex.find_n(config.tags, texts[i], 5)
+	not regex.match(config.tags, gone[i])
+}
+
+tagged contains [i, s, trim_space(s)] if {
+	some i in tests
+	contains(texts[i], "[cfg(")
+	some s in regex.find_n(config.tags, texts[i], 5)
+	not regex.match(config.tags, gone[i])
+}
+
 # METADATA
 # title: Checks silenced
-# description: Code gains comments that silence a linter, type checker, scanner or coverage (nolint, eslint-disable, noqa, type-ignore, NOSONAR, no-cover pragmas ...).
+# description: The configuration of a linter or scanner gains exclusions, or code gains comments that silence a linter, type checker, scanner or coverage (nolint, eslint-disable, noqa, type-ignore, NOSONAR, no-cover pragmas ...).
 # custom:
 #   id: check-silenced
 #   remedy: Mend what the check found; where it is wrong, say why beside the comment.
@@ -69,7 +146,7 @@ warn contains f if some f in told(
 
 # METADATA
 # title: Checks disabled
-# description: Pipelines or their scripts gain what lets failures pass (|| true, continue-on-error, allow_failure, --no-verify, if - false, --exit-zero, -DskipTests ...).
+# description: Pipelines, their scripts or settings of test runners gain what lets failures pass or leaves tests out (|| true, continue-on-error, allow_failure, --no-verify, if - false, --exit-zero, -DskipTests, --deselect ...).
 # custom:
 #   id: check-disabled
 #   remedy: Let the check fail and mend its cause.
@@ -81,12 +158,16 @@ require_approval contains f if some f in asked(
 
 # METADATA
 # title: Checks removed
-# description: The configuration of a linter, scanner or update service is deleted, or pipelines lose lines that run one (CodeQL, Semgrep, Trivy, gitleaks, govulncheck ...).
+# description: The configuration of a linter, scanner or update service is deleted, or pipelines lose lines that run one or the tests (CodeQL, Semgrep, Trivy, gitleaks, govulncheck, go test, pytest ...).
 # custom:
 #   id: check-removed
 #   remedy: Keep the check, or a maintainer must see what takes its place.
 require_approval contains f if some f in asked(
-	"check-removed", whole({i | some i in like("checkers"); changes[i].file.op == "delete"}) | {[i, "", w] |
+	"check-removed", whole({i |
+		some i in scope.checkers
+		changes[i].file.op == "delete"
+		not same_place(changes[i].file, paths[i])
+	}) | {[i, "", w] |
 		some i in scope.pipeline
 		changes[i].file.deleted > 0
 		some w in config.scanners
@@ -95,6 +176,12 @@ require_approval contains f if some f in asked(
 	"removes checks",
 	"Keep them, or say what takes their place",
 )
+
+# moved to another name of its own, in its directory
+same_place(f, path) if {
+	regex.match(config.checkers, f.to)
+	regex.replace(f.to, `[^/]*$`, "") == regex.replace(path, `[^/]*$`, "")
+}
 
 # METADATA
 # title: Coverage threshold lowered
@@ -194,9 +281,9 @@ deny contains {
 } if {
 	some kind, names in {
 		"array": ["not_agents", "harmless_calls", "seek", "test_words", "assertion_words", "scanners"],
-		"number": ["max_removed_tests", "max_removed_assertions", "max_lines", "max_files", "min_explanation"],
+		"number": ["max_removed_tests", "max_removed_assertions", "max_removed_lines", "max_lines", "max_files", "min_explanation"],
 		"object": ["scopes"],
-		"string": ["role", "policy", "credentials", "examples", "ci", "tasks", "instructions", "autostart", "programs", "tests", "attributes", "checkers", "coverage", "threshold", "protection", "told"],
+		"string": ["role", "policy", "credentials", "examples", "ci", "tasks", "instructions", "autostart", "programs", "tests", "attributes", "checkers", "coverage", "threshold", "protection", "told", "armoured", "braces", "comments", "control", "ends", "opens", "runners", "stops", "tags", "unrun"],
 	}
 	some name in names
 	type_name(object.get(config, name, null)) != kind

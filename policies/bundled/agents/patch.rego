@@ -26,21 +26,24 @@ moved := [{"artifact": c.artifact, "file": gone_file} |
 	some c in files
 	c.file.op == "rename"
 	gone_file := {
-		"op": "delete", "path": c.file.old_path, "to": lower(c.file.path), "old_mode": c.file.old_mode, "new_mode": "", "binary": false,
+		"op": "delete", "path": c.file.old_path, "to": normal(c.file.path), "old_mode": c.file.old_mode, "new_mode": "", "binary": false,
 		"added": 0, "deleted": 0, "added_lines": [], "deleted_lines": [], "truncated": false, "executable_changed": false, "hunks": [],
 	}
 ]
 
-# all paths, one a line, in the form in which the most generous file system reads
-# them: lower case, single slashes, no "./", no characters that some file systems
-# do not see, no dots and blanks at the end of a name
-path_text := regex.replace(single, `(?m)([^/. \n])[. ]+(/|$)`, "${1}${2}") if {
-	raw := concat("\n", [replace(c.file.path, "\n", "\u2424") | some c in changes])
-	shown := regex.replace(lower(replace(raw, "\\", "/")), `[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]`, "")
-	single := regex.replace(regex.replace(shown, `/(\.?/)+`, "/"), `(?m)^\./`, "")
-}
+# all paths, one a line
+path_text := normal(concat("\n", [replace(c.file.path, "\n", "\u2424") | some c in changes]))
 
 paths := split(path_text, "\n")
+
+# paths in the form in which the most generous file system reads them: lower case,
+# single slashes, no "./", no characters that some file systems do not see or take
+# for others, no dots, blanks and names of streams at the end of a name
+normal(raw) := regex.replace(single, `(?m)([^/. \n])(?:[. ]+|:[^/\n]*\$data)(/|$)`, "${1}${2}") if {
+	folded := strings.replace_n({"\\": "/", "ſ": "s", "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}, lower(raw))
+	shown := regex.replace(folded, `[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]`, "")
+	single := regex.replace(regex.replace(shown, `/(\.?/)+`, "/"), `(?m)^\./`, "")
+}
 
 # the text that each file gains and loses
 texts := [concat("\n", c.file.added_lines) | some c in changes]
@@ -60,6 +63,8 @@ scope := {
 	"tests": tests,
 	"pipeline": ci | like("tasks"),
 	"attributes": like("attributes"),
+	"runners": like("runners"),
+	"checkers": like("checkers"),
 	"plain": {i | some i, p in split(regex.replace(path_text, config.told, ""), "\n"); p != ""},
 }
 
@@ -77,8 +82,10 @@ found contains [row.id, i, s] if {
 	some i in scope[row.where]
 	contains(texts[i], w)
 	some s in regex.find_n(row.match, texts[i], 50)
-	not contains(gone[i], s)
+	not squeezed(s) in {squeezed(o) | some o in regex.find_n(row.match, gone[i], -1)}
 }
+
+squeezed(s) := regex.replace(trim_space(s), `\s+`, " ")
 
 hits(id) := {[i, s, substring(trim_space(s), 0, 120)] | some [t, i, s] in found; t == id}
 

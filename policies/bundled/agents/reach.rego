@@ -20,7 +20,7 @@ governed := {i |
 	covers(trim_prefix(lower(g), "./"), p)
 }
 
-covers(g, p) if g == p
+covers(g, p) if trim_suffix(g, "/") == p
 
 covers(g, p) if {
 	endswith(g, "/")
@@ -35,12 +35,26 @@ covers(g, p) if {
 #   remedy: Keep credentials in the secret store, and give steps only the names of secrets.
 deny contains f if some f in told(
 	"agent-credentials", whole({i |
-		some i in like("credentials") - like("examples")
+		some i in (like("credentials") - like("examples")) - public
 		changes[i].file.op != "delete"
-	}),
+	} | private),
 	"writes files that hold credentials by their names",
 	"Keep credentials in the secret store, and give steps the names of secrets only",
 )
+
+# files of keys and certificates that hold public ones only, as far as can be seen
+public := {i |
+	some i in like("armoured")
+	changes[i].file.truncated == false
+	regex.match(`-----BEGIN ([A-Z0-9]+ )*(CERTIFICATE|CERTIFICATE REQUEST|CRL|PUBLIC KEY|PUBLIC KEY BLOCK|PARAMETERS)-----`, texts[i])
+	not contains(texts[i], "PRIVATE KEY")
+}
+
+private := {i |
+	some i in like("armoured")
+	contains(texts[i], "PRIVATE KEY")
+	not i in like("examples")
+}
 
 # METADATA
 # title: Agent changes CI
@@ -118,15 +132,27 @@ require_approval contains f if some f in asked(
 outside := {i |
 	globs := config.scopes[input.context.step_id]
 	some i, c in changes
-	every g in globs { not glob.match(g, ["/"], c.file.path) }
+	every g in globs { not inside(g, c.file.path) }
 } | {i |
 	not config.scopes[input.context.step_id]
 	some directory in [trim_suffix(trim_prefix(lower(input.config.target), "./"), "/")]
 	is_directory(input.config.target, directory)
 	some i, p in paths
 	changes[i]
-	not startswith(p, concat("", [directory, "/"]))
+	not below(p, directory)
 }
+
+inside(g, path) if {
+	glob.match(g, ["/"], path)
+	not climbs(path)
+}
+
+below(path, directory) if {
+	startswith(path, concat("", [directory, "/"]))
+	not climbs(path)
+}
+
+climbs(path) if ".." in split(replace(path, "\\", "/"), "/")
 
 # a target is a directory if it is written as one, or if files below it change
 is_directory(target, directory) if {

@@ -77,6 +77,7 @@ test_credential[path] if {
 		".env", ".env.local", "app/.env.production", ".envrc", "id_rsa", "keys/id_ed25519.old", ".npmrc", ".netrc", "_netrc", ".pypirc",
 		".git-credentials", ".aws/credentials", "home/.ssh/config", ".ssh/authorized_keys", "store.p12", "store.PFX", "a.jks", "kubeconfig",
 		".kube/config", ".docker/config.json", ".ENV", "x/.Npmrc", ".env.", "prod.kubeconfig", ".gnupg/secring.gpg", "a.kdbx", ".pgpass",
+		".env~", ".env1", ".env_prod", ".envprod", ".envs", ".ſſh/config", ".env::$DATA", ".ssh", "id_rsa.bak", "x/.env-local",
 	]
 	denied(patch([file(path, {})])) == {"credential-file"}
 	denied(patch([file(path, {"op": "add"})])) == {"credential-file"}
@@ -85,12 +86,13 @@ test_credential[path] if {
 	denied(targeted("delete", path)) == set()
 }
 
-test_credential_all if count(test_credential) == 27
+test_credential_all if count(test_credential) == 37
 
 test_not_credential if {
 	every path in [
 		".env.example", ".env.sample", "app/.ENV.Example", "id_rsa.pub", ".ssh/id_ed25519.pub", "environment.go", "src/env", "sshd/x",
 		"docs/kubeconfig.md", "npmrc.md", "keynote.txt", "aws/credentials.go",
+		".envoy.yaml", ".environment.ts", ".environment", ".env.d.ts", "id_rsa_test.go", "kubeconfig_test.go", "KEYS.asc", "docs/id_rsa.md",
 	] {
 		denied(patch([file(path, {"op": "add"})])) == set()
 	}
@@ -275,4 +277,18 @@ test_every_finding_is_complete if {
 	asked(doc) == {"ci-workflow", "governance", "mass-deletion", "changed-executable", "many-lines", "opaque-step"}
 	denied(doc) == {"outside-workspace", "credential-file", "symlink-outside"}
 	every m in baseline.require_approval { m.role in {"maintainer", "policy-owner"} } with input as doc
+}
+
+test_other_forms_of_paths if {
+	every path in [
+		".GitHub/Workflows/x.yml", ".github./workflows /x.yml", ".g\u200dithub/workflows/x.yml", ".github/workﬂowſ/x.yml", ".github\\workflows\\x.yml", ".github", ".circleci", ".github/workflows", "JENKINSFILE::$DATA",
+	] {
+		asked(patch([file(path, {})])) == {"ci-workflow"}
+		asked(patch([file("elsewhere", {"op": "rename", "old_path": path})])) == {"ci-workflow"}
+		asked(patch([file(path, {"new_mode": "120000", "added_lines": ["x"]})])) == {"ci-workflow"}
+	}
+	asked(patch([file("docs/github", {}), file("x.github/y", {})])) == set()
+	asked(patch([file(".cabincrew", {"new_mode": "120000", "added_lines": ["x"]})])) == {"governance"}
+	asked(object.union(patch([file("Governed", {"new_mode": "120000", "added_lines": ["x"]})]), {"governance": {"paths": ["governed/"]}})) == {"governance"}
+	asked(patch([file("a.cabincrew", {})])) == set()
 }

@@ -88,13 +88,15 @@ credential_path(path) if {
 
 credential_path(path) if {
 	plain := slashed(path)
-	regex.match(`(^|/)(\.ssh/|\.gnupg/|\.aws/credentials|\.docker/config\.json|\.kube/config|\.azure/accesstokens\.json|\.config/gh/hosts\.yml|\.config/gcloud/|\.cargo/credentials)`, plain)
+	regex.match(`(^|/)(\.ssh(/|$)|\.gnupg(/|$)|\.aws/credentials|\.docker/config\.json|\.kube/config|\.azure/accesstokens\.json|\.config/gh/hosts\.yml|\.config/gcloud/|\.cargo/credentials)`, plain)
 	not endswith(plain, ".pub")
 }
 
+# .env and .env.local, but not .envoy.yaml
 credential_name(s) if {
-	startswith(s, ".env")
+	regex.match(`^\.env(rc|s|prod|production|dev|development|local|test|testing|stage|staging|live)?([^a-z]|$)`, s)
 	not s in {".env.example", ".env.sample", ".env.template", ".env.dist"}
+	not program_text(s)
 }
 
 credential_name(s) if s in {
@@ -103,7 +105,12 @@ credential_name(s) if s in {
 	"application_default_credentials.json", ".vault-token",
 }
 
-credential_name(s) if strings.any_prefix_match(s, {"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"})
+credential_name(s) if {
+	strings.any_prefix_match(s, {"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"})
+	not program_text(s)
+}
+
+program_text(s) if strings.any_suffix_match(s, {".go", ".py", ".rb", ".rs", ".java", ".kt", ".ts", ".js", ".mjs", ".cjs", ".tsx", ".cs", ".md"})
 
 credential_name(s) if strings.any_suffix_match(s, {".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".kubeconfig"})
 

@@ -23,11 +23,12 @@ written contains c if {
 touched(f) := {p | some p in [f.path, object.get(f, "old_path", "")]; p != ""}
 
 # a path in lower case, with single slashes, without "./", without characters
-# that some file systems do not see, and without dots and blanks at the end of a
-# name, which some take away
-slashed(path) := regex.replace(single, `([^/. ])[. ]+(/|$)`, "${1}${2}") if {
+# that some file systems do not see or take for others, and without dots, blanks
+# and names of streams at the end of a name, which some take away
+slashed(path) := regex.replace(single, `([^/. ])(?:[. ]+|:[^/]*\$data)(/|$)`, "${1}${2}") if {
 	visible_part := regex.replace(path, `[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]`, "")
-	single := trim_prefix(regex.replace(replace(lower(visible_part), "\\", "/"), `/(\./|/)*`, "/"), "./")
+	folded := strings.replace_n({"\\": "/", "ſ": "s", "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}, lower(visible_part))
+	single := trim_prefix(regex.replace(folded, `/(\./|/)*`, "/"), "./")
 }
 
 segments(path) := split(slashed(path), "/")

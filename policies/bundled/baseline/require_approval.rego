@@ -25,7 +25,7 @@ ci_paths contains {"artifact": c.artifact, "path": path} if {
 }
 
 is_ci(path) if regex.match(
-	`(^|/)(\.github/(workflows|actions)|\.gitlab/ci|\.circleci|\.(forgejo|gitea)/(workflows|actions)|\.azure-pipelines|\.buildkite|\.woodpecker|\.teamcity|\.tekton|\.semaphore)/`,
+	`(^|/)(\.github/(workflows|actions)|\.gitlab/ci|\.circleci|\.(forgejo|gitea)/(workflows|actions)|\.azure-pipelines|\.buildkite|\.woodpecker|\.teamcity|\.tekton|\.semaphore)(/|$)|(^|/)\.(github|gitlab|forgejo|gitea)$`,
 	slashed(path),
 )
 
@@ -62,14 +62,14 @@ is_governance(path) if base(path) in {".cabincrew.yaml", ".cabincrew.yml", "code
 
 is_governance(path) if strings.any_suffix_match(slashed(path), {".rego", ".onnx", ".pub"})
 
-is_governance(path) if contains(concat("", ["/", slashed(path)]), "/.cabincrew/")
+is_governance(path) if regex.match(`(^|/)\.cabincrew(/|$)`, slashed(path))
 
 is_governance(path) if {
 	some g in input.governance.paths
 	covers(slashed(g), slashed(path))
 }
 
-covers(g, path) if g == path
+covers(g, path) if trim_suffix(g, "/") == path
 
 covers(g, path) if {
 	endswith(g, "/")
