@@ -450,24 +450,6 @@ func (p *planner) take(ctx context.Context, id string, spec engines.Spec, result
 	return p.completed(id, r, result, receipt, artifacts)
 }
 
-// plain refuses secrets in what the logs name before policies see it.
-func (p *planner) plain(ctx context.Context, id string, receipt protocol.EngineOutput, artifacts []engines.Artifact) error {
-	if p.s.Governance.Plain == nil {
-		return nil
-	}
-	texts := []string{receipt.EngineID, receipt.ReceiptID}
-	for _, a := range artifacts {
-		texts = append(texts, a.Name, a.Description.ArtifactType, a.Description.BodyFile)
-	}
-	slices.Sort(texts)
-	err := p.s.Governance.Plain(ctx, slices.Compact(texts))
-	var known *protocol.Error
-	if errors.As(err, &known) {
-		return known.At("step " + id)
-	}
-	return err
-}
-
 // openArtifacts opens the directory that an engine wrote its artifacts into. The
 // engine may have put something else in its place.
 func openArtifacts(id, dir string) (*os.Root, error) {

@@ -121,25 +121,6 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 	return j, nil
 }
 
-// Shown gives a result as it may be shown and recorded: without the secrets that
-// the judges found and without the values of those that the flight maps.
-func (s *Setup) Shown(r policies.Result) policies.Result {
-	r = r.Discreet()
-	r.Findings = slices.Clone(r.Findings)
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		f.Reason = s.Redactor.String(f.Reason)
-		if f.Evidence != nil {
-			f.Evidence, _ = s.Redactor.Value(f.Evidence).(map[string]any)
-		}
-		f.Files = slices.Clone(f.Files)
-		for j := range f.Files {
-			f.Files[j] = s.Redactor.String(f.Files[j])
-		}
-	}
-	return r
-}
-
 // explained bounds what a report tells of how decisions came about: a report that
 // is too large to be read would end the flight.
 func explained(all []policies.Explanation) []policies.Explanation {

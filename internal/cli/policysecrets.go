@@ -169,7 +169,7 @@ func writeBaseline(q secretSearch, all []policies.Finding) ([]policies.Finding, 
 	switch {
 	case err == nil:
 		have, err = secrets.ReadBaseline(q.baseline, old)
-		if err = errors.Join(err, old.Close()); err != nil {
+		if err := errors.Join(err, old.Close()); err != nil {
 			return nil, err
 		}
 	case !errors.Is(err, os.ErrNotExist):
@@ -205,7 +205,8 @@ func replaceFile(path, text string) (err error) {
 		}
 	}()
 	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
