@@ -180,6 +180,12 @@ func (m Match) matches(in policies.Input, except *Match, same compare) matched {
 // artifactPatch is the type of artifacts that hold a patch. SPEC: docs/protocol.md 4
 const artifactPatch = "patch"
 
+// What only tells of the others is nothing that is left when they are taken out.
+const (
+	artifactSummary = "summary"
+	actionInform    = "inform"
+)
+
 const unreadPatch = "a patch cannot be read"
 
 func (o *matched) unread() bool { return slices.Contains(o.unknown, unreadPatch) }
@@ -201,7 +207,7 @@ func (m Match) artifact(a policies.Artifact, except *Match, same compare, out *m
 		return
 	}
 	if a.Patch == nil {
-		out.left = true
+		out.left = out.left || !(a.ArtifactType == artifactSummary && a.Action == actionInform)
 		m.whole(a, out)
 		return
 	}

@@ -114,6 +114,8 @@ func TestExceptTakesOut(t *testing.T) {
 		"two files, one name excepted": {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1), file("add", "b", 1))}, []string{"b"}},
 		"everything, all excepted":     {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1))}, nil},
 		"excepted files, a request":    {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1)), request}, []string{}},
+		"excepted files, a summary":    {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "prod/docs/a", 1)), {Name: "summary", ArtifactType: "summary", Action: "inform"}}, nil},
+		"a summary, files beside":      {rules.Match{}, rules.Match{Paths: docs}, []policies.Artifact{patch(file("add", "a", 1)), {Name: "summary", ArtifactType: "summary", Action: "inform"}}, []string{"a"}},
 		"by operation":                 {rules.Match{Paths: prod}, rules.Match{Operations: []string{"add"}}, []policies.Artifact{patch(file("add", "prod/a", 1), file("modify", "prod/b", 1))}, []string{"prod/b"}},
 		"by type, both there":          {rules.Match{}, rules.Match{ArtifactTypes: []string{"http-request"}}, []policies.Artifact{patch(file("add", "a", 1)), request}, []string{"a"}},
 		"by type, only it":             {rules.Match{}, rules.Match{ArtifactTypes: []string{"http-request"}}, []policies.Artifact{request}, nil},
