@@ -55,10 +55,7 @@ func (p *reader) policies(r *policies.TerraformResource) error {
 }
 
 // key tells statements apart by what they say.
-func key(s policies.Statement) string {
-	raw, _ := json.Marshal(s) // it holds nothing that could fail
-	return string(raw)
-}
+func key(s policies.Statement) string { return fmt.Sprintf("%#v", s) }
 
 // walk looks for policies in a value and all that it holds. Attributes are named
 // without the numbers of blocks: another order of blocks says nothing else.
@@ -252,6 +249,8 @@ func conditions(v any) ([]policies.Condition, bool) {
 			out = append(out, policies.Condition{Operator: operator, Key: name, Values: list})
 		}
 	}
-	slices.SortFunc(out, func(a, b policies.Condition) int { return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(out, func(a, b policies.Condition) int {
+		return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Key, b.Key))
+	})
 	return out, good || v == nil
 }

@@ -118,7 +118,7 @@ func TestHiddenObjectsAreTold(t *testing.T) {
 		})
 	}
 	plan := `{"format_version":"1.2","resource_changes":[{}],"a":1,"a":2}`
-	for mime, body := range map[string]string{"text/plain": plan, "application/json": plan, "": strings.Replace(plan, "_", `\u005f`, -1)} {
+	for mime, body := range map[string]string{"text/plain": plan, "application/json": plan, "": strings.ReplaceAll(plan, "_", `\u005f`)} {
 		if a := judged(policies.Artifact{Mime: mime}, body); a.ViewError == "" || a.Seems != "terraform" {
 			t.Errorf("%q: %q, seems %q", mime, a.ViewError, a.Seems)
 		}

@@ -91,31 +91,27 @@ private(network) if regex.match(
 # Many networks that are nearly the whole Internet together, each port by itself.
 openings contains [artifact, at, p, p] if {
 	some artifact in {h[0] | some h in reach}
-	pieces := {[at, n, size, from, to] |
-		some [a, at, n, from, to] in reach
-		a == artifact
-		size := size_of(n)
-	}
-	too_many({x[1] | some x in pieces})
+	too_many({n | some [a, _, n, _, _] in reach; a == artifact})
 	some p in config.sensitive_ports
-	mine := {x | some x in pieces; x[3] <= p; x[4] >= p}
-	too_many({x[1] | some x in mine})
-	some [at, _, _, _, _] in mine
+	mine := {x | some x in reach; x[0] == artifact; x[3] <= p; x[4] >= p}
+	too_many({x[2] | some x in mine})
+	some [_, at, network, _, _] in mine
+	size_of(network)
 }
 
 too_many(networks) if {
 	sum([size_of(n) | some n in networks]) * 256 > config.max_public_addresses
-	sum([size_of(n) | some n in net.cidr_merge(networks)]) * 256 > config.max_public_addresses
+	public := {n | some n in networks; size_of(n)}
+	sum([size_of(n) | some n in net.cidr_merge(public)]) * 256 > config.max_public_addresses
 }
 
 # the size of a public network in networks of 256 addresses; IPv6 is reckoned as if
 # all that is in use of it were as large as the Internet of IPv4
 size_of(network) := powers[bits] if {
-	not private(network)
 	net.cidr_is_valid(network)
-	length := to_number(regex.replace(network, `^.*/`, ""))
-	bits := {true: 27, false: 24}[contains(network, ":")] - length
+	bits := {true: 27, false: 24}[contains(network, ":")] - to_number(split(network, "/")[1])
 	bits >= 0
+	not private(network)
 }
 
 powers := [
