@@ -3,7 +3,6 @@ package rego
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -11,9 +10,9 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/policies/views"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -24,6 +23,30 @@ type tree struct {
 	from map[string]string // joined path -> file
 	// claims are the places that files have values at, in the order of sets and files.
 	claims []claim
+}
+
+// allData gives the data of all sets with the configuration's values in it. Sets
+// that would change each other are refused.
+func allData(sets []policies.Set, modules []module, over map[string]any) (*tree, error) {
+	owned, err := own(modules)
+	if err != nil {
+		return nil, err
+	}
+	places, err := bundledPlaces(modules)
+	if err != nil {
+		return nil, err
+	}
+	values, err := data(sets, owned)
+	if err != nil {
+		return nil, err
+	}
+	if err := values.checkClaims(places, modules); err != nil {
+		return nil, err
+	}
+	if err := values.override(over); err != nil {
+		return nil, err
+	}
+	return values, noConftestData(modules, values)
 }
 
 // data merges the data files of all sets. Two files that give the same value a
@@ -61,7 +84,7 @@ func readData(file string, f policies.SetFile) (map[string]any, error) {
 		if bytes.Contains(src, []byte("\n---")) || bytes.Contains(src, []byte("\n...")) {
 			return nil, policyError(file, "the data file holds more than one YAML document").WithHint("keep one document a file")
 		}
-		if err := onceEach(src); err != nil {
+		if err := views.KeysOnce(src); err != nil {
 			return nil, policyError(file, "the data file cannot be read: %s", clean(err.Error())).WithHint("mend the YAML; each key may be there once")
 		}
 		var v any
@@ -113,35 +136,6 @@ func (t *tree) merge(dst, src map[string]any, at []string, file, set string, o o
 		default:
 			dst[k] = src[k]
 			t.from[name] = file
-		}
-	}
-	return nil
-}
-
-// onceEach refuses YAML in which a key is there twice: readers do not agree which
-// one counts.
-func onceEach(src []byte) error {
-	var n yaml.Node
-	if err := yaml.Unmarshal(src, &n); err != nil {
-		return err
-	}
-	todo := []*yaml.Node{&n}
-	for len(todo) > 0 {
-		n := todo[len(todo)-1]
-		todo = append(todo[:len(todo)-1], n.Content...) // aliases are not followed
-		if n.Kind != yaml.MappingNode {
-			continue
-		}
-		seen := map[string]bool{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i]
-			if key.Kind == yaml.AliasNode {
-				key = key.Alias
-			}
-			if key.Kind == yaml.ScalarNode && seen[key.Value] {
-				return fmt.Errorf("line %d: the key %q is there twice", n.Content[i].Line, key.Value)
-			}
-			seen[key.Value] = true
 		}
 	}
 	return nil

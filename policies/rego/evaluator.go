@@ -89,6 +89,18 @@ func New(ctx context.Context, sets []policies.Set, o Options) (*Evaluator, error
 	return e, nil
 }
 
+// program is what compiling gives.
+type program struct {
+	reading  *reading
+	compiler *ast.Compiler            // for tests: of all modules together
+	groups   []*group                 // else what was compiled apart,
+	apart    map[string]*ast.Compiler // and by which compiler each set was
+	store    storage.Store
+	modules  map[string]*ast.Module // for tests: all of them
+	entries  []entry
+	custom   *entry
+}
+
 // evaluator prepares the queries of all policies, side by side.
 func (p *program) evaluator(ctx context.Context, o Options) (*Evaluator, error) {
 	all := slices.Clone(p.entries)
@@ -121,18 +133,6 @@ func (p *program) evaluator(ctx context.Context, o Options) (*Evaluator, error) 
 	return e, nil
 }
 
-// program is what compiling gives.
-type program struct {
-	reading  *reading
-	compiler *ast.Compiler            // for tests: of all modules together
-	groups   []*group                 // else what was compiled apart,
-	apart    map[string]*ast.Compiler // and by which compiler each set was
-	store    storage.Store
-	modules  map[string]*ast.Module // for tests: all of them
-	entries  []entry
-	custom   *entry
-}
-
 // compile reads all sets and compiles them beside the canary, those that do not
 // read each other apart. Tests are compiled too if asked for; then the compiler
 // is left to the test runner.
@@ -143,25 +143,8 @@ func (r *reading) compile(ctx context.Context, sets []policies.Set, o Options, t
 	if err != nil {
 		return nil, err
 	}
-	owned, err := own(modules)
+	values, err := allData(sets, modules, o.Data)
 	if err != nil {
-		return nil, err
-	}
-	places, err := bundledPlaces(modules)
-	if err != nil {
-		return nil, err
-	}
-	values, err := data(sets, owned)
-	if err != nil {
-		return nil, err
-	}
-	if err := values.checkClaims(places, modules); err != nil {
-		return nil, err
-	}
-	if err := values.override(o.Data); err != nil {
-		return nil, err
-	}
-	if err := noConftestData(modules, values); err != nil {
 		return nil, err
 	}
 	p := &program{reading: r, modules: map[string]*ast.Module{}}

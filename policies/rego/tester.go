@@ -125,11 +125,8 @@ type testRun struct {
 // start compiles policies with their tests and lets these run.
 func (t *testRun) start(ctx context.Context, filter string, limit time.Duration) (chan *tester.Result, error) {
 	p := t.program
-	for file := range p.modules {
-		if file != canaryFile {
-			defer p.reading.begin(file)()
-		}
-	}
+	files := slices.DeleteFunc(slices.Sorted(maps.Keys(p.modules)), func(file string) bool { return file == canaryFile })
+	defer p.reading.begin(strings.Join(files, ", "))()
 	txn, err := p.store.NewTransaction(ctx, storage.TransactionParams{})
 	if err != nil {
 		return nil, policyError("", "the tests cannot be run: %w", err)
