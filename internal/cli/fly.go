@@ -32,6 +32,7 @@ func (a *app) flightPlanCommand() *cobra.Command {
 					return err
 				}
 				if err = s.plan(ctx, f); err == nil && !unsealed {
+					s.judges.running.begin(ctx) // while artifacts are validated
 					err = s.crew.Seal(ctx, f, s.setup)
 				}
 				if err == nil && !unsealed {
@@ -56,6 +57,7 @@ func (a *app) sealCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "seal [FLIGHT]", Short: "Validate a planned flight as hostile bytes, make its tokens, ask the policies", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			a.judging = true
 			return a.onFlight(cmd, args, true, func(s *session, f *orchestrator.Flight) error {
 				s.crew.NoSign = noSign
 				if err := s.crew.Seal(cmd.Context(), f, s.setup); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,22 +29,21 @@ type judges struct {
 	// baseline is the digest of the known secrets, "" if there are none.
 	baseline string
 	// plain denies names that hold a secret, before they are recorded; nil for none.
-	plain func(ctx context.Context, texts []string) error
-	// close gives back what models took, if they were loaded.
-	close func() error
+	plain   func(ctx context.Context, texts []string) error
+	running *modelJudge // nil without models
 }
 
 // done gives back what the judges took.
 func (j *judges) done() error {
-	if j == nil || j.close == nil {
+	if j == nil {
 		return nil
 	}
-	return j.close()
+	return j.running.close()
 }
 
 // judges loads the policy sets, rules and models of a configuration. Paths are
 // relative to dir; values are those of secrets that no artifact may hold, by name.
-func (a *app) judges(ctx context.Context, c *config.Config, dir string, values map[string]string) (*judges, error) {
+func (a *app) judges(ctx context.Context, c *config.Config, dir string, values map[string]string) (_ *judges, err error) {
 	sets, err := loadSets(ctx, c.Policies.Bundled, c.Policies.Rego, dir)
 	if err != nil {
 		return nil, err
@@ -60,6 +60,17 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, values m
 	if c.Policies.Aggregation == protocol.CustomRule {
 		options.AggregationRule = c.Policies.CustomRule
 	}
+	if j.running, j.models, err = a.modelJudge(c, dir); err != nil {
+		return nil, err
+	}
+	if a.judging {
+		j.running.begin(ctx) // while policies are compiled
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, j.done())
+			}
+		}()
+	}
 	if j.rego, err = rego.New(ctx, sets, options); err != nil {
 		return nil, err
 	}
@@ -74,12 +85,8 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, values m
 		}
 		panel, j.baseline, j.plain = append(panel, scan), baseline, scan.plain
 	}
-	models, named, err := a.modelJudge(c, dir, func(f func() error) { j.close = f })
-	if err != nil {
-		return nil, err
-	}
-	if j.models = named; models != nil {
-		panel = append(panel, models)
+	if j.running != nil {
+		panel = append(panel, j.running)
 	}
 	j.plan = a.noted(rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c)), c, slices.Concat(sets, after))
 	if len(after) > 0 {

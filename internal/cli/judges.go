@@ -28,11 +28,15 @@ type lazy struct {
 var _ policies.Evaluator = (*lazy)(nil)
 
 func (l *lazy) Evaluate(ctx context.Context, in policies.Input, evaluatedAt string) (policies.Result, error) {
-	l.once.Do(func() { l.judge, l.err = l.make(ctx) })
+	l.prepare(ctx)
 	if l.err != nil {
 		return policies.Result{}, l.err
 	}
 	return l.judge.Evaluate(ctx, in, evaluatedAt)
+}
+
+func (l *lazy) prepare(ctx context.Context) {
+	l.once.Do(func() { l.judge, l.err = l.make(ctx) })
 }
 
 // secretJudge makes the judge that looks for secrets, and gives the digest of the
@@ -59,7 +63,7 @@ type secretScan struct {
 }
 
 func (s *secretScan) plain(ctx context.Context, texts []string) error {
-	s.once.Do(func() { s.judge, s.err = s.make(ctx) })
+	s.prepare(ctx)
 	if s.err != nil {
 		return s.err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/cabincrew/action/engines/oci"
 	"github.com/cabincrew/action/internal/config"
@@ -22,7 +23,7 @@ const instructionInjection = "instruction-injection"
 
 // modelJudge makes the judge of the configured models, and names them for the
 // governance hash: by the digests that their bytes must have.
-func (a *app) modelJudge(c *config.Config, dir string, onClose func(func() error)) (policies.Evaluator, []plantoken.GovernanceModel, error) {
+func (a *app) modelJudge(c *config.Config, dir string) (*modelJudge, []plantoken.GovernanceModel, error) {
 	var list []onnx.Model
 	var named []plantoken.GovernanceModel
 	for i := range c.Models {
@@ -43,16 +44,44 @@ func (a *app) modelJudge(c *config.Config, dir string, onClose func(func() error
 	if err != nil {
 		return nil, nil, err
 	}
-	return &lazy{make: func(ctx context.Context) (policies.Evaluator, error) {
+	j := &modelJudge{}
+	j.make = func(ctx context.Context) (policies.Evaluator, error) {
 		e, err := onnx.New(ctx, list, onnx.Options{
 			Library: a.flags.onnxruntime, Getenv: func(name string) string { return a.env[name] }, Workspace: p.workspace,
 			Require: c.Sandbox.Require, Sudo: a.maySudo(c),
 		})
-		if err == nil {
-			onClose(e.Close)
-		}
+		j.loaded = e
 		return e, err
-	}}, named, nil
+	}
+	return j, named, nil
+}
+
+// modelJudge is the judge of all models. Each runs in a process that takes its time
+// to start.
+type modelJudge struct {
+	lazy
+
+	loaded *onnx.Evaluator // once it was made
+	begun  sync.WaitGroup
+}
+
+// begin starts the models beside other work; what fails is told when they are asked.
+func (j *modelJudge) begin(ctx context.Context) {
+	if j != nil {
+		j.begun.Go(func() { j.prepare(ctx) })
+	}
+}
+
+// close gives back what the models took. None is asked any more.
+func (j *modelJudge) close() error {
+	if j == nil {
+		return nil
+	}
+	j.begun.Wait()
+	if j.err != nil || j.loaded == nil {
+		return nil
+	}
+	return j.loaded.Close()
 }
 
 func (a *app) model(m *config.Model, role, dir string) (onnx.Model, error) {

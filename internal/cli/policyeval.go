@@ -41,6 +41,7 @@ The exit code is that of the decision: 0 allow or warn, 4 require_approval, 3 de
 			if err := a.policyFormat(&format); err != nil {
 				return err
 			}
+			a.judging = true
 			return a.with(cmd.Context(), func(s *session) error { return s.policyEval(cmd.Context(), flight, input, format) })
 		}),
 	}

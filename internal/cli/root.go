@@ -27,6 +27,9 @@ type app struct {
 	usage bool // an error now is one of the command line
 	// explain makes policies tell how decisions come about, whatever the configuration says.
 	explain bool
+	// judging says that the command will ask all judges: what takes its time to
+	// start begins at once.
+	judging bool
 	// failpoint, if not nil, is called before and after every durable write, so
 	// that tests can end the process there.
 	failpoint func(point string)
