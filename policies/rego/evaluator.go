@@ -166,9 +166,15 @@ func (r *reading) compile(ctx context.Context, sets []policies.Set, o Options, t
 	}
 	// Values are shared by all evaluations and never written.
 	p.store = inmem.NewFromObjectWithOpts(values.root, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	compiler := func(typed bool) *ast.Compiler {
-		return ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1).
-			WithSchemas(inputType).WithUseTypeCheckAnnotations(typed)
+	compiler := func(g *group) *ast.Compiler {
+		c := ast.NewCompiler().WithCapabilities(caps).WithPathConflictsCheck(values.exists).WithDefaultRegoVersion(ast.RegoV1).
+			WithSchemas(inputType).WithUseTypeCheckAnnotations(g.typed)
+		if !g.foreign {
+			// What the program brings was checked when it was tested; and no plan so far
+			// is judged faster by these indices than it takes to make them.
+			c = c.WithSkipStages(ast.StageCheckTypes, ast.StageBuildComprehensionIndices, ast.StageBuildRequiredCapabilities)
+		}
+		return c
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -177,7 +183,7 @@ func (r *reading) compile(ctx context.Context, sets []policies.Set, o Options, t
 		for _, m := range modules {
 			p.modules[m.file] = m.ast
 		}
-		p.compiler = compiler(inputType != nil)
+		p.compiler = compiler(&group{typed: inputType != nil, foreign: true})
 		p.modules[canaryFile], err = canaryModule(caps)
 		return p, err
 	}

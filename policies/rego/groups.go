@@ -18,6 +18,7 @@ type group struct {
 	sets     map[string]bool
 	modules  map[string]*ast.Module
 	typed    bool // a module of it is checked against the schema of the input
+	foreign  bool // a module of it does not come with the program
 	compiler *ast.Compiler
 }
 
@@ -34,7 +35,7 @@ func groups(modules []module) []*group {
 			out = append(out, g)
 		}
 		g.modules[m.file] = m.ast
-		g.typed = g.typed || m.typed
+		g.typed, g.foreign = g.typed || m.typed, g.foreign || !m.own
 	}
 	packages := map[string][]ast.Ref{}
 	for _, m := range modules {
@@ -82,7 +83,7 @@ func (g *group) join(other *group, of map[string]*group) {
 		of[set] = g
 	}
 	maps.Copy(g.modules, other.modules)
-	g.typed = g.typed || other.typed
+	g.typed, g.foreign = g.typed || other.typed, g.foreign || other.foreign
 	other.sets, other.modules = nil, nil
 }
 
@@ -104,7 +105,7 @@ func reads(m module, packages map[string][]ast.Ref) []string {
 
 // compileAll compiles groups at the same time, each beside a canary of its own.
 // The errors are those of all.
-func (r *reading) compileAll(all []*group, compiler func(typed bool) *ast.Compiler, caps *ast.Capabilities) error {
+func (r *reading) compileAll(all []*group, compiler func(*group) *ast.Compiler, caps *ast.Capabilities) error {
 	var wait sync.WaitGroup
 	for _, g := range all {
 		canary, err := canaryModule(caps)
@@ -112,7 +113,7 @@ func (r *reading) compileAll(all []*group, compiler func(typed bool) *ast.Compil
 			return err
 		}
 		g.modules[canaryFile] = canary
-		g.compiler = compiler(g.typed)
+		g.compiler = compiler(g)
 		wait.Go(func() {
 			defer r.begin(g.what())()
 			g.compiler.Compile(g.modules)

@@ -63,14 +63,21 @@ func (r *reading) parse(sets []policies.Set, caps *ast.Capabilities, tests bool)
 func (r *reading) parseSet(s policies.Set, caps *ast.Capabilities, tests bool) ([]module, error) {
 	var out []module
 	size, own := size{set: s.Name}, builtIn(s)
-	for _, f := range s.Files {
-		if !f.Rego() || (f.Test() && !tests) {
-			continue
+	parsed, errs := make([]*ast.Module, len(s.Files)), make([]error, len(s.Files))
+	var wait sync.WaitGroup
+	for i, f := range s.Files {
+		if f.Rego() && (!f.Test() || tests) {
+			wait.Go(func() { parsed[i], errs[i] = r.parseFile(s.Name+"/"+f.Path, f, caps) })
 		}
-		file := s.Name + "/" + f.Path
-		m, err := r.parseFile(file, f, caps)
-		if err != nil {
-			return nil, err
+	}
+	wait.Wait()
+	for i, f := range s.Files {
+		m := parsed[i]
+		if errs[i] != nil {
+			return nil, errs[i] // that of the first file, whichever was read first
+		}
+		if m == nil {
+			continue
 		}
 		if err := checkSchemas(m); err != nil {
 			return nil, err
@@ -79,7 +86,7 @@ func (r *reading) parseSet(s policies.Set, caps *ast.Capabilities, tests bool) (
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, module{set: s.Name, file: file, ast: m, test: f.Test(), typed: annotated(m) && (tests || !own), own: own, seen: seen})
+		out = append(out, module{set: s.Name, file: s.Name + "/" + f.Path, ast: m, test: f.Test(), typed: annotated(m) && (tests || !own), own: own, seen: seen})
 	}
 	return out, nil
 }
