@@ -19,13 +19,17 @@ type AggregateOptions struct {
 
 // Decide gives the decision of all findings together. A finding that could not
 // be judged makes it a deny whatever the method: a majority of judges that did
-// look cannot speak for one that could not. Nor is a firm finding outvoted. The decision is deny beside any error.
+// look cannot speak for one that could not. A firm finding is not outvoted, and does
+// not vote: it makes the decision stricter or nothing. The decision is deny beside
+// any error.
 // SPEC: docs/protocol.md 6.
 func Decide(findings []Finding, o AggregateOptions) (protocol.Decision, error) {
 	evals := Result{Findings: findings}.Evaluations()
-	decisions := make([]protocol.Decision, len(evals))
-	for i, f := range findings {
-		decisions[i] = f.Decision
+	var decisions []protocol.Decision
+	for _, f := range findings {
+		if !f.Firm {
+			decisions = append(decisions, f.Decision)
+		}
 	}
 	var custom func() (protocol.Decision, error)
 	if o.Custom != nil {

@@ -159,6 +159,13 @@ func TestDecideIsNotOutvoted(t *testing.T) {
 			t.Errorf("%s outvotes a firm finding: %s, %v", m, d, err)
 		}
 	}
+	deny := policies.Finding{PolicyEvaluation: protocol.PolicyEvaluation{Decision: protocol.Deny}}
+	if d, err := policies.Decide([]policies.Finding{deny, firm, firm, deny, firm}, policies.AggregateOptions{Method: protocol.Majority}); d != protocol.Deny || err != nil {
+		t.Errorf("firm findings outvote others: %s, %v", d, err)
+	}
+	if d, err := policies.Decide([]policies.Finding{firm}, policies.AggregateOptions{}); d != protocol.Deny || err != nil {
+		t.Errorf("a firm finding stands in for a policy: %s, %v", d, err)
+	}
 	if d, err := policies.Decide(nil, policies.AggregateOptions{}); d != protocol.Deny || err != nil {
 		t.Errorf("nothing evaluated: %s, %v", d, err)
 	}
