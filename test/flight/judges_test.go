@@ -139,3 +139,33 @@ printf '{"protocol_version":"draft","engine_id":"m","mode":"flight-plan","receip
 		t.Fatalf("%+v %+v", s.Error, s.Steps)
 	}
 }
+
+// TestHostileArtifactsAreDenied: a body that is made to break its readers ends in a
+// deny, soon and without taking much memory.
+func TestHostileArtifactsAreDenied(t *testing.T) {
+	t.Parallel()
+	bomb := `printf 'a0: &a0 [x,x,x,x,x,x,x,x,x]\n'; for i in 1 2 3 4 5 6 7 8 9; do j=$((i-1)); printf "a$i: &a$i [*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j]\n"; done`
+	for name, c := range map[string]struct{ mime, body string }{
+		"deep JSON":           {"application/json", `head -c 3000000 /dev/zero | tr '\0' '['`},
+		"deep YAML":           {"application/yaml", `head -c 300000 /dev/zero | tr '\0' '['`},
+		"YAML bomb":           {"text/yaml", bomb},
+		"YAML that is itself": {"text/yaml", `printf 'a: &a [*a]\n'`},
+		"not UTF-8":           {"application/json", `printf '"a\377b"'`},
+		"a key twice":         {"application/json", `printf '{"a":1,"a":2}'`},
+		"no number":           {"application/json", `printf '[NaN]'`},
+		"a line of 40 MB":     {"application/json", `printf '["'; head -c 40000000 /dev/zero | tr '\0' 'a'; printf '"]'`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			engine := "#!/bin/sh\nA=$CABINCREW_ARTIFACTS_DIR/m\nmkdir \"$A\"\n{ " + c.body + "; } > \"$A/body.data\"\n" +
+				`printf '{"artifact_type":"manifest","action":"apply","mime":"` + c.mime + `","body_file":"body.data"}' > "$A/artifact.json"` + "\n" +
+				`h=$(sha256sum "$A/body.data" | cut -d' ' -f1)` + "\n" +
+				`printf '{"protocol_version":"draft","engine_id":"m","mode":"flight-plan","receipt_id":"r","status":"success","artifacts":[{"name":"m","path":"m","role":"evidence","hash":"%s"}]}' "$h"` + "\n"
+			w := newWS(t, map[string]string{"engine.sh": engine, ".cabincrew.yaml": config("policies: {bundled: [baseline]}\n", "  - id: m\n    engine: {run: [./engine.sh]}\n")})
+			s := w.json(3, "flight-plan")
+			if s.Decision != protocol.Deny || s.Error == nil || !strings.Contains(s.Error.Message, "cannot be read as what it says it is") {
+				t.Fatalf("%+v %s", s.Error, s.Decision)
+			}
+		})
+	}
+}

@@ -235,10 +235,21 @@ test_equal_files_count_twice if {
 	asked(patch([file("a", {"added": 600}), file("b", {"added": 600})])) == {"many-lines"}
 }
 
+unread(kind, mime) := object.union(patch([]), {"artifacts": [{
+	"name": "m", "artifact_type": kind, "mime": mime, "action": "apply", "target": "", "view_error": "line 1: nested deeper",
+}]})
+
 test_view_unreadable if {
-	note := {"name": "m", "artifact_type": "manifest", "action": "apply", "target": ""}
-	asked(object.union(patch([]), {"artifacts": [object.union(note, {"view_error": "line 1: nested deeper"})]})) == {"view-unreadable"}
-	asked(object.union(patch([]), {"artifacts": [note]})) == set()
+	every mime in [
+		"application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", "application/yaml", "application/x-yaml",
+		"text/yaml", " text/x-yaml ;a=b", "application/openapi+yaml",
+	] {
+		denied(unread("manifest", mime)) == {"view-unreadable"}
+	}
+	denied(unread("terraform-plan", "application/octet-stream")) == {"view-unreadable"}
+	denied(unread("notes", "text/plain")) == set()
+	denied(unread("notes", "application/jsonx")) == set()
+	denied(json.remove(unread("manifest", "application/json"), ["artifacts/0/view_error"])) == set()
 }
 
 test_opaque if {

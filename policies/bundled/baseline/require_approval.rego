@@ -161,22 +161,6 @@ require_approval contains {
 	not input.opaque == false
 }
 
-# METADATA
-# title: Body that cannot be read
-# description: The body of an artifact of a known kind (YAML, JSON, a Terraform plan) cannot be parsed or is too large, so that rules about what it holds saw nothing.
-# custom:
-#   id: view-unreadable
-#   remedy: A maintainer must look at the artifact itself; or let the engine write it well-formed and smaller.
-require_approval contains {
-	"id": "view-unreadable",
-	"artifact": a.name,
-	"role": config.role,
-	"msg": sprintf("artifact %s cannot be read as what it says it is: %s. Approve as %s after looking at it; or let the engine write it well-formed and smaller.", [a.name, a.view_error, config.role]),
-} if {
-	some a in input.artifacts
-	a.view_error != ""
-}
-
 # artifact name -> its paths
 by_artifact(pairs) := {name: {p.path | some p in pairs; p.artifact == name} | some q in pairs; name := q.artifact}
 
