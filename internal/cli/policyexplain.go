@@ -16,6 +16,7 @@ import (
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
+	"github.com/cabincrew/action/policies/secrets"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -49,7 +50,8 @@ func (a *app) policyExplainCommand() *cobra.Command {
 (cabincrew.baseline/require_approval/ci-workflow): title, description, decision,
 remedy, place, text and how to exempt files from it. It looks into the policies of
 the configuration, into those of --set, or, where there is no configuration, into
-the bundled ones. With --flight it tells what the rule found there.`,
+the bundled ones; it also knows the rules and models of the configuration and the
+rules of the search for secrets. With --flight it tells what the rule found there.`,
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			if flight == "" {
 				list, err := a.rulesNamed(cmd.Context(), args[0], sets)
@@ -107,6 +109,7 @@ func (a *app) rulesNamed(ctx context.Context, name string, names []string) ([]ex
 func (a *app) everyRule(ctx context.Context, names []string) ([]explainedRule, error) {
 	var groups []policySets
 	var c *config.Config
+	given := names
 	if len(names) == 0 {
 		plan, after, current, err := a.configuredSets(ctx)
 		switch {
@@ -138,15 +141,63 @@ func (a *app) everyRule(ctx context.Context, names []string) ([]explainedRule, e
 			})
 		}
 	}
-	if c == nil {
+	if c == nil && len(given) > 0 {
 		return out, nil
 	}
-	for _, r := range c.Rules {
-		out = append(out, explainedRule{
-			ID: r.ID, PolicyID: "rules/" + r.ID, Decision: r.Decision, Role: r.Role, Description: r.Reason, At: r.Where, Exempt: exemptText(r.ID),
-		})
+	others, err := otherRules(c)
+	return append(out, others...), err
+}
+
+// otherRules gives what judges without Rego: the search for secrets, and the rules
+// and models of a configuration, if there is one.
+func otherRules(c *config.Config) ([]explainedRule, error) {
+	var out []explainedRule
+	decision := protocol.Deny
+	if c != nil {
+		for _, r := range c.Rules {
+			out = append(out, explainedRule{
+				ID: r.ID, PolicyID: "rules/" + r.ID, Decision: r.Decision, Role: r.Role, Description: r.Reason, At: r.Where, Exempt: exemptText(r.ID),
+			})
+		}
+		for i := range c.Models {
+			out = append(out, modelRule(&c.Models[i]))
+		}
+		if !c.Policies.Secrets.Scan {
+			return out, nil
+		}
+		decision = c.Policies.Secrets.Decision
+	}
+	infos, err := secrets.RuleInfos()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range infos {
+		rule := explainedRule{
+			ID: r.ID, PolicyID: "secrets/" + r.ID, Decision: decision, Title: r.Description, At: "the search for secrets (docs/policies.md)", Exempt: exemptText(r.ID),
+			Remedy: "Take it out of the change and revoke it. One that is none, or that everybody knows, belongs into the baseline: cabincrew policy secrets --flight FLIGHT --write-baseline FILE.",
+		}
+		if r.ID == secrets.RuleDelta {
+			rule.Decision, rule.Remedy = protocol.RequireApproval, "Let the engine plan the file's whole content, or look at it."
+		}
+		out = append(out, rule)
 	}
 	return out, nil
+}
+
+// modelRule tells of a model as of a rule.
+func modelRule(m *config.Model) explainedRule {
+	var when []string
+	for _, d := range m.Decisions {
+		when = append(when, fmt.Sprintf("%s at %s of %s", d.Decision, d.AtLeast, d.Label))
+	}
+	source := cmp.Or(m.Path, m.OCI)
+	if m.Bundled != "" {
+		source = "bundled " + m.Bundled + " (models/" + m.Bundled + ".md says how it was made and where it fails)"
+	}
+	return explainedRule{
+		ID: m.Name, PolicyID: "onnx/" + m.Name, Title: "Model " + source, Description: strings.Join(when, "; "), At: m.Where,
+		Remedy: "Look at the place that the finding names; the score is its evidence.", Exempt: exemptText("onnx/" + m.Name),
+	}
 }
 
 // exemptFor is for how long the exemption that is shown would hold.

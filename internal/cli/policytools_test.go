@@ -124,6 +124,9 @@ func TestPolicyExplain(t *testing.T) {
 	}
 	d.must(0, []string{"cabincrew.desk/warn", "- rule: cabincrew.desk/warn", "found nothing"}, "policy", "explain", "cabincrew.desk/warn", "--flight", d.other(id))
 	d.must(0, []string{"rules/big", "split it", ".cabincrew.yaml:", "deny"}, "policy", "explain", "big")
+	d.must(0, []string{"secrets/aws-access-token", "deny", "--write-baseline", "- rule: aws-access-token"}, "policy", "explain", "aws-access-token")
+	d.must(0, []string{"secrets/delta-unread", "require_approval"}, "policy", "explain", "secrets/delta-unread")
+	d.must(2, []string{"policy_rule_unknown"}, "policy", "explain", "aws-access-token", "--set", "baseline")
 	d.must(2, []string{"policy_rule_unknown", "perhaps hostile"}, "policy", "explain", "hostil")
 	d.must(2, []string{"policy_rule_unknown"}, "policy", "explain", "ci-workflow")
 	d.must(0, []string{"baseline/require_approval.rego:"}, "policy", "explain", "ci-workflow", "--set", "baseline")
@@ -132,11 +135,14 @@ func TestPolicyExplain(t *testing.T) {
 	if len(list) != 1 || list[0].Rego == "" || len(list[0].Findings) == 0 || list[0].Findings[0].StepID != "edit" {
 		t.Errorf("got %+v", list)
 	}
+	d.change(d.path(".cabincrew.yaml"), "retention:", "models: [{name: injection, bundled: instruction-injection, decisions: [{label: injection, at_least: \"0.75\", decision: warn}]}]\nretention:")
+	d.must(0, []string{"onnx/injection", "instruction-injection.md", "warn at 0.75 of injection", ".cabincrew.yaml:"}, "policy", "explain", "injection")
 	// Without a configuration the bundled sets are known.
 	if err := os.Remove(d.path(".cabincrew.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	d.must(0, []string{"ci-workflow"}, "policy", "explain", "ci-workflow")
+	d.must(0, []string{"aws-access-token"}, "policy", "explain", "aws-access-token")
 }
 
 // other plans a flight in which no rule fires.
