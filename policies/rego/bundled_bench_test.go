@@ -59,7 +59,7 @@ func mixedPatch() policies.Input {
 
 func BenchmarkPrepareBundled(b *testing.B) {
 	// As cmd/cabincrew has it; a fifth of the time is else that of the collector.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	sets := every(b)
 	for b.Loop() {
 		if _, err := rego.New(b.Context(), sets, rego.Options{}); err != nil {
