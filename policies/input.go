@@ -1,11 +1,8 @@
 package policies
 
 import (
-	"bytes"
-	"encoding/json"
 	"io"
 
-	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -260,28 +257,6 @@ type Line struct {
 	Op   string `json:"op"`   // "+" added, "-" deleted, " " unchanged
 	Line int64  `json:"line"` // its number in the new file; of a deleted one, in the old file
 	Text string `json:"text"`
-}
-
-// Document gives the input as a plain JSON document (map[string]any, []any,
-// string, Number, bool, nil) with every number exact.
-func (in Input) Document() (any, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(in.filled()); err != nil {
-		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be written: %w", err)
-	}
-	if b.Len() > limits.PolicyInput {
-		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input",
-			"the policy input has %d bytes, more than %d", b.Len(), limits.PolicyInput).
-			WithHint("split the step, or let its engine make fewer and smaller artifacts")
-	}
-	doc, err := protocol.DecodeAny(b.Bytes())
-	if err != nil {
-		return nil, protocol.Errorf(protocol.ExitDenied, "policy_input", "the policy input cannot be judged: %w", err).
-			WithHint("the artifacts' metadata and bodies must be nested less deep")
-	}
-	return doc, nil
 }
 
 // filled gives the input with empty lists and objects instead of null, so that
