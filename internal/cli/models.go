@@ -50,8 +50,11 @@ func (a *app) modelJudge(c *config.Config, dir string) (*modelJudge, []plantoken
 			Library: a.flags.onnxruntime, Getenv: func(name string) string { return a.env[name] }, Workspace: p.workspace,
 			Require: c.Sandbox.Require, Sudo: a.maySudo(c),
 		})
+		if err != nil {
+			return nil, err
+		}
 		j.loaded = e
-		return e, err
+		return e, nil
 	}
 	return j, named, nil
 }
@@ -78,7 +81,7 @@ func (j *modelJudge) close() error {
 		return nil
 	}
 	j.begun.Wait()
-	if j.err != nil || j.loaded == nil {
+	if j.loaded == nil { // never asked, or they could not be loaded
 		return nil
 	}
 	return j.loaded.Close()
