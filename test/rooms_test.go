@@ -29,6 +29,7 @@ func rooms() map[string]room {
 
 		"protocol/plantoken":         {1, []string{"os", "net", "net/http", "os/exec", "io/fs", "path/filepath"}},
 		"audit":                      {1, []string{"storage", "orchestrator"}},
+		"audit/merkle":               {1, []string{"os", "net", "os/exec"}},
 		"signing":                    {1, []string{"ci"}},
 		"policies":                   {1, []string{"github.com/open-policy-agent/opa", "github.com/yalue/onnxruntime_go"}},
 		"engines":                    {1, engineNever()},

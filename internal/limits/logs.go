@@ -7,6 +7,14 @@ const (
 	// each with name, path and hash.
 	AuditLine = 16 << 20
 
+	// AuditProofLines is how many lines a log may have for a proof to be made, which
+	// holds about 200 bytes for each.
+	AuditProofLines = 1 << 20
+	// AuditCheckpoint and AuditOrigin are the sizes in bytes of a signed checkpoint
+	// and of the name of its log.
+	AuditCheckpoint = 16 << 10
+	AuditOrigin     = 512
+
 	// AuditWindow is how many lines before and after the first bad one
 	// "audit verify" looks at to tell missing, inserted and reordered apart.
 	AuditWindow = 4096

@@ -1,0 +1,295 @@
+package merkle_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/cabincrew/action/audit/merkle"
+	"github.com/cabincrew/action/internal/limits"
+)
+
+// naive is the definition of RFC 6962, section 2.1, as it stands there.
+func naive(lines [][]byte) merkle.Root {
+	switch len(lines) {
+	case 0:
+		return sha256.Sum256(nil)
+	case 1:
+		return sha256.Sum256(append([]byte{0}, lines[0]...))
+	}
+	k := 1
+	for k*2 < len(lines) {
+		k *= 2
+	}
+	left, right := naive(lines[:k]), naive(lines[k:])
+	return sha256.Sum256(slices.Concat([]byte{1}, left[:], right[:]))
+}
+
+func some(n int) (lines [][]byte, log []byte) {
+	for i := range n {
+		lines = append(lines, fmt.Appendf(nil, `{"n":%d}`, i))
+		log = append(append(log, lines[i]...), '\n')
+	}
+	return lines, log
+}
+
+func read(tb testing.TB, log []byte, size *uint64) (*merkle.Tree, merkle.Root) {
+	tb.Helper()
+	tree, err := merkle.Read(bytes.NewReader(log), size)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	root, err := tree.Root()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tree, root
+}
+
+func TestRoots(t *testing.T) {
+	t.Parallel()
+	for n := range 70 {
+		lines, log := some(n)
+		tree, root := read(t, log, nil)
+		if want := naive(lines); root != want || tree.Size() != uint64(n) {
+			t.Errorf("%d lines: root %x of %d, want %x", n, root, tree.Size(), want)
+		}
+		for first := range uint64(n) + 1 {
+			if _, root := read(t, log, &first); root != naive(lines[:first]) {
+				t.Errorf("the first %d of %d lines have another root", first, n)
+			}
+		}
+	}
+	// The vector of RFC 6962's reference implementation for eight entries.
+	tree := merkle.New()
+	for _, text := range []string{"", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"} {
+		line, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Append(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if root, err := tree.Root(); err != nil || hex.EncodeToString(root[:]) != "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328" {
+		t.Errorf("%x %v", root, err)
+	}
+}
+
+func TestLogsThatAreNone(t *testing.T) {
+	t.Parallel()
+	three := uint64(3)
+	for name, c := range map[string]struct {
+		log  string
+		size *uint64
+		want string
+	}{
+		"torn":     {"a\nb", nil, "line 2 has no end"},
+		"too few":  {"a\nb\n", &three, "has 2 lines, not 3"},
+		"too long": {strings.Repeat("x", limits.AuditLine+1) + "\n", nil, "longer than"},
+		"endless":  {strings.Repeat("x", limits.AuditLine+100_000), nil, "longer than"},
+	} {
+		if _, err := merkle.Read(strings.NewReader(c.log), c.size); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := merkle.Prove(strings.NewReader(c.log), c.size, func([]byte) bool { return true }); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, proving: %v", name, err)
+		}
+	}
+	if _, err := merkle.Prove(strings.NewReader("a\n"), nil, func([]byte) bool { return false }); !errors.Is(err, merkle.ErrNoLine) {
+		t.Error(err)
+	}
+}
+
+// TestProofs proves every line of logs of every size; another implementation checks.
+func TestProofs(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 40; n++ {
+		lines, log := some(n)
+		_, root := read(t, log, nil)
+		for i, line := range lines {
+			p, err := merkle.Prove(bytes.NewReader(log), nil, func(l []byte) bool { return bytes.Equal(l, line) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := merkle.UnmarshalProof(p.Marshal())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := again.Check(uint64(n), root); err != nil || again.Index != uint64(i) || again.Size != uint64(n) || !bytes.Equal(again.Line, line) {
+				t.Fatalf("line %d of %d: %+v: %v", i, n, again, err)
+			}
+			var path tlog.RecordProof
+			for _, h := range again.Hashes {
+				path = append(path, tlog.Hash(h))
+			}
+			if err := tlog.CheckRecord(path, int64(n), tlog.Hash(root), int64(i), tlog.RecordHash(line)); err != nil {
+				t.Fatalf("line %d of %d: %v", i, n, err)
+			}
+		}
+	}
+}
+
+// TestChangedProofs changes each byte of a proof.
+func TestChangedProofs(t *testing.T) {
+	t.Parallel()
+	_, log := some(23)
+	_, root := read(t, log, nil)
+	p, err := merkle.Prove(bytes.NewReader(log), nil, func(l []byte) bool { return string(l) == `{"n":13}` })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := p.Marshal()
+	for i := range text {
+		for _, with := range []byte{text[i] ^ 1, text[i] ^ 0x80, '\n', ' ', 0} {
+			changed := bytes.Clone(text)
+			if changed[i] = with; bytes.Equal(changed, text) {
+				continue
+			}
+			if q, err := merkle.UnmarshalProof(changed); err == nil && q.Check(23, root) == nil {
+				t.Errorf("byte %d as %q still proves:\n%s", i, with, changed)
+			}
+		}
+		if q, err := merkle.UnmarshalProof(text[:i]); err == nil && q.Check(23, root) == nil {
+			t.Errorf("cut at byte %d it still proves", i)
+		}
+		if q, err := merkle.UnmarshalProof(slices.Concat(text[:i], text[i:i+1], text[i:])); err == nil && q.Check(23, root) == nil {
+			t.Errorf("with byte %d twice it still proves", i)
+		}
+	}
+	other := root
+	other[0] ^= 1
+	if p.Check(23, other) == nil {
+		t.Error("it proves another root")
+	}
+}
+
+func keys(tb testing.TB, name string) (note.Signer, note.Verifier) {
+	tb.Helper()
+	private, public, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := note.NewSigner(private)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := note.NewVerifier(public)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s, v
+}
+
+func TestCheckpoints(t *testing.T) {
+	t.Parallel()
+	s, v := keys(t, "plans")
+	_, stranger := keys(t, "plans")
+	_, log := some(9)
+	tree, root := read(t, log, nil)
+	const origin = "cabincrew.dev/42/20260101-000000-abc"
+	c := merkle.Checkpoint{Origin: origin, Size: tree.Size(), Root: root}
+	signed, err := c.Sign(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := merkle.OpenCheckpoint(signed, origin, v); err != nil || got != c {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i := range signed {
+		changed := bytes.Clone(signed)
+		changed[i] ^= 1
+		if got, err := merkle.OpenCheckpoint(changed, origin, v); err == nil {
+			t.Errorf("byte %d changed: %+v", i, got)
+		}
+	}
+	sign := func(text string) []byte {
+		out, err := note.Sign(&note.Note{Text: text}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	hash := "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s="
+	for name, c := range map[string]struct {
+		signed []byte
+		origin string
+		by     note.Verifier
+	}{
+		"another key of the name": {signed, origin, stranger},
+		"another log":             {signed, origin + "x", v},
+		"no origin":               {signed, "", v},
+		"origin of two lines":     {signed, "a\nb", v},
+		"more lines":              {sign(origin + "\n9\n" + hash + "\nmore\n"), origin, v},
+		"leading zero":            {sign(origin + "\n09\n" + hash + "\n"), origin, v},
+		"negative":                {sign(origin + "\n-9\n" + hash + "\n"), origin, v},
+		"short root":              {sign(origin + "\n9\nq6s=\n"), origin, v},
+		"loose base64":            {sign(origin + "\n9\n" + hash[:43-1] + "t=\n"), origin, v},
+		"no root":                 {sign(origin + "\n9\n"), origin, v},
+		"too long":                {append(bytes.Clone(signed), bytes.Repeat([]byte{'\n'}, limits.AuditCheckpoint)...), origin, v},
+		"nothing":                 {nil, origin, v},
+	} {
+		if got, err := merkle.OpenCheckpoint(c.signed, c.origin, c.by); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	for _, bad := range []string{"", "a\nb", " a", strings.Repeat("a", limits.AuditOrigin+1), "a\x00"} {
+		if _, err := (merkle.Checkpoint{Origin: bad}).Sign(s); err == nil {
+			t.Errorf("%q was signed", bad)
+		}
+	}
+}
+
+func FuzzProof(f *testing.F) {
+	_, log := some(5)
+	_, root := read(f, log, nil)
+	p, err := merkle.Prove(bytes.NewReader(log), nil, func([]byte) bool { return true })
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(p.Marshal())
+	f.Add([]byte("cabincrew audit proof v1\nindex 0\nsize 1\n\nx\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		q, err := merkle.UnmarshalProof(text)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(q.Marshal(), text) {
+			t.Errorf("%q is read as what is written %q", text, q.Marshal())
+		}
+		_ = q.Check(5, root) // it must only end
+	})
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	s, v := keys(f, "plans")
+	good, err := merkle.Checkpoint{Origin: "o", Size: 3}.Sign(s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte("o\n3\nAAAA\n\n— plans AAAA\n"))
+	f.Fuzz(func(t *testing.T, signed []byte) {
+		c, err := merkle.OpenCheckpoint(signed, "o", v)
+		if err == nil && (c.Origin != "o" || c.Size != 3) {
+			t.Errorf("%q is taken for %+v", signed, c)
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	_, log := some(10_000)
+	b.SetBytes(int64(len(log)))
+	for b.Loop() {
+		read(b, log, nil)
+	}
+}
