@@ -303,3 +303,17 @@ test_other_forms_of_paths if {
 	asked(object.union(patch([file("Governed", {"new_mode": "120000", "added_lines": ["x"]})]), {"governance": {"paths": ["governed/"]}})) == {"governance"}
 	asked(patch([file("a.cabincrew", {})])) == set()
 }
+
+test_same_file_counts_once if {
+	asked(patch([file("a", {"added": 600}), file("a", {"added": 600})])) == set()
+	asked(patch([file("a", {"added": 600}), file("a", {"added": 600}), file("b", {"added": 600})])) == {"many-lines"}
+}
+
+test_newline_in_path if {
+	denied(patch([file("a\nb/x", {}), file("docs/x", {}), file("a/.env\nx", {})])) == {"credential-file"}
+	denied(patch([file("a\nb/../../x", {})])) == {"outside-workspace"}
+	denied(patch([file("x\n/etc", {})])) == set()
+	asked(patch([file("a\nb/.github/workflows/x.yml", {})])) == {"ci-workflow"}
+	asked(patch([file("a\nb.rego", {}), file("c/d.py", {})])) == {"governance"}
+	asked(patch([file("x\n.github", {}), file("x\njenkinsfile", {}), file("x\ngoverned", {})])) == set()
+}

@@ -14,9 +14,10 @@ deny contains {
 	"file": path,
 	"msg": sprintf("artifact %s would write %s, which %s. Let the step change files inside the workspace only, by relative paths.", [c.artifact, quoted(path), why]),
 } if {
+	count(faults) > 0
 	some c in changes
 	some path in touched(c.file)
-	why := unsafe(path)
+	why := faults[path]
 }
 
 deny contains {
@@ -24,6 +25,7 @@ deny contains {
 	"artifact": c.artifact,
 	"msg": sprintf("artifact %s changes a file without a name. Let the step change files inside the workspace only, by relative paths.", [c.artifact]),
 } if {
+	count(paths - {""}) < count(changes)
 	some c in changes
 	touched(c.file) == set()
 }
@@ -35,9 +37,8 @@ deny contains {
 	"msg": sprintf("the target %s of artifact %s %s. Let the step change files inside the workspace only, by relative paths.", [quoted(a.target), a.name, why]),
 } if {
 	some a in input.artifacts
-	a.target != ""
+	why := faults[a.target]
 	not is_url(a.target)
-	why := unsafe(a.target)
 }
 
 is_url(target) if {
@@ -57,6 +58,7 @@ deny contains {
 	"file": c.file.path,
 	"msg": sprintf("artifact %s would write the credential file %s. Keep credentials in a secret store and give them to the step by its secrets map; an example belongs into .env.example.", [c.artifact, quoted(c.file.path)]),
 } if {
+	count(credential_paths | key_paths) > 0
 	some c in written
 	credential(c.file)
 }
@@ -70,51 +72,35 @@ deny contains {
 	some a in input.artifacts
 	lower(a.action) != "delete"
 	not is_url(a.target)
-	credential_path(a.target)
+	a.target in credential_paths
 }
 
-credential(f) if credential_path(f.path)
+credential(f) if f.path in credential_paths
 
 credential(f) if {
-	key_file(f.path)
+	f.path in key_paths
 	not harmless_key(f)
 }
 
-credential_path(path) if {
-	some s in [base(path)]
-	credential_name(s)
-	not endswith(s, ".pub")
+credential_paths := {p |
+	some p in ((named(secret_names) | ending(secret_endings)) | placed(secret_places)) | unsure
+	not endswith(slashed(p), ".pub")
 }
 
-credential_path(path) if {
-	plain := slashed(path)
-	regex.match(`(^|/)(\.ssh(/|$)|\.gnupg(/|$)|\.aws/credentials|\.docker/config\.json|\.kube/config|\.azure/accesstokens\.json|\.config/gh/hosts\.yml|\.config/gcloud/|\.cargo/credentials)`, plain)
-	not endswith(plain, ".pub")
+secret_names := `(\.(npmrc|yarnrc|netrc|pypirc|git-credentials|pgpass|my\.cnf|htpasswd|dockercfg|terraformrc|s3cfg|boto|vault-token)|_netrc|kubeconfig|terraform\.rc|credentials\.tfrc\.json|application_default_credentials\.json)$`
+
+secret_endings := `\.(p12|pfx|jks|keystore|kdbx|ppk|kubeconfig)$`
+
+secret_places := `/\.(ssh(/|$)|gnupg(/|$)|aws/credentials|docker/config\.json|kube/config|azure/accesstokens\.json|config/gh/hosts\.yml|config/gcloud/|cargo/credentials)`
+
+# .env and .env.local, but not .envoy.yaml; and the keys of ssh. Programs and
+# examples have such names, too.
+unsure := {p |
+	some p in named(`(\.env(rc|s|prod|production|dev|development|local|test|testing|stage|staging|live)?([^a-z]|$)|id_(rsa|dsa|ecdsa|ed25519))`)
+	not regex.match(`^\.env\.(example|sample|template|dist)$|\.(go|py|rb|rs|java|kt|ts|js|mjs|cjs|tsx|cs|md)$`, base(p))
 }
 
-# .env and .env.local, but not .envoy.yaml
-credential_name(s) if {
-	regex.match(`^\.env(rc|s|prod|production|dev|development|local|test|testing|stage|staging|live)?([^a-z]|$)`, s)
-	not s in {".env.example", ".env.sample", ".env.template", ".env.dist"}
-	not program_text(s)
-}
-
-credential_name(s) if s in {
-	".npmrc", ".yarnrc", ".netrc", "_netrc", ".pypirc", ".git-credentials", ".pgpass", ".my.cnf", ".htpasswd",
-	".dockercfg", "kubeconfig", ".terraformrc", "terraform.rc", "credentials.tfrc.json", ".s3cfg", ".boto",
-	"application_default_credentials.json", ".vault-token",
-}
-
-credential_name(s) if {
-	strings.any_prefix_match(s, {"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"})
-	not program_text(s)
-}
-
-program_text(s) if strings.any_suffix_match(s, {".go", ".py", ".rb", ".rs", ".java", ".kt", ".ts", ".js", ".mjs", ".cjs", ".tsx", ".cs", ".md"})
-
-credential_name(s) if strings.any_suffix_match(s, {".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".kubeconfig"})
-
-key_file(path) if strings.any_suffix_match(base(path), {".pem", ".key"})
+key_paths := ending(`\.(pem|key)$`)
 
 # A .pem or .key file is harmless if all that is written to it can be seen and it is a
 # certificate or a public key ...
@@ -154,7 +140,7 @@ deny contains {
 	"file": c.file.path,
 	"msg": sprintf("artifact %s would make %s a symbolic link %s. Link to files inside the workspace by relative paths, or copy the file.", [c.artifact, quoted(c.file.path), why]),
 } if {
-	some c in written
+	some c in special
 	c.file.new_mode == "120000"
 	why := link_fault(c.file)
 }

@@ -19,22 +19,17 @@ require_approval contains {
 }
 
 ci_paths contains {"artifact": c.artifact, "path": path} if {
+	count(ci) > 0
 	some c in changes
 	some path in touched(c.file)
-	is_ci(path)
+	path in ci
 }
 
-is_ci(path) if regex.match(
-	`(^|/)(\.github/(workflows|actions)|\.gitlab/ci|\.circleci|\.(forgejo|gitea)/(workflows|actions)|\.azure-pipelines|\.buildkite|\.woodpecker|\.teamcity|\.tekton|\.semaphore)(/|$)|(^|/)\.(github|gitlab|forgejo|gitea)$`,
-	slashed(path),
-)
+ci := placed(ci_places) | named(ci_names)
 
-is_ci(path) if base(path) in {
-	".gitlab-ci.yml", ".gitlab-ci.yaml", "bitbucket-pipelines.yml", ".travis.yml", ".drone.yml", ".woodpecker.yml", ".woodpecker.yaml",
-	"appveyor.yml", ".appveyor.yml", "cloudbuild.yaml", "cloudbuild.yml", "buildspec.yml", "buildspec.yaml", ".cirrus.yml",
-}
+ci_places := `/\.((github/(workflows|actions)|gitlab/ci|circleci|(forgejo|gitea)/(workflows|actions)|azure-pipelines|buildkite|woodpecker|teamcity|tekton|semaphore)(/|$)|(github|gitlab|forgejo|gitea)$)`
 
-is_ci(path) if regex.match(`^(.*\.gitlab-ci\.ya?ml|(.*\.)?jenkinsfile(\..*)?|\.?azure-pipelines.*\.ya?ml)$`, base(path))
+ci_names := `(.*\.gitlab-ci\.ya?ml|bitbucket-pipelines\.yml|\.(travis|drone|cirrus)\.yml|\.woodpecker\.ya?ml|\.?appveyor\.yml|(cloudbuild|buildspec)\.ya?ml|(.*\.)?jenkinsfile(\..*)?|\.?azure-pipelines.*\.ya?ml)$`
 
 # METADATA
 # title: Governance changes
@@ -53,20 +48,20 @@ require_approval contains {
 }
 
 governance_paths contains {"artifact": c.artifact, "path": path} if {
+	count(deciding) > 0
 	some c in changes
 	some path in touched(c.file)
-	is_governance(path)
+	path in deciding
 }
 
-is_governance(path) if base(path) in {".cabincrew.yaml", ".cabincrew.yml", "codeowners"}
+deciding := ((named(`(\.cabincrew\.ya?ml|codeowners)$`) | ending(`\.(rego|onnx|pub)$`)) | placed(`/\.cabincrew(/|$)`)) | governed
 
-is_governance(path) if strings.any_suffix_match(slashed(path), {".rego", ".onnx", ".pub"})
-
-is_governance(path) if regex.match(`(^|/)\.cabincrew(/|$)`, slashed(path))
-
-is_governance(path) if {
-	some g in input.governance.paths
-	covers(slashed(g), slashed(path))
+governed := {names[i] |
+	some raw in input.governance.paths
+	g := slashed(raw)
+	contains(form_text, concat("", ["/", trim_suffix(g, "/")]))
+	some i, form in forms
+	covers(g, form)
 }
 
 covers(g, path) if trim_suffix(g, "/") == path
@@ -91,7 +86,11 @@ require_approval contains {
 	why := too_many_deleted
 }
 
-deleted := {c.file.path | some c in changes; c.file.op == "delete"}
+deleted := {c.file.path |
+	count(written) < count(changes)
+	some c in changes
+	c.file.op == "delete"
+}
 
 too_many_deleted := sprintf("the limit is %d", [config.max_deleted_files]) if {
 	count(deleted) >= config.max_deleted_files
@@ -117,17 +116,19 @@ require_approval contains {
 }
 
 program_paths contains {"artifact": c.artifact, "path": c.file.path} if {
-	some c in written
-	is_program(c.file)
+	some c in special
+	c.file.new_mode == "100755"
 }
 
-is_program(f) if f.new_mode == "100755"
+program_paths contains {"artifact": written[i].artifact, "path": written[i].file.path} if written[i].file.executable_changed
 
-is_program(f) if f.executable_changed
+program_paths contains {"artifact": c.artifact, "path": c.file.path} if {
+	count(binaries) > 0
+	some c in written
+	c.file.path in binaries
+}
 
-is_program(f) if strings.any_suffix_match(base(f.path), {
-	".exe", ".dll", ".so", ".dylib", ".com", ".msi", ".scr", ".jar", ".war", ".class", ".wasm", ".pyc", ".node", ".apk", ".deb", ".rpm", ".appimage",
-})
+binaries := ending(`\.(exe|dll|so|dylib|com|msi|scr|jar|war|class|wasm|pyc|node|apk|deb|rpm|appimage)$`)
 
 # METADATA
 # title: Large change
@@ -140,12 +141,12 @@ require_approval contains {
 	"role": config.role,
 	"msg": sprintf("%d lines would change in %d %s (%d added, %d deleted); the limit is %d. Look at the largest first (%s), then approve as %s; or plan smaller steps.", [added + deleted_lines, count(changes), noun(changes), added, deleted_lines, config.max_changed_lines, quoted(largest), config.role]),
 } if {
-	added := sum([c.file.added | some c in changes])
-	deleted_lines := sum([c.file.deleted | some c in changes])
+	added := sum([n | n := changes[_].file.added])
+	deleted_lines := sum([n | n := changes[_].file.deleted])
 	added + deleted_lines > config.max_changed_lines
 }
 
-largest := max({[c.file.added + c.file.deleted, c.file.path] | some c in changes})[1]
+largest := max([[c.file.added + c.file.deleted, c.file.path] | c := changes[_]])[1]
 
 # METADATA
 # title: Opaque step
@@ -162,7 +163,7 @@ require_approval contains {
 }
 
 # artifact name -> its paths
-by_artifact(pairs) := {name: {p.path | some p in pairs; p.artifact == name} | some q in pairs; name := q.artifact}
+by_artifact(pairs) := {name: {p.path | some p in pairs; p.artifact == name} | some name in {p.artifact | some p in pairs}}
 
 # METADATA
 # title: Not isolated

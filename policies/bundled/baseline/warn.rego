@@ -12,10 +12,7 @@ warn contains {
 	"files": files,
 	"msg": sprintf("artifact %s writes binary %s: %s. Check where they come from.", [name, noun(files), listed(files)]),
 } if {
-	some name, files in by_artifact({{"artifact": c.artifact, "path": c.file.path} |
-		some c in written
-		c.file.binary
-	})
+	some name, files in by_artifact({{"artifact": written[i].artifact, "path": written[i].file.path} | written[i].file.binary})
 }
 
 # METADATA
@@ -30,8 +27,5 @@ warn contains {
 	"files": files,
 	"msg": sprintf("policies saw only a part of the %s %s of artifact %s. Look at the whole of it, or plan smaller steps.", [noun(files), listed(files), name]),
 } if {
-	some name, files in by_artifact({{"artifact": c.artifact, "path": c.file.path} |
-		some c in changes
-		c.file.truncated
-	})
+	some name, files in by_artifact({{"artifact": changes[i].artifact, "path": changes[i].file.path} | changes[i].file.truncated})
 }
