@@ -315,5 +315,8 @@ test_newline_in_path if {
 	denied(patch([file("x\n/etc", {})])) == set()
 	asked(patch([file("a\nb/.github/workflows/x.yml", {})])) == {"ci-workflow"}
 	asked(patch([file("a\nb.rego", {}), file("c/d.py", {})])) == {"governance"}
+	denied(patch([file("d\nx/.npmrc", {})])) == {"credential-file"}
+	asked(patch([file("d\nx/Jenkinsfile", {})])) == {"ci-workflow"}
+	asked(patch([file("d\nx/CODEOWNERS", {})])) == {"governance"}
 	asked(patch([file("x\n.github", {}), file("x\njenkinsfile", {}), file("x\ngoverned", {})])) == set()
 }

@@ -98,7 +98,7 @@ plain(text) := regex.replace(folded, `/(\./|/)*`, "/") if {
 
 segments(path) := split(slashed(path), "/")
 
-base(path) := regex.replace(slashed(path), `^.*/`, "")
+base(path) := regex.replace(slashed(path), `(?s)^.*/`, "")
 
 is_absolute(path) if startswith(slashed(path), "/")
 
