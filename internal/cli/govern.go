@@ -178,6 +178,11 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	if err != nil {
 		return g, nil, err
 	}
+	fingerprints := []any{}
+	for _, k := range planKeys {
+		fingerprints = append(fingerprints, k.Key.Fingerprint())
+	}
+	resolved["plan_keys"] = fingerprints
 	// What is known decides as much as where it stands.
 	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
 	g = orchestrator.Governance{

@@ -397,3 +397,34 @@ func (d *desk) key() string {
 	d.t.Fatal("no key")
 	return ""
 }
+
+// TestHashCoversThePlanKey: whose plans take off is part of the governance, and not
+// only where the key is.
+func TestHashCoversThePlanKey(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.change(d.path(".cabincrew.yaml"), "retention:", "signing: {key: plan}\nretention:")
+	exchange := func() {
+		private, public, err := signing.Generate(signing.Ed25519, nil, nil)
+		must(t, err)
+		d.write("plan", string(private))
+		d.write("plan.pub", string(public))
+	}
+	hash := func() string {
+		text := d.must(0, nil, "policy", "input", "--flight", d.plan(4))
+		var doc struct {
+			PlanToken protocol.PlanToken `json:"plan_token"`
+		}
+		must(t, json.Unmarshal([]byte(text), &doc))
+		return doc.PlanToken.GovernanceHash
+	}
+	exchange()
+	first := hash()
+	if again := hash(); again != first || first == "" {
+		t.Errorf("the same governance has the hashes %q and %q", first, again)
+	}
+	exchange()
+	if other := hash(); other == first {
+		t.Error("another key of the same name has the same hash")
+	}
+}
