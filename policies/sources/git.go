@@ -104,43 +104,43 @@ func validRef(ref string) bool {
 		!strings.ContainsFunc(ref, func(r rune) bool { return r <= ' ' || strings.ContainsRune("~^:?*[\\\x7f", r) })
 }
 
-// candidates are the names by which a ref is looked up. Of a branch and a tag with
-// the same name neither is meant.
-func candidates(ref string) [][]plumbing.ReferenceName {
+// candidates are the names that a ref may mean.
+func candidates(ref string) []plumbing.ReferenceName {
 	if strings.HasPrefix(ref, "refs/") {
-		return [][]plumbing.ReferenceName{{plumbing.ReferenceName(ref)}}
+		return []plumbing.ReferenceName{plumbing.ReferenceName(ref)}
 	}
-	return [][]plumbing.ReferenceName{
-		{plumbing.NewBranchReferenceName(ref), plumbing.NewTagReferenceName(ref)},
-		{plumbing.NewRemoteReferenceName("origin", ref)}, // what a checkout in CI has
-		{plumbing.ReferenceName("refs/remotes/" + ref)},
+	return []plumbing.ReferenceName{
+		plumbing.NewBranchReferenceName(ref), plumbing.NewTagReferenceName(ref),
+		plumbing.NewRemoteReferenceName("origin", ref), // what a checkout in CI has
+		plumbing.ReferenceName("refs/remotes/" + ref),
 	}
 }
 
-// choose resolves a ref by the ids that look gives for names.
+// choose resolves a ref by the ids that look gives for names. Where it may mean several
+// that differ, none is meant.
 func choose(ref, where string, look func(plumbing.ReferenceName) (plumbing.Hash, error)) (plumbing.Hash, error) {
 	if commitID.MatchString(ref) {
 		return plumbing.NewHash(ref), nil
 	}
-	for _, level := range candidates(ref) {
-		var found plumbing.Hash
-		for _, name := range level {
-			id, err := look(name)
-			if errors.Is(err, plumbing.ErrReferenceNotFound) {
-				continue
-			}
-			if err != nil {
-				return found, badRepository(where, "%s cannot be read: %w", name, err)
-			}
-			if !found.IsZero() && found != id {
-				return found, badRef(where, "there are a branch and a tag %q, which differ", ref).
-					WithHint("write refs/heads/%s or refs/tags/%s", ref, ref)
-			}
-			found = id
+	var found plumbing.Hash
+	var taken plumbing.ReferenceName
+	for _, name := range candidates(ref) {
+		id, err := look(name)
+		if errors.Is(err, plumbing.ErrReferenceNotFound) {
+			continue
 		}
-		if !found.IsZero() {
-			return found, nil
+		if err != nil {
+			return found, badRepository(where, "%s cannot be read: %w", name, err)
 		}
+		if taken != "" && found != id {
+			// A branch of this clone may be the change itself.
+			return found, badRef(where, "%q may be %s, which is %s, or %s, which is %s", ref, taken, found, name, id).
+				WithHint("write %s, %s or the whole commit id", taken, name)
+		}
+		taken, found = name, id
+	}
+	if taken != "" {
+		return found, nil
 	}
 	return plumbing.ZeroHash, badRef(where, "the repository has no branch or tag %q", ref)
 }

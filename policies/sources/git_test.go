@@ -41,7 +41,7 @@ func TestThisRepository(t *testing.T) {
 	h.gives(config.Source{Git: ".", Ref: "main", Dir: "pol"}, "pol", map[string]string{"p.rego": "package weak\n", "sub/data.yaml": "a: 1\n", "deep/er/q.rego": "package acme.q\n"})
 	h.gives(config.Source{Git: ".", Ref: first, Dir: "pol"}, "pol", policyFiles())
 	git(t, dir, "branch", "v1")
-	h.refuses(config.Source{Git: ".", Ref: "v1", Dir: "pol"}, protocol.ExitDenied, "policy_git_ref", "a branch and a tag")
+	h.refuses(config.Source{Git: ".", Ref: "v1", Dir: "pol"}, protocol.ExitDenied, "policy_git_ref", `"v1" may be refs/heads/v1, which is `)
 	h.gives(config.Source{Git: ".", Ref: "refs/tags/v1", Dir: "pol"}, "pol", policyFiles())
 
 	// A checkout in CI has the branches of others only as remote ones.
@@ -56,6 +56,14 @@ func TestThisRepository(t *testing.T) {
 		if len(set.Files) != 3 || !strings.Contains(h.log.String(), "commit="+second) {
 			t.Error(ref, set.Files)
 		}
+	}
+	// A branch of the clone does not stand in for the remote one.
+	git(t, clone, "branch", "-q", "main", first)
+	h.refuses(config.Source{Git: ".", Ref: "main", Dir: "pol"}, protocol.ExitDenied, "policy_git_ref", "refs/remotes/origin/main")
+	h.gives(config.Source{Git: ".", Ref: "refs/heads/main", Dir: "pol"}, "pol", policyFiles())
+	git(t, clone, "branch", "-q", "-f", "main", second)
+	if _, err := h.load(config.Source{Git: ".", Ref: "main", Dir: "pol"}); err != nil {
+		t.Error(err)
 	}
 }
 
