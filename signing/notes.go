@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"encoding/base64"
+	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	notes "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -37,33 +35,36 @@ func (s noteSigner) Sign(text []byte) ([]byte, error) {
 	return s.key.signer.SignMessage(bytes.NewReader(text))
 }
 
-// algECDSA is the type byte of ECDSA with SHA-256 in a note's verifier key. Such a
-// key's hash is of its PKIX form, without the name.
-const algECDSA = 2
-
 // NoteVerifier gives the key as one that verifies notes which a name signed.
 func (p *PublicKey) NoteVerifier(name string) (note.Verifier, error) {
 	if name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsSpace) || strings.Contains(name, "+") {
 		return nil, keyError("%q is no name of a signer: one word without +", name)
 	}
-	var text string
-	var err error
 	switch key := p.key.(type) {
 	case ed25519.PublicKey:
-		if text, err = note.NewEd25519VerifierKey(name, key); err == nil {
-			var v note.Verifier
-			if v, err = note.NewVerifier(text); err == nil {
-				return v, nil
-			}
+		text, err := note.NewEd25519VerifierKey(name, key)
+		if err != nil {
+			return nil, keyError("the key verifies no notes: %w", err)
 		}
+		return note.NewVerifier(text)
 	case *ecdsa.PublicKey:
-		text = fmt.Sprintf("%s+%08x+%s", name, binary.BigEndian.Uint32(p.sum[:]), base64.StdEncoding.EncodeToString(append([]byte{algECDSA}, p.spki...)))
-		var v note.Verifier
-		if v, err = notes.NewECDSAVerifier(text); err == nil {
-			return v, nil
-		}
-	default:
-		err = fmt.Errorf("keys of type %T sign no notes", key)
+		// C2SP signed-note, type 2: the hash is of the key's PKIX form, without the name.
+		return ecdsaNotes{name: name, hash: binary.BigEndian.Uint32(p.sum[:]), key: key}, nil
 	}
-	return nil, keyError("the key cannot sign or verify notes as %q: %w", name, err).WithHint("%s", hintGenerate)
+	return nil, keyError("keys of type %T sign no notes", p.key).WithHint("%s", hintGenerate)
+}
+
+// ecdsaNotes verifies notes with ECDSA over SHA-256, which x/mod does not know.
+type ecdsaNotes struct {
+	name string
+	hash uint32
+	key  *ecdsa.PublicKey
+}
+
+func (v ecdsaNotes) Name() string    { return v.name }
+func (v ecdsaNotes) KeyHash() uint32 { return v.hash }
+
+func (v ecdsaNotes) Verify(text, sig []byte) bool {
+	sum := sha256.Sum256(text)
+	return ecdsa.VerifyASN1(v.key, sum[:], sig)
 }

@@ -51,7 +51,8 @@ func TestNotes(t *testing.T) {
 				t.Errorf("%s: verified as %s by another key or name", typ, name)
 			}
 		}
-		for i := range signed {
+		// The last characters of the signature may have bits that stand for nothing.
+		for i := range signed[:len(signed)-5] {
 			changed := bytes.Clone(signed)
 			changed[i] ^= 4
 			if n, err := note.Open(changed, note.VerifierList(v)); err == nil {

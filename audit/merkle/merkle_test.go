@@ -205,7 +205,8 @@ func TestCheckpoints(t *testing.T) {
 	if got, err := merkle.OpenCheckpoint(signed, origin, v); err != nil || got != c {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	for i := range signed {
+	// The last characters of the signature may have bits that stand for nothing.
+	for i := range signed[:len(signed)-5] {
 		changed := bytes.Clone(signed)
 		changed[i] ^= 1
 		if got, err := merkle.OpenCheckpoint(changed, origin, v); err == nil {
