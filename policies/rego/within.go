@@ -88,7 +88,9 @@ func watch(ctx context.Context, bound uint64, stop context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		metrics.Read(sample)
-		if now := sample[0].Value.Uint64(); now > start && now-start > bound {
+		now := sample[0].Value.Uint64()
+		// What is collected meanwhile was garbage from before, and hides no growth.
+		if start = min(start, now); now-start > bound {
 			stop(errMemory)
 			return
 		}
