@@ -97,9 +97,15 @@ type PlanFacts struct {
 	Decision                protocol.Decision
 	Nonce                   string // 32 hex digits
 	AuthorEmail, HeadCommit string
-	AuditEvents             int64
-	AuditLast               string
+	Audit                   AuditHead
 	IssuedAt, NotAfter      string
+}
+
+// AuditHead is how far a flight's audit log had come: its lines, their RFC 6962 root,
+// and the hash of the last one.
+type AuditHead struct {
+	Size       uint64
+	Root, Last string // digests; Last is empty where there is no line
 }
 
 // PlanFactStep is one step of PlanFacts.
@@ -207,6 +213,8 @@ type Orchestrator struct {
 	Programs   Programs
 	Fence      Fence // nil: none
 	Signatures Signatures
+	// AuditRoot gives the RFC 6962 root of the first lines of an audit log.
+	AuditRoot func(log io.Reader, lines uint64) (digest string, err error)
 	// Isolation tells the best isolation that this machine offers. It is asked often.
 	Isolation func(ctx context.Context) sandbox.Found
 	// Temp makes a private directory on the flight's file system.

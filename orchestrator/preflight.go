@@ -387,10 +387,13 @@ func (o *Orchestrator) sign(ctx context.Context, f *Flight, s *Setup, plans []*s
 		return nil, err
 	}
 	now := o.Now()
-	events, last := f.Journal.AuditHead()
+	head, err := o.auditHead(f)
+	if err != nil {
+		return nil, err
+	}
 	facts := PlanFacts{
 		WorkflowID: f.ID(), FlightToken: flight, Decision: worst(reports), Nonce: hex.EncodeToString(nonce),
-		AuthorEmail: s.Source.AuthorEmail, HeadCommit: s.Source.HeadCommit, AuditEvents: events, AuditLast: last,
+		AuthorEmail: s.Source.AuthorEmail, HeadCommit: s.Source.HeadCommit, Audit: head,
 		IssuedAt: stamp(now), NotAfter: stamp(now.Add(s.Config.Approvals.Expire.Duration)),
 	}
 	for i, p := range plans {

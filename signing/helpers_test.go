@@ -76,7 +76,7 @@ func flightPlan() signing.FlightPlanPredicate {
 		}},
 		Decision: protocol.Warn, ApprovalNonce: "0123456789abcdef0123456789abcdef",
 		Derived: signing.Derived{AuthorEmail: "author@example.com", HeadCommit: "aa"}, Claimed: map[string]string{"event": "push"},
-		AuditHead: signing.AuditHead{Events: "9007199254740993", LastHash: digestA},
+		AuditHead: signing.AuditHead{Size: "9007199254740993", Root: digestB, LastHash: digestA},
 		IssuedAt:  "2026-03-01T12:00:00Z", NotAfter: "2026-03-04T12:00:00Z", CabinCrew: "0.1.0",
 	}
 }
@@ -85,7 +85,7 @@ func takeOff() signing.TakeOffPredicate {
 	return signing.TakeOffPredicate{
 		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digestA, Verdict: signing.VerdictCompleted,
 		Receipts:   []signing.TakeOffReceipt{{StepID: "format", Digest: digestA, LogDigest: ""}},
-		PlanBundle: digestB, AuditHead: signing.AuditHead{Events: "0"},
+		PlanBundle: digestB, AuditHead: signing.AuditHead{Size: "0", Root: digestA},
 		FinishedAt: "2026-03-01T12:00:00Z", CabinCrew: "0.1.0",
 	}
 }

@@ -74,10 +74,12 @@ type Derived struct {
 	HeadCommit  string `json:"head_commit"`
 }
 
-// AuditHead is how far the audit log had come. Events is a decimal number as
-// text, since it has no upper bound.
+// AuditHead is how far the audit log had come: its size in lines (a decimal number
+// as text, since it has no upper bound), the RFC 6962 root of these lines, and the
+// hash of the last one.
 type AuditHead struct {
-	Events   string `json:"events"`
+	Size     string `json:"size"`
+	Root     string `json:"root"`
 	LastHash string `json:"last_hash"`
 }
 
@@ -195,9 +197,12 @@ func (p *TakeOffPredicate) check() error {
 }
 
 func (h AuditHead) check() error {
-	n, err := strconv.ParseUint(h.Events, 10, 64)
-	if err != nil || strconv.FormatUint(n, 10) != h.Events {
-		return fmt.Errorf("audit_head.events %q is not a decimal number", h.Events)
+	n, err := strconv.ParseUint(h.Size, 10, 64)
+	if err != nil || strconv.FormatUint(n, 10) != h.Size {
+		return fmt.Errorf("audit_head.size %q is not a decimal number", h.Size)
+	}
+	if err := wantDigest("audit_head.root", h.Root); err != nil {
+		return err
 	}
 	if n == 0 && h.LastHash == "" {
 		return nil

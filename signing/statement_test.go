@@ -171,7 +171,8 @@ func TestPredicatesAreCheckedBeforeSigning(t *testing.T) {
 		"flight_token":          func(p *signing.FlightPlanPredicate) { p.FlightToken = "sha256:" },
 		"decision":              func(p *signing.FlightPlanPredicate) { p.Decision = "maybe" },
 		"approval_nonce":        func(p *signing.FlightPlanPredicate) { p.ApprovalNonce = "0123" },
-		"audit_head.events":     func(p *signing.FlightPlanPredicate) { p.AuditHead.Events = "01" },
+		"audit_head.size":       func(p *signing.FlightPlanPredicate) { p.AuditHead.Size = "01" },
+		"audit_head.root":       func(p *signing.FlightPlanPredicate) { p.AuditHead.Root = "" },
 		"audit_head.last_hash":  func(p *signing.FlightPlanPredicate) { p.AuditHead.LastHash = "" },
 		"issued_at":             func(p *signing.FlightPlanPredicate) { p.IssuedAt = "" },
 		"not_after":             func(p *signing.FlightPlanPredicate) { p.NotAfter = "later" },
@@ -197,7 +198,7 @@ func TestPredicatesAreCheckedBeforeSigning(t *testing.T) {
 		"receipts[0].digest":     func(p *signing.TakeOffPredicate) { p.Receipts[0].Digest = "x" },
 		"receipts[0].log_digest": func(p *signing.TakeOffPredicate) { p.Receipts[0].LogDigest = "x" },
 		"plan_bundle":            func(p *signing.TakeOffPredicate) { p.PlanBundle = "x" },
-		"audit_head.events":      func(p *signing.TakeOffPredicate) { p.AuditHead.Events = "" },
+		"audit_head.size":        func(p *signing.TakeOffPredicate) { p.AuditHead.Size = "" },
 		"finished_at":            func(p *signing.TakeOffPredicate) { p.FinishedAt = "" },
 		"cabincrew":              func(p *signing.TakeOffPredicate) { p.CabinCrew = "" },
 	} {

@@ -105,6 +105,13 @@ func TestLogsThatAreNone(t *testing.T) {
 			t.Errorf("%s, proving: %v", name, err)
 		}
 	}
+	none, two := uint64(0), uint64(2)
+	if _, err := merkle.Prove(strings.NewReader("a\n"), &none, func([]byte) bool { return true }); !errors.Is(err, merkle.ErrNoLine) {
+		t.Error(err)
+	}
+	if p, err := merkle.Prove(strings.NewReader("a\nb\nc"), &two, func(l []byte) bool { return string(l) == "b" }); err != nil || p.Check(2, naive([][]byte{{'a'}, {'b'}})) != nil {
+		t.Error("a torn line behind those that count:", err)
+	}
 	if _, err := merkle.Prove(strings.NewReader("a\n"), nil, func([]byte) bool { return false }); !errors.Is(err, merkle.ErrNoLine) {
 		t.Error(err)
 	}

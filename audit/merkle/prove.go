@@ -38,10 +38,10 @@ func Prove(r io.Reader, size *uint64, want func(line []byte) bool) (Proof, error
 	nodes := map[compact.NodeID][]byte{}
 	var leaves uint64
 	lines := factory().NewEmptyRange(0)
+	if size != nil && *size == 0 {
+		return p, ErrNoLine
+	}
 	err := eachLine(r, func(line []byte) (bool, error) {
-		if size != nil && leaves == *size {
-			return false, nil
-		}
 		if leaves == limits.AuditProofLines {
 			return false, fmt.Errorf("the log has more than %d lines", limits.AuditProofLines)
 		}
@@ -51,7 +51,8 @@ func Prove(r io.Reader, size *uint64, want func(line []byte) bool) (Proof, error
 		leaf := rfc6962.DefaultHasher.HashLeaf(line)
 		nodes[compact.NewNodeID(0, leaves)] = leaf
 		leaves++
-		return true, lines.Append(leaf, func(id compact.NodeID, hash []byte) { nodes[id] = hash })
+		err := lines.Append(leaf, func(id compact.NodeID, hash []byte) { nodes[id] = hash })
+		return size == nil || leaves < *size, err // what follows may be half written
 	})
 	switch {
 	case err != nil:

@@ -50,11 +50,12 @@ func (t *Tree) Root() (Root, error) {
 // line without its newline is no line of a log, and refused.
 func Read(r io.Reader, size *uint64) (*Tree, error) {
 	t := New()
+	if size != nil && *size == 0 {
+		return t, nil
+	}
 	err := eachLine(r, func(line []byte) (bool, error) {
-		if size != nil && t.Size() == *size {
-			return false, nil
-		}
-		return true, t.Append(line)
+		err := t.Append(line)
+		return size == nil || t.Size() < *size, err // what follows may be half written
 	})
 	if err != nil {
 		return nil, err

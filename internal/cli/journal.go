@@ -14,7 +14,7 @@ import (
 )
 
 // auditName is the audit log of a flight.
-const auditName = "audit.jsonl"
+const auditName = orchestrator.AuditFile
 
 // journal is a flight's WAL together with its audit log. Events are durable
 // before their entries, so every entry has its event. SPEC: docs/protocol.md 11.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/cabincrew/action/audit/merkle"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
@@ -57,7 +58,7 @@ func (s *signatures) SignPlan(ctx context.Context, manifest []byte, facts orches
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Decision: facts.Decision,
 		ApprovalNonce: facts.Nonce, Claimed: map[string]string{},
 		Derived:   signing.Derived{AuthorEmail: facts.AuthorEmail, BaseCommit: facts.HeadCommit, HeadCommit: facts.HeadCommit},
-		AuditHead: signing.AuditHead{Events: strconv.FormatInt(facts.AuditEvents, 10), LastHash: facts.AuditLast},
+		AuditHead: signing.AuditHead{Size: strconv.FormatUint(facts.Audit.Size, 10), Root: facts.Audit.Root, LastHash: facts.Audit.Last},
 		IssuedAt:  facts.IssuedAt, NotAfter: facts.NotAfter, CabinCrew: s.version,
 	}
 	for _, step := range facts.Steps {
@@ -79,9 +80,14 @@ func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, err
 	if err != nil {
 		return nil, err
 	}
+	size, err := strconv.ParseUint(p.AuditHead.Size, 10, 64)
+	if err != nil {
+		return nil, err // the statement's own check has looked
+	}
 	facts := &orchestrator.PlanFacts{
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Decision: p.Decision, Nonce: p.ApprovalNonce,
-		AuthorEmail: p.Derived.AuthorEmail, HeadCommit: p.Derived.HeadCommit, AuditLast: p.AuditHead.LastHash,
+		AuthorEmail: p.Derived.AuthorEmail, HeadCommit: p.Derived.HeadCommit,
+		Audit:    orchestrator.AuditHead{Size: size, Root: p.AuditHead.Root, Last: p.AuditHead.LastHash},
 		IssuedAt: p.IssuedAt, NotAfter: p.NotAfter,
 	}
 	for _, step := range p.Steps {
@@ -90,6 +96,16 @@ func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, err
 		})
 	}
 	return facts, nil
+}
+
+// auditRoot gives the RFC 6962 root of the first lines of an audit log.
+func auditRoot(log io.Reader, lines uint64) (string, error) {
+	tree, err := merkle.Read(log, &lines)
+	if err != nil {
+		return "", err
+	}
+	root, err := tree.Root()
+	return protocol.FormatDigest(root[:]), err
 }
 
 // approvers reads the approvers' keys of a configuration.

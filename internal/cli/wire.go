@@ -218,7 +218,7 @@ func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
-		Signatures: signed, Temp: s.store.Temp, Isolation: isolation,
+		Signatures: signed, AuditRoot: auditRoot, Temp: s.store.Temp, Isolation: isolation,
 	}
 	return nil
 }

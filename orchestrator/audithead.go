@@ -1,0 +1,53 @@
+package orchestrator
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cabincrew/action/engines"
+)
+
+// AuditFile is the audit log in a flight's directory.
+const AuditFile = "audit.jsonl"
+
+// auditHead gives how far the audit log has come, as it lies on disk.
+func (o *Orchestrator) auditHead(f *Flight) (AuditHead, error) {
+	events, last := f.Journal.AuditHead()
+	head := AuditHead{Size: uint64(events), Last: last} //nolint:gosec // a count
+	root, err := o.auditRoot(f, head.Size)
+	head.Root = root
+	return head, err
+}
+
+// auditRoot gives the root of the audit log's first lines.
+func (o *Orchestrator) auditRoot(f *Flight, size uint64) (string, error) {
+	if o.AuditRoot == nil {
+		return "", errors.New("nothing is there to compute the audit log's root")
+	}
+	file, err := engines.OpenPlainIn(f.Root(), AuditFile)
+	if err != nil {
+		return "", fmt.Errorf("the audit log cannot be read: %w", err)
+	}
+	defer func() { _ = file.Close() }() // only read
+	root, err := o.AuditRoot(file, size)
+	if err != nil {
+		return "", fmt.Errorf("the audit log cannot be read: %w", err)
+	}
+	return root, nil
+}
+
+// auditHolds refuses a flight whose audit log does not begin with what it held when
+// the plan was signed: it was cut, or written anew. SPEC: docs/protocol.md 11.
+func (v *verified) auditHolds(o *Orchestrator, f *Flight) (string, error) {
+	head := v.plan.Audit
+	root, err := o.auditRoot(f, head.Size)
+	if err != nil {
+		return "", integrity("audit_cut", "the signed plan knows an audit log of %d events: %w", head.Size, err).At(AuditFile).
+			WithHint("restore the flight's directory from a copy")
+	}
+	if root != head.Root {
+		return "", integrity("audit_rewritten", "the first %d events are not those that the signed plan knows (root %s, signed %s)", head.Size, root, head.Root).
+			At(AuditFile).WithHint("restore the flight's directory from a copy")
+	}
+	return fmt.Sprintf("%d events are those of the signed plan", head.Size), nil
+}
