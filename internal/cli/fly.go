@@ -39,7 +39,7 @@ func (a *app) flightPlanCommand() *cobra.Command {
 					err = s.crew.Outcome(ctx, f, s.setup)
 				}
 				if !unsealed && !noPreview {
-					s.shown = s.preview(ctx)
+					s.shown = s.preview(ctx, previewTime)
 				}
 				return s.finish(f, err)
 			})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -11,10 +12,11 @@ import (
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/file"
 )
 
-// previewTime is how long a step of a preview may take.
+// previewTime is how long a preview may take, and each of its steps.
 const previewTime = 15 * time.Minute
 
 // preview plans the steps of the workspace's own configuration, where a commit
@@ -23,7 +25,7 @@ const previewTime = 15 * time.Minute
 // it is thrown away. The change's configuration is a stranger's: its steps get no
 // secrets, no network, no variables and no programs but the system's, and are always
 // isolated. nil if there is nothing to show. SPEC: docs/protocol.md 8.
-func (s *session) preview(ctx context.Context) *orchestrator.Preview {
+func (s *session) preview(ctx context.Context, most time.Duration) *orchestrator.Preview {
 	if s.origin.commit == "" || !slices.Contains(s.origin.changed, s.place.configPath) || ctx.Err() != nil {
 		return nil
 	}
@@ -40,7 +42,12 @@ func (s *session) preview(ctx context.Context) *orchestrator.Preview {
 	if len(c.Steps) == 0 {
 		return p
 	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
 	f, err := s.previewed(ctx, c)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = protocol.Errorf(protocol.ExitFailure, "preview_time", "the preview took longer than %s", most)
+	}
 	if f != nil {
 		p.Steps, p.Changes = orchestrator.Previewed(f)
 	}
