@@ -3,9 +3,13 @@ package views
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -53,11 +57,11 @@ func sniffed(a *policies.Artifact, body []byte) ([]any, error) {
 	}
 	body = narrow(body)
 	if text := bytes.TrimSpace(body); bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("[")) {
-		doc, err := protocol.DecodeAny(text)
-		if err == nil {
-			return []any{doc}, nil
-		}
-		if bytes.Contains(unescaped(text), []byte(`"resource_changes"`)) {
+		docs, err := jsonStream(text)
+		switch {
+		case err == nil:
+			return docs, nil
+		case errors.As(err, &hiding{}), len(kubernetes(docs)) > 0, bytes.Contains(unescaped(text), []byte(`"resource_changes"`)):
 			return nil, fmt.Errorf("the JSON cannot be read: %w", err)
 		}
 	}
@@ -70,42 +74,90 @@ func sniffed(a *policies.Artifact, body []byte) ([]any, error) {
 	return sniffYAML(body)
 }
 
-// sniffYAML takes a stream apart as the client of clusters does, at lines that begin
-// with ---, so that a part which is no YAML does not hide the others.
-func sniffYAML(body []byte) ([]any, error) {
+// hiding is an error in a JSON value that may be an object for other readers.
+type hiding struct{ error }
+
+// jsonStream reads JSON values one behind the other, as the client of clusters does;
+// what it has read before an error counts there.
+func jsonStream(text []byte) ([]any, error) {
 	var docs []any
-	for part := range parts(body) {
-		var found []any
-		what, err := readYAML(part)
-		if err == nil {
-			found = what
-		} else if objectLike(part) {
-			return nil, err
+	dec := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var raw json.RawMessage
+		switch err := dec.Decode(&raw); {
+		case errors.Is(err, io.EOF):
+			return docs, nil
+		case err != nil:
+			return docs, err
 		}
-		for _, d := range found {
-			if len(kubernetes([]any{d})) > 0 {
-				docs = append(docs, d)
+		doc, err := protocol.DecodeAny(raw)
+		if err != nil && versioned.Match(unescaped(raw)) {
+			return docs, hiding{err}
+		}
+		if err != nil {
+			return docs, err
+		}
+		if docs = append(docs, doc); len(docs) > limits.ViewDocuments {
+			return docs, hiding{fmt.Errorf("more than %d documents", limits.ViewDocuments)}
+		}
+	}
+}
+
+// sniffYAML finds the objects in a text: in the stream of YAML documents that it is,
+// or, where it is none as a whole, in its parts, so that a part which is no YAML does
+// not hide the others.
+func sniffYAML(body []byte) ([]any, error) {
+	if all, err := readYAML(body); err == nil {
+		return objectsOf(nil, all)
+	}
+	var docs []any
+	// The client of clusters parts at lines of --- alone, other readers at each line
+	// that begins so. An object that both find is told once.
+	for _, at := range []*regexp.Regexp{alone, marks} {
+		for part := range parts(body, at) {
+			found, err := readYAML(part)
+			if err != nil && objectLike(part) {
+				return nil, err
 			}
-		}
-		if len(docs) > limits.ViewDocuments {
-			return nil, fmt.Errorf("more than %d documents", limits.ViewDocuments)
+			if docs, err = objectsOf(docs, found); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return docs, nil
 }
 
-func parts(body []byte) func(func([]byte) bool) {
+var (
+	alone = regexp.MustCompile(`(?m)^---[ \t\r]*$`)
+	marks = regexp.MustCompile(`(?m)^---`)
+)
+
+// objectsOf adds the documents that hold objects, each once.
+func objectsOf(docs, found []any) ([]any, error) {
+	for _, d := range found {
+		if len(kubernetes([]any{d})) > 0 && !slices.ContainsFunc(docs, func(known any) bool { return reflect.DeepEqual(known, d) }) {
+			docs = append(docs, d)
+		}
+	}
+	if len(docs) > limits.ViewDocuments {
+		return nil, fmt.Errorf("more than %d documents", limits.ViewDocuments)
+	}
+	return docs, nil
+}
+
+// parts gives what lies between separators, with the line of the one before it, as
+// far as it may hold an object.
+func parts(body []byte, at *regexp.Regexp) func(func([]byte) bool) {
 	return func(yield func([]byte) bool) {
-		for len(body) > 0 {
-			end := bytes.Index(body, []byte("\n---"))
-			if end < 0 {
-				yield(body)
+		from := 0
+		for _, m := range at.FindAllIndex(body, -1) {
+			if part := body[from:m[0]]; hinted(part) && !yield(part) {
 				return
 			}
-			if part := body[:end+1]; hinted(part) && !yield(part) {
-				return
-			}
-			body = body[end+1:]
+			from = m[0]
+		}
+		if part := body[from:]; hinted(part) {
+			yield(part)
 		}
 	}
 }

@@ -73,6 +73,11 @@ func TestObjectsAreFound(t *testing.T) {
 		"items in another case":    {"application/json", `{"apiVersion":"v1","kind":"List","Items":[` + crb + `]}`},
 		"list that says the kind":  {"application/json", `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBindingList","items":[{"metadata":{}}]}`},
 		"beside what is no YAML":   {"text/plain", "a: b: c\n---\n" + binding},
+		"a mark within a scalar":   {"text/plain", strings.Replace(binding, "kind:", "note: 'a\n---b'\nkind:", 1)},
+		"a mark and blanks":        {"text/plain", "a: b: c\n---  \t\n" + binding},
+		"a mark with a document":   {"text/plain", "a: b: c\n--- " + crb + "\n"},
+		"second of a JSON stream":  {"text/plain", `{"a":1}` + "\n" + crb},
+		"JSON beside JSON":         {"application/octet-stream", `{"a":1}` + crb},
 		"in a large text":          {"text/plain", strings.Repeat("# words\n", 400) + binding},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,6 +112,8 @@ func TestHiddenObjectsAreTold(t *testing.T) {
 		"time by a tag":    {"application/yaml", binding + "a: !!timestamp x\n", "does not suit its tag"},
 		"bytes by a tag":   {"application/yaml", binding + "a: !!binary /w==\n", "no text"},
 		"odd key":          {"application/yaml", binding + "!!binary /w==: a\n", "no text"},
+		"keys of a stream": {"text/plain", `{"a":1}{"apiVersion":"v1","kind":"Pod","a":1,"a":2}`, "cannot be read"},
+		"stream that ends": {"text/plain", `{"apiVersion":"v1","kind":"Pod"}{"a":`, "cannot be read"},
 		"broken JSON":      {"application/json", `{"api\u0056ersion":"v1","kind":"Pod","a":1,"a":2}`, "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {

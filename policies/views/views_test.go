@@ -27,11 +27,28 @@ k: [*x, *x]
 - l
 `)
 	x := map[string]any{
-		"b": json.Number("1"), "c": true, "d": "yes", "e": json.Number("1.50"), "f": "0777", "g": nil, "h": json.Number("12345678901234567890"), "i": json.Number("-3"), "j": "5",
+		"b": json.Number("1"), "c": true, "d": "yes", "e": json.Number("1.50"), "f": json.Number("511"), "g": nil, "h": json.Number("12345678901234567890"), "i": json.Number("-3"), "j": "5",
 	}
 	want := []any{map[string]any{"a": x, "k": []any{x, x}}, []any{"l"}}
 	if a.ViewError != "" || !reflect.DeepEqual(a.Documents, want) {
 		t.Errorf("%q\n%#v\nwant\n%#v", a.ViewError, a.Documents, want)
+	}
+}
+
+// TestNumbers: numbers in any form that clusters' reader knows are numbers.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]any{
+		"0x0": json.Number("0"), "00": json.Number("0"), "0_0": json.Number("0"), "0777": json.Number("511"), "0o17": json.Number("15"), "0b101": json.Number("5"),
+		"-0b11": json.Number("-3"), "+0x10": json.Number("16"), "1_000": json.Number("1000"), ".0": json.Number("0"), "0.": json.Number("0"), ".5e1": json.Number("5"),
+		"08": json.Number("8"), "1_0.5": json.Number("10.5"), "+1": json.Number("1"), "0xffffffffffffffff": json.Number("18446744073709551615"), "1e400": json.Number("1e400"),
+		"2001-01-01": "2001-01-01", "1:30": "1:30", "0x": "0x", "0b2": "0b2", "_1": "_1", "1e4_0x": "1e4_0x", ".": ".", "+": "+", ".inf": ".inf", ".nan": ".nan", "1.2.3": "1.2.3",
+		"0x1p-2": "0x1p-2", "..5": "..5",
+	} {
+		a := fill(t, "x", "application/yaml", "a: "+text+"\n")
+		if got := a.Documents[0].(map[string]any)["a"]; a.ViewError != "" || got != want {
+			t.Errorf("%s is %#v, want %#v (%s)", text, got, want, a.ViewError)
+		}
 	}
 }
 

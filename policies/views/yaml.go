@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -202,8 +204,38 @@ func plain(text string) any {
 	if wholeNumber.MatchString(text) || decimalNumber.MatchString(text) && !strings.HasSuffix(text, ".") {
 		return json.Number(strings.TrimPrefix(text, "+"))
 	}
+	if n, ok := oddNumber(text); ok {
+		return n
+	}
 	return text
 }
+
+var floatForm = regexp.MustCompile(`^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$`)
+
+// oddNumber reads the other forms of numbers that Kubernetes' reader of YAML 1.1
+// knows: with underscores, in base 2, 8 (also by a leading zero) and 16, and decimals
+// without a digit before or behind the point. What is a date is none.
+func oddNumber(text string) (json.Number, bool) {
+	if text == "" || !strings.ContainsRune("0123456789+-.", rune(text[0])) || dated.MatchString(text) {
+		return "", false
+	}
+	digits := strings.ReplaceAll(text, "_", "")
+	if text[0] == '.' {
+		digits = text // no underscores here
+	}
+	if n, err := strconv.ParseInt(digits, 0, 64); err == nil {
+		return json.Number(strconv.FormatInt(n, 10)), true
+	}
+	if n, err := strconv.ParseUint(digits, 0, 64); err == nil {
+		return json.Number(strconv.FormatUint(n, 10)), true
+	}
+	if f, err := strconv.ParseFloat(digits, 64); err == nil && floatForm.MatchString(digits) && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		return json.Number(strconv.FormatFloat(f, 'f', -1, 64)), true
+	}
+	return "", false
+}
+
+var dated = regexp.MustCompile(`^[0-9]{4}-`)
 
 // Bounds in bytes on hostile text within messages, and on messages.
 const (
