@@ -37,8 +37,8 @@ const (
 	// PolicyMemoryTick is how often the heap is looked at.
 	PolicyMemoryTick = 10 * time.Millisecond
 
-	// PolicyCallBytes is how many bytes of text one call of a built-in function that
-	// multiplies texts may give.
+	// PolicyCallBytes is how many bytes one call of a built-in function that multiplies
+	// what it is given may give; an element of a list counts as 16.
 	PolicyCallBytes = 64 << 20
 
 	// PolicyCompileTime is how long reading, compiling and preparing all policies of

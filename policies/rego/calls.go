@@ -31,6 +31,13 @@ func growing() map[string]grows {
 		ast.RegexReplace.Name:           regexReplaceSize,
 		ast.InternalTemplateString.Name: func(o []*ast.Term) float64 { return textSize(o[0], 1) },
 		ast.JSONMarshalWithOptions.Name: marshalSize,
+		ast.JSONMarshal.Name:            func(o []*ast.Term) float64 { return writtenSize(o[0]) },
+		ast.YAMLMarshal.Name:            func(o []*ast.Term) float64 { return 2 * writtenSize(o[0]) },
+		ast.URLQueryEncodeObject.Name:   querySize,
+		ast.ArrayFlatten.Name:           flatSize,
+		ast.Split.Name: func(o []*ast.Term) float64 {
+			return elementBytes * float64(strings.Count(text(o[0]), text(o[1]))+1)
+		},
 	}
 }
 
@@ -43,7 +50,7 @@ var boundCalls = sync.OnceFunc(func() {
 			if n := size(operands); n > limits.PolicyCallBytes {
 				return topdown.Halt{Err: &topdown.Error{
 					Code: topdown.BuiltinErr, Location: b.Location,
-					Message: fmt.Sprintf("%s would give a text of about %.0f MiB, more than %d", name, n/(1<<20), limits.PolicyCallBytes>>20),
+					Message: fmt.Sprintf("%s would give about %.0f MiB, more than %d", name, n/(1<<20), limits.PolicyCallBytes>>20),
 				}}
 			}
 			return call(b, operands, iter)
@@ -66,7 +73,7 @@ func textSize(t *ast.Term, factor float64) float64 {
 		case ast.Number:
 			n += float64(len(v))
 		case *ast.Array, ast.Object, ast.Set:
-			n += factor * float64(len(v.String())) // as large as it is written
+			n += factor * writtenSize(e)
 		default:
 			n += 8
 		}
@@ -91,6 +98,63 @@ func count(t *ast.Term) float64 {
 		return float64(v.Len())
 	}
 	return 0
+}
+
+// elementBytes is what an element of a list takes at least.
+const elementBytes = 16
+
+// writtenSize is about how large a value is as text. A part that stands in it several
+// times counts each time, and counting ends above the bound.
+func writtenSize(t *ast.Term) float64 {
+	var n float64
+	var add func(t *ast.Term)
+	add = func(t *ast.Term) {
+		if n > limits.PolicyCallBytes {
+			return
+		}
+		n += 4
+		switch v := t.Value.(type) {
+		case ast.String:
+			n += float64(len(v))
+		case ast.Number:
+			n += float64(len(v))
+		case ast.Object:
+			v.Foreach(func(k, e *ast.Term) { add(k); add(e) })
+		default:
+			each(t, add)
+		}
+	}
+	add(t)
+	return n
+}
+
+// querySize counts a key once for each of its values; a byte may become three.
+func querySize(o []*ast.Term) float64 {
+	pairs, ok := o[0].Value.(ast.Object)
+	if !ok {
+		return 0 // an error of the function itself
+	}
+	var n float64
+	pairs.Foreach(func(k, v *ast.Term) { n += 3 * (max(1, count(v))*(float64(len(text(k)))+2) + writtenSize(v)) })
+	return n
+}
+
+// flatSize counts the elements of all lists within a list.
+func flatSize(o []*ast.Term) float64 {
+	var n float64
+	var add func(t *ast.Term)
+	add = func(t *ast.Term) {
+		switch v := t.Value.(type) {
+		case *ast.Array:
+			for i := 0; i < v.Len() && n <= limits.PolicyCallBytes; i++ {
+				add(v.Elem(i))
+			}
+		default:
+			n += elementBytes
+		}
+	}
+	add(o[0])
+	return n
 }
 
 func concatSize(o []*ast.Term) float64 {
@@ -182,14 +246,15 @@ func marshalSize(o []*ast.Term) float64 {
 	if t := options.Get(ast.InternedTerm("prefix")); t != nil {
 		prefix = text(t)
 	}
+	written := writtenSize(o[0])
 	if len(indent)+len(prefix) <= 16 {
-		return 0 // so little is no matter: what is written is bounded as json.marshal's is
+		return written // so little is no matter
 	}
 	values, deepest := nodes(o[0], 0, limits.PolicyCallBytes)
 	if values < 0 {
 		return math.MaxFloat64
 	}
-	return float64(values) * float64(len(prefix)+deepest*len(indent))
+	return written + float64(values)*float64(len(prefix)+deepest*len(indent))
 }
 
 // nodes counts values and levels; -1 if there are more values than a bound.

@@ -288,7 +288,7 @@ test_conditions_that_restrict if every c in [
 }
 
 test_conditions_that_do_not if every c in [
-	{}, {"StringLike": {}}, {"StringLike": {"aws:PrincipalArn": "*"}}, {"StringLike": {"aws:PrincipalArn": ["arn:aws:iam::1:root", "?*"]}}, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}},
+	{}, {"StringLike": {}}, {"StringLike": {"aws:PrincipalArn": "*"}}, {"StringLike": {"aws:PrincipalAccount": "*1*"}}, {"StringLike": {"aws:SourceAccount": "12345678901?"}}, {"StringLike": {"aws:PrincipalArn": ["arn:aws:iam::1:root", "?*"]}}, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}},
 	{"StringLike": {"aws:PrincipalOrgID": "o-*"}}, {"StringNotEquals": {"aws:PrincipalArn": "arn:aws:iam::1:root"}}, {"Null": {"aws:PrincipalArn": "false"}},
 	{"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}}, {"ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": "o-1"}}, {"Bool": {"aws:PrincipalIsAWSService": "false"}},
 	{"Bool": {"aws:SecureTransport": "true"}}, {"IpAddress": {"aws:SourceIp": ["203.0.113.0/24", "0.0.0.0/00"]}}, {"StringEquals": {"aws:PrincipalArn": "${aws:PrincipalArn}"}},
