@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cabincrew/action/engines"
 	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/file"
@@ -30,10 +34,7 @@ func (s *session) preview(ctx context.Context, most time.Duration) *orchestrator
 		return nil
 	}
 	p := &orchestrator.Preview{}
-	c, err := config.Load(s.place.config)
-	if err == nil {
-		err = resolve(c)
-	}
+	c, err := s.strangersConfig()
 	if err != nil {
 		p.Error = s.app.errorOf(err)
 		return p
@@ -55,6 +56,30 @@ func (s *session) preview(ctx context.Context, most time.Duration) *orchestrator
 		p.Error = s.app.errorOf(err)
 	}
 	return p
+}
+
+// strangersConfig reads the workspace's configuration, which may be a link: what lies
+// outside of the workspace is not read, messages would tell of it.
+func (s *session) strangersConfig() (*config.Config, error) {
+	root, err := os.OpenRoot(s.place.workspace)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }() // only read from
+	f, err := engines.OpenPlainIn(root, filepath.FromSlash(s.place.configPath))
+	if err != nil {
+		return nil, usageError("config_unreadable", "the configuration that the change brings cannot be read: %w", err).At(s.place.configPath)
+	}
+	defer func() { _ = f.Close() }() // as above
+	data, err := io.ReadAll(io.LimitReader(f, limits.ConfigBytes+1))
+	if err != nil || len(data) > limits.ConfigBytes {
+		return nil, usageError("config_unreadable", "the configuration that the change brings is larger than %d bytes, or cannot be read", limits.ConfigBytes).At(s.place.configPath)
+	}
+	c, err := config.Parse(s.place.configPath, data)
+	if err != nil {
+		return nil, err
+	}
+	return c, resolve(c)
 }
 
 // previewed flies in a directory of its own up to the plan.

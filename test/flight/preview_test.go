@@ -1,6 +1,9 @@
 package flight
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +86,17 @@ func TestPreviewOfNothing(t *testing.T) {
 		"a policy": {func(w *ws) { w.write("pol/q.rego", "package cabincrew.q\n\nallowed := 1\n") }, func(p *orchestrator.Preview) bool { return p == nil }},
 		"not a configuration": {func(w *ws) { w.write(".cabincrew.yaml", "version: 7\n") }, func(p *orchestrator.Preview) bool {
 			return p != nil && p.Error != nil && strings.HasPrefix(p.Error.Code, "config_") && p.Steps == nil
+		}},
+		"a link out of the workspace": {func(w *ws) {
+			secret := filepath.Join(t.TempDir(), "outside.txt")
+			if err := os.WriteFile(secret, []byte("TOPSECRET: line\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Remove(filepath.Join(w.dir, ".cabincrew.yaml")), os.Symlink(secret, filepath.Join(w.dir, ".cabincrew.yaml"))); err != nil {
+				t.Fatal(err)
+			}
+		}, func(p *orchestrator.Preview) bool {
+			return p != nil && p.Error != nil && p.Error.Code == "config_unreadable" && !strings.Contains(p.Error.Message, "TOPSECRET")
 		}},
 		"a step that fails": {func(w *ws) { w.write(".cabincrew.yaml", commandConfig(quiet, "exit 3")) }, func(p *orchestrator.Preview) bool {
 			return p != nil && p.Error != nil && strings.Contains(p.Error.Message, "exit code")
