@@ -62,7 +62,7 @@ func place(o Options, library string) (where, error) {
 		return w, err
 	}
 	w.argv[0] = self
-	w.env = sandbox.Environ([2]string{"LANG", "C.UTF-8"}, [2]string{"TZ", "UTC"}, [2]string{"GOMAXPROCS", itoa(runtime.GOMAXPROCS(0))}, [2]string{"GORACE", "atexit_sleep_ms=0"})
+	w.env = sandbox.Environ([2]string{"LANG", "C.UTF-8"}, [2]string{"TZ", "UTC"}, [2]string{"GOMAXPROCS", itoa(runtime.GOMAXPROCS(0))}, [2]string{"GOGC", "800"}, [2]string{"GORACE", "atexit_sleep_ms=0"})
 	see := []string{self}
 	if filepath.IsAbs(library) {
 		see = append(see, library)
