@@ -24,6 +24,7 @@ func rooms() map[string]room {
 		"internal/telemetry": {0, nil},
 		"models":             {0, []string{"os", "net", "os/exec"}},
 		"internal/onnxfile":  {0, []string{"os", "os/exec", "net"}},
+		"internal/registry":  {0, []string{"os", "os/exec"}},
 
 		"engines/sandbox/inside": {0, late()},
 
@@ -119,15 +120,15 @@ func owners() map[string][]string {
 		"github.com/bluekeyes/go-gitdiff":            {}, // it reads quoted names otherwise than git
 		"github.com/aymanbagabas/go-udiff":           {"internal/patch"},
 		"github.com/go-git":                          {"internal/workspace", "internal/workspace/gittree", "engines/git", "policies/sources"},
-		"github.com/google/go-containerregistry":     {"engines/oci"},
-		"github.com/klauspost/compress":              {"engines/oci"},
+		"github.com/google/go-containerregistry":     {"internal/registry", "engines/oci", "storage/bundle"},
+		"github.com/klauspost/compress":              {"engines/oci", "storage/bundle"},
 		"github.com/tetratelabs/wazero":              {"engines/wasm"},
 		"github.com/landlock-lsm/go-landlock":        {}, // docs/decisions/0012
 		"github.com/elastic/go-seccomp-bpf":          {}, // as above
 		"github.com/seccomp/libseccomp-golang":       {}, // needs cgo
 		"golang.org/x/net":                           {"engines/sandbox/inside", "engines/git"},
 		"golang.org/x/crypto":                        {"engines/git", "policies/sources"},
-		"filippo.io/age":                             {"engines/terraform"},
+		"filippo.io/age":                             {"engines/terraform", "storage/bundle"},
 		"go.opentelemetry.io":                        {"internal/telemetry"},
 		"github.com/prometheus":                      {"internal/telemetry"},
 		"github.com/google/go-github":                {"ci/github"},
@@ -178,7 +179,7 @@ func budgets() map[string][]string {
 		sha1cd  = "github.com/pjbgf/sha1cd"               // of go-git: SHA-1 that finds collisions
 		crypto  = "golang.org/x/crypto"                   // ssh here, the ciphers of age in engines/terraform
 
-		age  = "filippo.io/age"  // saved plans are encrypted at rest
+		age  = "filippo.io/age"  // state artifacts are encrypted at rest
 		hpke = "filippo.io/hpke" // of age
 	)
 	engine := []string{sys, net, jsonschema, text}
@@ -206,6 +207,8 @@ func budgets() map[string][]string {
 		"engines/http":               append([]string{udiff}, engine...),
 		"engines/git":                append([]string{gogit, gcfg, warnings, billy, join, context, sha1cd, crypto, udiff}, engine...),
 		"engines/terraform":          append([]string{age, hpke, crypto, doublestar, gogit, gcfg, warnings}, engine...),
+		"internal/registry":          append([]string{sys}, registryClient...),
+		"storage/bundle":             append([]string{age, hpke, crypto, sys}, registryClient...),
 		"storage/file":               {sys},
 		"internal/config":            {yaml, doublestar},
 		"internal/workspace":         {sys, doublestar, gogit, gcfg, warnings},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/registry"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -25,7 +27,7 @@ type registrySource struct {
 	ref   Reference
 	repo  name.Repository
 	auth  authn.Authenticator
-	guard *guard
+	guard *registry.Guard
 	o     Options
 
 	connecting sync.Mutex
@@ -34,7 +36,7 @@ type registrySource struct {
 
 func openRegistry(ref Reference, o Options) (*registrySource, error) {
 	host := ref.registry
-	if o.Plain && !loopbackName(hostOnly(host)) {
+	if o.Plain && !registry.Loopback(hostOnly(host)) {
 		return nil, protocol.Errorf(protocol.ExitUsage, "oci_plain", "plain http is only for registries on the loopback interface").
 			At(ref.String()).WithHint("give the registry a certificate; an authority of your own can be trusted through the system's store")
 	}
@@ -50,7 +52,41 @@ func openRegistry(ref Reference, o Options) (*registrySource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &registrySource{ref: ref, repo: repo, auth: auth, guard: newGuard(repo.RegistryStr(), o), o: o}, nil
+	return &registrySource{ref: ref, repo: repo, auth: auth, guard: guarded(repo.RegistryStr(), o), o: o}, nil
+}
+
+func guarded(host string, o Options) *registry.Guard {
+	return registry.NewGuard(registry.Options{
+		Host: host, Plain: o.Plain, Hosts: o.Hosts, Transport: o.Transport,
+		Dial: limits.OCIDial, Header: limits.OCIHeader, PingBytes: limits.OCIPingBytes, Redirects: limits.OCIRedirects,
+	})
+}
+
+// credentials reads what a Docker configuration has for a registry; without a
+// file, or an entry in it, requests are anonymous.
+func credentials(host, file string) (authn.Authenticator, error) {
+	if file == "" {
+		return authn.Anonymous, nil
+	}
+	auth, err := fileCredentials(host, file)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.ExitUsage, "oci_credentials", "%w", err).At(file).
+			WithHint("give a file with \"auths\" that holds the credentials itself; credential helpers are programs and are not run")
+	}
+	return auth, nil
+}
+
+func fileCredentials(host, file string) (authn.Authenticator, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the Docker configuration cannot be read: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	raw, err := io.ReadAll(io.LimitReader(f, limits.OCIDockerConfig+1))
+	if err != nil || len(raw) > limits.OCIDockerConfig {
+		return nil, fmt.Errorf("the Docker configuration cannot be read or has more than %d bytes", limits.OCIDockerConfig)
+	}
+	return registry.Credentials(host, raw)
 }
 
 func hostOnly(host string) string {
@@ -61,9 +97,7 @@ func hostOnly(host string) string {
 }
 
 func (r *registrySource) close() {
-	if t, ok := r.guard.inner.(*http.Transport); ok && r.o.Transport == nil {
-		t.CloseIdleConnections()
-	}
+	r.guard.Close()
 }
 
 // connect learns how the registry wants to be asked and gets a token from the
@@ -74,16 +108,11 @@ func (r *registrySource) connect(ctx context.Context) (*http.Client, error) {
 	if r.client != nil {
 		return r.client, nil
 	}
-	t, err := transport.NewWithContext(ctx, r.repo.Registry, r.auth, r.guard, []string{r.repo.Scope(transport.PullScope)})
+	client, err := r.guard.Connect(ctx, r.repo, r.auth, registry.Pull)
 	if err != nil {
 		return nil, err
 	}
-	r.client = &http.Client{Transport: t, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
-		if len(via) > limits.OCIRedirects {
-			return sentError{fmt.Sprintf("more than %d redirects", limits.OCIRedirects)}
-		}
-		return nil
-	}}
+	r.client = client
 	return r.client, nil
 }
 
@@ -200,9 +229,9 @@ func (r *registrySource) failed(ctx context.Context, err error) error {
 	if stopped := interrupted(ctx); stopped != nil {
 		return stopped
 	}
-	var sent sentError
+	var sent registry.SentError
 	if errors.As(err, &sent) {
-		return protocol.Errorf(protocol.ExitIntegrity, "oci_redirect", "the registry leads to %s, which is refused", sent.reason).
+		return protocol.Errorf(protocol.ExitIntegrity, "oci_redirect", "the registry leads to %s, which is refused", sent.Reason).
 			At(r.ref.String()).WithHint("if that is right, list the host; plain http is only for a registry on loopback that is configured so")
 	}
 	var status *transport.Error

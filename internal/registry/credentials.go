@@ -1,39 +1,21 @@
-package oci
+package registry
 
 import (
 	"encoding/json"
-	"io"
+	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-
-	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/protocol"
 )
 
-// credentials reads what a Docker configuration has for a registry; without a
-// file, or an entry in it, requests are anonymous.
-func credentials(registry, file string) (authn.Authenticator, error) {
-	if file == "" {
-		return authn.Anonymous, nil
-	}
-	fail := func(format string, args ...any) (authn.Authenticator, error) {
-		return nil, protocol.Errorf(protocol.ExitUsage, "oci_credentials", format, args...).At(file).
-			WithHint("give a file with \"auths\" that holds the credentials itself; credential helpers are programs and are not run")
-	}
-	f, err := os.OpenFile(file, os.O_RDONLY|nonblock, 0)
-	if err != nil {
-		return fail("the Docker configuration cannot be read: %w", err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	raw, err := io.ReadAll(io.LimitReader(f, limits.OCIDockerConfig+1))
-	if err != nil || len(raw) > limits.OCIDockerConfig {
-		return fail("the Docker configuration cannot be read or has more than %d bytes", limits.OCIDockerConfig)
-	}
+// Credentials reads what the text of a Docker configuration has for a registry;
+// without an entry in it requests are anonymous. Errors show nothing of the text,
+// which may hold secrets.
+func Credentials(registry string, raw []byte) (authn.Authenticator, error) {
+	fail := func(format string, args ...any) (authn.Authenticator, error) { return nil, fmt.Errorf(format, args...) }
 	var config struct {
 		Auths   map[string]json.RawMessage `json:"auths"`
 		Helpers map[string]string          `json:"credHelpers"`
