@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/transparency-dev/formats/proof"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -128,9 +129,15 @@ func TestProofs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := merkle.UnmarshalProof(p.Marshal())
-			if err != nil {
+			head := merkle.Checkpoint{Origin: "o", Size: uint64(n), Root: root}.Text()
+			text := p.Marshal(head)
+			again, checkpoint, err := merkle.UnmarshalProof(text)
+			if err != nil || !bytes.Equal(checkpoint, head) {
 				t.Fatal(err)
+			}
+			var theirs proof.TLogProof
+			if err := theirs.Unmarshal(text); err != nil || theirs.Index != uint64(i) || !bytes.Equal(theirs.ExtraData, line) || len(theirs.Hashes) != len(p.Hashes) {
+				t.Fatalf("line %d of %d as another program reads it: %+v: %v", i, n, theirs, err)
 			}
 			if err := again.Check(uint64(n), root); err != nil || again.Index != uint64(i) || again.Size != uint64(n) || !bytes.Equal(again.Line, line) {
 				t.Fatalf("line %d of %d: %+v: %v", i, n, again, err)
@@ -155,21 +162,33 @@ func TestChangedProofs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := p.Marshal()
+	head := merkle.Checkpoint{Origin: "o", Size: 23, Root: root}
+	proves := func(text []byte) bool {
+		q, checkpoint, err := merkle.UnmarshalProof(text)
+		if err != nil || q.Check(23, root) != nil {
+			return false
+		}
+		c, signed, err := merkle.ReadCheckpoint(checkpoint)
+		return err == nil && !signed && c == head
+	}
+	text := p.Marshal(head.Text())
+	if !proves(text) {
+		t.Fatalf("it does not prove as it is:\n%s", text)
+	}
 	for i := range text {
 		for _, with := range []byte{text[i] ^ 1, text[i] ^ 0x80, '\n', ' ', 0} {
 			changed := bytes.Clone(text)
 			if changed[i] = with; bytes.Equal(changed, text) {
 				continue
 			}
-			if q, err := merkle.UnmarshalProof(changed); err == nil && q.Check(23, root) == nil {
+			if proves(changed) {
 				t.Errorf("byte %d as %q still proves:\n%s", i, with, changed)
 			}
 		}
-		if q, err := merkle.UnmarshalProof(text[:i]); err == nil && q.Check(23, root) == nil {
+		if proves(text[:i]) {
 			t.Errorf("cut at byte %d it still proves", i)
 		}
-		if q, err := merkle.UnmarshalProof(slices.Concat(text[:i], text[i:i+1], text[i:])); err == nil && q.Check(23, root) == nil {
+		if proves(slices.Concat(text[:i], text[i:i+1], text[i:])) {
 			t.Errorf("with byte %d twice it still proves", i)
 		}
 	}
@@ -212,8 +231,7 @@ func TestCheckpoints(t *testing.T) {
 	if got, err := merkle.OpenCheckpoint(signed, origin, v); err != nil || got != c {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	// The last characters of the signature may have bits that stand for nothing.
-	for i := range signed[:len(signed)-5] {
+	for i := range signed {
 		changed := bytes.Clone(signed)
 		changed[i] ^= 1
 		if got, err := merkle.OpenCheckpoint(changed, origin, v); err == nil {
@@ -257,6 +275,49 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
+// TestProofFiles reads proofs that are none.
+func TestProofFiles(t *testing.T) {
+	t.Parallel()
+	_, log := some(5)
+	_, root := read(t, log, nil)
+	p, err := merkle.Prove(bytes.NewReader(log), nil, func([]byte) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := merkle.Checkpoint{Origin: "o", Size: 5, Root: root}.Text()
+	good := string(p.Marshal(head))
+	long := p
+	long.Hashes = slices.Repeat(p.Hashes, 22)
+	bare := p
+	bare.Line = nil
+	big := p
+	big.Line = bytes.Repeat([]byte{'x'}, 100_000)
+	for name, text := range map[string]string{"without the line": string(bare.Marshal(head)), "with a long line": string(big.Marshal(head))} {
+		if got, _, err := merkle.UnmarshalProof([]byte(text)); err != nil || len(got.Hashes) != len(p.Hashes) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, text := range map[string]string{
+		"nothing":               "",
+		"header only":           "c2sp.org/tlog-proof@v1\n",
+		"another version":       strings.Replace(good, "@v1", "@v2", 1),
+		"extra twice":           strings.Replace(good, "\nindex", "\nextra eA==\nindex", 1),
+		"empty extra":           strings.Replace(string(bare.Marshal(head)), "\nindex", "\nextra \nindex", 1),
+		"extra of two lines":    strings.Replace(string(bare.Marshal(head)), "\nindex", "\nextra eAp4\nindex", 1),
+		"leading zero":          strings.Replace(good, "index 0", "index 00", 1),
+		"carriage return":       strings.Replace(good, "\n", "\r\n", 1),
+		"too many hashes":       string(long.Marshal(head)),
+		"no checkpoint":         string(p.Marshal(nil)),
+		"checkpoint of 4 lines": string(p.Marshal(append(bytes.Clone(head), "more\n"...))),
+		"too long":              good + strings.Repeat("\n", limits.AuditProof),
+		"too long a checkpoint": good + strings.Repeat("\n", limits.AuditCheckpoint+10_000),
+	} {
+		if _, _, err := merkle.UnmarshalProof([]byte(text)); err == nil {
+			t.Errorf("%s: read", name)
+		}
+	}
+}
+
 func FuzzProof(f *testing.F) {
 	_, log := some(5)
 	_, root := read(f, log, nil)
@@ -264,15 +325,22 @@ func FuzzProof(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(p.Marshal())
-	f.Add([]byte("cabincrew audit proof v1\nindex 0\nsize 1\n\nx\n"))
+	s, _ := keys(f, "o")
+	head := merkle.Checkpoint{Origin: "o", Size: 5, Root: root}
+	signed, err := head.Sign(s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(p.Marshal(head.Text()))
+	f.Add(p.Marshal(signed))
+	f.Add([]byte("c2sp.org/tlog-proof@v1\nindex 0\n\no\n1\nAAAA\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		q, err := merkle.UnmarshalProof(text)
+		q, checkpoint, err := merkle.UnmarshalProof(text)
 		if err != nil {
 			return
 		}
-		if !bytes.Equal(q.Marshal(), text) {
-			t.Errorf("%q is read as what is written %q", text, q.Marshal())
+		if !bytes.Equal(q.Marshal(checkpoint), text) {
+			t.Errorf("%q is read as what is written %q", text, q.Marshal(checkpoint))
 		}
 		_ = q.Check(5, root) // it must only end
 	})

@@ -2,13 +2,9 @@ package merkle
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
@@ -85,64 +81,4 @@ func (p Proof) Check(size uint64, root Root) error {
 		return fmt.Errorf("the line is not number %d of the log of %d lines with this root: %w", p.Index, p.Size, err)
 	}
 	return nil
-}
-
-// proofHeader begins the text of a proof.
-const proofHeader = "cabincrew audit proof v1"
-
-// Marshal gives the proof as text: the header, index and size, the hashes one a line
-// in base64, an empty line, and the log's line.
-func (p Proof) Marshal() []byte {
-	var b bytes.Buffer
-	_, _ = fmt.Fprintf(&b, "%s\nindex %d\nsize %d\n", proofHeader, p.Index, p.Size)
-	for _, h := range p.Hashes {
-		b.WriteString(base64.StdEncoding.EncodeToString(h) + "\n")
-	}
-	b.WriteString("\n")
-	b.Write(p.Line)
-	b.WriteString("\n")
-	return b.Bytes()
-}
-
-// maxPath is how many hashes a path has at most: a size has 64 bits.
-const maxPath = 64
-
-// UnmarshalProof reads what Marshal writes, and nothing else.
-func UnmarshalProof(text []byte) (Proof, error) {
-	var p Proof
-	head, line, ok := bytes.Cut(text, []byte("\n\n"))
-	line, ended := bytes.CutSuffix(line, []byte("\n"))
-	if !ok || !ended || len(line) > limits.AuditLine || bytes.ContainsRune(line, '\n') {
-		return p, errors.New("the proof does not end with an empty line and one line of the log")
-	}
-	rows := strings.Split(string(head), "\n")
-	if len(rows) < 3 || len(rows) > 3+maxPath || rows[0] != proofHeader {
-		return p, fmt.Errorf("it does not begin with %q, index and size", proofHeader)
-	}
-	var err error
-	if p.Index, err = numbered(rows[1], "index "); err != nil {
-		return p, err
-	}
-	if p.Size, err = numbered(rows[2], "size "); err != nil {
-		return p, err
-	}
-	for i, row := range rows[3:] {
-		hash, err := base64.StdEncoding.Strict().DecodeString(row)
-		if err != nil || len(hash) != sha256.Size || base64.StdEncoding.EncodeToString(hash) != row {
-			return p, fmt.Errorf("line %d of the proof is no SHA-256 in base64", i+4)
-		}
-		p.Hashes = append(p.Hashes, hash)
-	}
-	p.Line = bytes.Clone(line)
-	return p, nil
-}
-
-// numbered reads a decimal number in its one form.
-func numbered(row, name string) (uint64, error) {
-	text, ok := strings.CutPrefix(row, name)
-	n, err := strconv.ParseUint(text, 10, 63)
-	if !ok || err != nil || strconv.FormatUint(n, 10) != text {
-		return 0, fmt.Errorf("%q is not %sand a number", row, name)
-	}
-	return n, nil
 }

@@ -14,6 +14,9 @@ const (
 	// and of the name of its log.
 	AuditCheckpoint = 16 << 10
 	AuditOrigin     = 512
+	// AuditProof is the most bytes that a proof that is read may have: a line in
+	// base64, a checkpoint, and a path of 64 hashes.
+	AuditProof = AuditLine/3*4 + 64<<10
 
 	// AuditWindow is how many lines before and after the first bad one
 	// "audit verify" looks at to tell missing, inserted and reordered apart.
