@@ -39,15 +39,19 @@ func (o *Orchestrator) auditRoot(f *Flight, size uint64) (string, error) {
 // auditHolds refuses a flight whose audit log does not begin with what it held when
 // the plan was signed: it was cut, or written anew. SPEC: docs/protocol.md 11.
 func (v *verified) auditHolds(o *Orchestrator, f *Flight) (string, error) {
-	head := v.plan.Audit
-	root, err := o.auditRoot(f, head.Size)
+	return o.logHolds(f, v.plan.Audit.Size, v.plan.Audit.Root, "the signed plan")
+}
+
+// logHolds refuses an audit log whose first events are not those that somebody knows.
+func (o *Orchestrator) logHolds(f *Flight, size uint64, want, who string) (string, error) {
+	root, err := o.auditRoot(f, size)
 	if err != nil {
-		return "", integrity("audit_cut", "the signed plan knows an audit log of %d events: %w", head.Size, err).At(AuditFile).
+		return "", integrity("audit_cut", "%s knows an audit log of %d events: %w", who, size, err).At(AuditFile).
 			WithHint("restore the flight's directory from a copy")
 	}
-	if root != head.Root {
-		return "", integrity("audit_rewritten", "the first %d events are not those that the signed plan knows (root %s, signed %s)", head.Size, root, head.Root).
+	if root != want {
+		return "", integrity("audit_rewritten", "the first %d events are not those that %s knows (root %s, there %s)", size, who, root, want).
 			At(AuditFile).WithHint("restore the flight's directory from a copy")
 	}
-	return fmt.Sprintf("%d events are those of the signed plan", head.Size), nil
+	return fmt.Sprintf("%d events are those of %s", size, who), nil
 }

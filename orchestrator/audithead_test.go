@@ -24,6 +24,34 @@ type onlyRoot struct {
 }
 
 func (d onlyRoot) Root() *os.Root { return d.root }
+func (d onlyRoot) Dir() string    { return d.root.Name() }
+func (d onlyRoot) ID() string     { return "f" }
+
+// marks is a fence in memory.
+type marks map[string]string
+
+func (m marks) Mark(name, content string) (bool, error) {
+	if _, there := m[name]; there {
+		return false, nil
+	}
+	m[name] = content
+	return true, nil
+}
+
+func (m marks) Marked(name string) (string, bool, error) {
+	content, there := m[name]
+	return content, there, nil
+}
+
+// rooted computes roots of logs as the program does.
+func rooted(log io.Reader, lines uint64) (string, error) {
+	tree, err := merkle.Read(log, &lines)
+	if err != nil {
+		return "", err
+	}
+	root, err := tree.Root()
+	return protocol.FormatDigest(root[:]), err
+}
 
 // counted is a journal that only knows how many events there are.
 type counted struct {
@@ -52,14 +80,7 @@ func TestAuditHeadOfThePlan(t *testing.T) {
 	f := &Flight{Dir: onlyRoot{root: root}, Journal: counted{events: 3}}
 	const signed = "{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n"
 	write(signed)
-	o := &Orchestrator{AuditRoot: func(log io.Reader, lines uint64) (string, error) {
-		tree, err := merkle.Read(log, &lines)
-		if err != nil {
-			return "", err
-		}
-		root, err := tree.Root()
-		return protocol.FormatDigest(root[:]), err
-	}}
+	o := &Orchestrator{AuditRoot: rooted}
 	head, err := o.auditHead(f)
 	if err != nil || head.Size != 3 || head.Last != "sha256:last" {
 		t.Fatalf("%+v, %v", head, err)
@@ -94,5 +115,63 @@ func TestAuditHeadOfThePlan(t *testing.T) {
 	}
 	if _, err := v.auditHolds(o, f); err == nil { // it must not wait for a writer either
 		t.Error("a pipe is taken for a log")
+	}
+}
+
+// TestAuditHeadOfTheMark: what the log held when the take-off began must be there
+// whenever the flight is opened again (T46).
+func TestAuditHeadOfTheMark(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, AuditFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const held = "{\"a\":1}\n{\"b\":2}\n"
+	write(held)
+	f := &Flight{Dir: onlyRoot{root: root}, Journal: counted{events: 2}}
+	f.Status.State = protocol.StateTakeoffRunning
+	fence := marks{}
+	o := &Orchestrator{AuditRoot: rooted, Fence: fence}
+	if err := o.begin(f); err != nil {
+		t.Fatal(err)
+	}
+	mark := fence["f.begun"]
+	if !strings.Contains(mark, `"size":2`) || !strings.Contains(mark, dir) {
+		t.Fatalf("the mark is %s", mark)
+	}
+	for name, c := range map[string]struct {
+		log, mark string
+		state     protocol.State
+		code      string
+	}{
+		"as it was":             {held, mark, protocol.StateTakeoffRunning, ""},
+		"goes on":               {held + "{}\n", mark, protocol.StateTakeoffRunning, ""},
+		"ended":                 {held + "{}\n", mark, protocol.StateCompleted, ""},
+		"cut":                   {"{\"a\":1}\n", mark, protocol.StateTakeoffRunning, "audit_cut"},
+		"written anew":          {"{\"a\":1}\n{\"b\":3}\n{}\n", mark, protocol.StateTakeoffRunning, "audit_rewritten"},
+		"ended and anew":        {"{\"a\":1}\n{\"b\":3}\n{}\n", mark, protocol.StateCompleted, "audit_rewritten"},
+		"wound back":            {held, mark, protocol.StateReadyForTakeoff, "takeoff_replayed"},
+		"elsewhere":             {held, strings.Replace(mark, dir, "/elsewhere", 1), protocol.StateTakeoffRunning, "takeoff_replayed"},
+		"a copy that ended":     {"", strings.Replace(mark, dir, "/elsewhere", 1), protocol.StateCompleted, ""},
+		"earlier mark":          {"", dir, protocol.StateTakeoffRunning, ""},
+		"earlier mark, another": {"", "/elsewhere", protocol.StateTakeoffRunning, "takeoff_replayed"},
+		"mark without a head":   {held, `{"audit":null,"dir":"` + dir + `"}`, protocol.StateTakeoffRunning, "mark_malformed"},
+		"mark of nothing":       {held, "", protocol.StateTakeoffRunning, "mark_malformed"},
+		"mark with more":        {held, `{"a":1,` + mark[1:], protocol.StateTakeoffRunning, "mark_malformed"},
+	} {
+		write(c.log)
+		fence["f.begun"] = c.mark
+		f.Status.State = c.state
+		err := o.once(f)
+		if c.code == "" && err != nil || c.code != "" && (!errors.Is(err, protocol.Code(c.code)) || protocol.ExitCode(err) != protocol.ExitIntegrity) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cabincrew/action/protocol"
 )
@@ -31,18 +33,61 @@ func (o *Orchestrator) once(f *Flight) error {
 		return integrity("flight_ended", "flight %s ended before, yet here it is %s: this is a copy, or its logs were wound back", f.ID(), f.Status.State).
 			WithHint("plan again with cabincrew flight-plan")
 	}
-	dir, begun, err := o.Fence.Marked(begunMark(f.ID()))
+	content, begun, err := o.Fence.Marked(begunMark(f.ID()))
 	if err != nil {
 		return unfenced(err)
 	}
-	if !begun || f.Status.State.Terminal() {
+	if !begun {
 		return nil
 	}
-	if !f.Status.State.Reached(protocol.StateTakeoffRunning) || dir != f.Dir.Dir() {
-		return integrity("takeoff_replayed", "the take-off of flight %s began before, in %s; here (%s) it is %s: this is a copy, or its logs were wound back",
-			f.ID(), dir, f.Dir.Dir(), f.Status.State).WithHint("plan again with cabincrew flight-plan")
+	mark, err := readBegun(content)
+	if err != nil {
+		return err
 	}
-	return nil
+	here := mark.Dir == place(f)
+	switch {
+	case f.Status.State.Terminal() && !here:
+		return nil // a copy of a flight that ended may be looked at
+	case !f.Status.State.Terminal() && (!here || !f.Status.State.Reached(protocol.StateTakeoffRunning)):
+		return integrity("takeoff_replayed", "the take-off of flight %s began before, in %s; here (%s) it is %s: this is a copy, or its logs were wound back",
+			f.ID(), mark.Dir, f.Dir.Dir(), f.Status.State).WithHint("plan again with cabincrew flight-plan")
+	case mark.Audit == nil:
+		return nil
+	}
+	_, err = o.logHolds(f, mark.Audit.Size, mark.Audit.Root, "the mark of its take-off")
+	return err
+}
+
+// begun is the content of the mark that a take-off began: where, and how far its audit
+// log had come, so that a tail that is lost or cut with its runner shows.
+type begun struct {
+	Dir   string     `json:"dir"`
+	Audit *begunHead `json:"audit"`
+}
+
+type begunHead struct {
+	Size uint64 `json:"size"`
+	Root string `json:"root"`
+}
+
+// place gives the flight's directory as a mark can hold it.
+func place(f *Flight) string { return strings.ToValidUTF8(f.Dir.Dir(), "\uFFFD") }
+
+// readBegun reads a mark. One that an earlier version made holds the directory alone,
+// which is an absolute path.
+func readBegun(content string) (begun, error) {
+	if strings.HasPrefix(content, "/") {
+		return begun{Dir: strings.ToValidUTF8(content, "\uFFFD")}, nil
+	}
+	var b begun
+	err := readOwn([]byte(content), &b)
+	if err == nil && (b.Dir == "" || b.Audit == nil) {
+		err = errors.New("directory or audit head is missing")
+	}
+	if err != nil {
+		return b, integrity("mark_malformed", "the mark that the take-off began cannot be read: %w", err).WithHint("plan again with cabincrew flight-plan")
+	}
+	return b, nil
 }
 
 func stepMark(id, step string) string { return id + "." + step + ".begun" }
@@ -81,7 +126,16 @@ func (o *Orchestrator) begin(f *Flight) error {
 	if o.Fence == nil {
 		return nil
 	}
-	made, err := o.Fence.Mark(begunMark(f.ID()), f.Dir.Dir())
+	size, _ := f.Journal.AuditHead()
+	root, err := o.auditRoot(f, uint64(size)) //nolint:gosec // a count
+	if err != nil {
+		return err
+	}
+	content, err := protocol.Canonical(begun{Dir: place(f), Audit: &begunHead{Size: uint64(size), Root: root}}) //nolint:gosec // a count
+	if err != nil {
+		return err
+	}
+	made, err := o.Fence.Mark(begunMark(f.ID()), string(content))
 	if err != nil {
 		return unfenced(err)
 	}

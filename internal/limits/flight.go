@@ -17,5 +17,6 @@ const (
 // into the audit event that tells of it; of a larger one the event has the hash.
 const AuditArtifacts = 100
 
-// Mark is the most bytes that a mark of the state directory may hold: a path.
+// Mark is the most bytes that a mark of the state directory may hold: a path, and how
+// far a log had come.
 const Mark = 8 << 10
