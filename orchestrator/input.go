@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -80,9 +81,9 @@ func isolationInput(i engines.Isolation) policies.Isolation {
 	return out
 }
 
-func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (policies.Artifact, error) {
+func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (item policies.Artifact, err error) {
 	d := a.Description
-	item := policies.Artifact{
+	item = policies.Artifact{
 		Name: a.Name, Role: a.Role, ArtifactType: d.ArtifactType, Action: d.Action, Target: d.Target, Mime: d.Mime,
 		Metadata: d.Metadata, Body: d.Body, Hash: hash, Size: a.Size, BodyFile: d.BodyFile,
 	}
@@ -91,6 +92,11 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 		if text, ok := f.bodyText(p.id, a, limits.PolicyBody); ok {
 			item.Digest = ""
 			item.Body = parsedBody(d.Mime, text)
+		}
+	}
+	if d.ArtifactType != TypePatch && (d.BodyFile != "" || d.Body != nil) {
+		if item.Content, err = content(bodies{f, p}, a.Name); err != nil {
+			return item, err
 		}
 	}
 	if views.Wanted(item) {
@@ -104,6 +110,16 @@ func (f *Flight) inputArtifact(p *stepPlan, a engines.Artifact, hash string) (po
 		item.Patch = &view
 	}
 	return item, nil
+}
+
+// content looks through the whole of a body, however large.
+func content(b bodies, artifact string) (*policies.Content, error) {
+	r, err := b.Open(artifact)
+	if err != nil {
+		return nil, err
+	}
+	t, err := patch.Look(r)
+	return &policies.Content{Binary: t.Binary, UTF8: t.UTF8, LongestLine: t.LongestLine}, errors.Join(err, r.Close())
 }
 
 // fillViews adds what a body of a known kind says.
@@ -170,7 +186,7 @@ func patchView(q patched) policies.Patch {
 		v := policies.PatchFile{
 			Op: f.Op, Path: f.Path, OldPath: f.OldPath, OldMode: f.OldMode, NewMode: f.NewMode, Binary: f.Binary,
 			Added: f.Added, Deleted: f.Deleted, AddedLines: f.AddedLines, DeletedLines: f.DeletedLines, Truncated: f.Truncated,
-			ExecutableChanged: f.ExecutableChanged,
+			LongestLine: f.LongestLine, ExecutableChanged: f.ExecutableChanged,
 		}
 		for _, h := range f.Hunks {
 			lines := make([]policies.Line, len(h.Lines))

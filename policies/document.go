@@ -63,7 +63,7 @@ func (p *Patch) document() (doc map[string]any, size int) {
 		files[i] = map[string]any{
 			"op": valid(f.Op), "path": valid(f.Path), "old_path": valid(f.OldPath), "old_mode": valid(f.OldMode), "new_mode": valid(f.NewMode),
 			"binary": f.Binary, "added": number(f.Added), "deleted": number(f.Deleted), "added_lines": added, "deleted_lines": deleted,
-			"truncated": f.Truncated, "executable_changed": f.ExecutableChanged, "hunks": hunks,
+			"truncated": f.Truncated, "longest_line": number(f.LongestLine), "executable_changed": f.ExecutableChanged, "hunks": hunks,
 		}
 	}
 	return map[string]any{"files": files}, size

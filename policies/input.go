@@ -127,6 +127,9 @@ type Artifact struct {
 	Digest string `json:"digest,omitempty"`
 	Hash   string `json:"hash"`
 	Size   int64  `json:"size"`
+	// Content says what the bytes of the body are; nil where there is none, and of a
+	// patch, whose files say it.
+	Content *Content `json:"content,omitempty"`
 	// Patch is the parsed view of an artifact of type "patch".
 	Patch *Patch `json:"patch,omitempty"`
 	// ViewError says why a body of a known kind has no parsed view: a rule about
@@ -144,6 +147,15 @@ type Artifact struct {
 
 	// BodyFile is the name that the engine gave the file of the body.
 	BodyFile string `json:"-"`
+}
+
+// Content says what a body's bytes are, whatever its MIME type says.
+type Content struct {
+	// Binary says, as git does, that a NUL byte is among the first 8000.
+	Binary bool `json:"binary"`
+	UTF8   bool `json:"utf8"`
+	// LongestLine is the length of the longest line in bytes, without its end.
+	LongestLine int64 `json:"longest_line"`
 }
 
 // Terraform is the parsed view of a plan of Terraform or OpenTofu.
@@ -237,6 +249,10 @@ type PatchFile struct {
 	DeletedLines []string `json:"deleted_lines"`
 	// Truncated says that lines are missing from the two lists.
 	Truncated bool `json:"truncated"`
+	// LongestLine is the length in bytes of the longest line that is written, also of
+	// a text that is too large to be shown by lines and is Binary therefore; 0 of what
+	// is no text.
+	LongestLine int64 `json:"longest_line"`
 	// ExecutableChanged says that the file is executable after the change and
 	// that its content or mode is another.
 	ExecutableChanged bool `json:"executable_changed"`

@@ -88,7 +88,7 @@ func (a *app) judges(ctx context.Context, c *config.Config, dir string, values m
 	if j.running != nil {
 		panel = append(panel, j.running)
 	}
-	j.plan = a.noted(rules.Exempt(append(panel, rules.New(rulesOf(c))), exemptionsOf(c)), c, slices.Concat(sets, after))
+	j.plan = a.noted(rules.Exempt(append(panel, rules.Legible{}, rules.New(rulesOf(c))), exemptionsOf(c)), c, slices.Concat(sets, after))
 	if len(after) > 0 {
 		if j.after, err = rego.New(ctx, after, rego.Options{Role: options.Role, Time: options.Time}); err != nil {
 			return nil, err

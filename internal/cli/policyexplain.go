@@ -16,6 +16,7 @@ import (
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
+	"github.com/cabincrew/action/policies/rules"
 	"github.com/cabincrew/action/policies/secrets"
 	"github.com/cabincrew/action/protocol"
 )
@@ -148,10 +149,16 @@ func (a *app) everyRule(ctx context.Context, names []string) ([]explainedRule, e
 	return append(out, others...), err
 }
 
-// otherRules gives what judges without Rego: the search for secrets, and the rules
+// otherRules gives what judges without Rego: what is built in, the search for secrets, and the rules
 // and models of a configuration, if there is one.
 func otherRules(c *config.Config) ([]explainedRule, error) {
 	var out []explainedRule
+	for _, r := range rules.LegibleRules() {
+		out = append(out, explainedRule{
+			ID: r.ID, PolicyID: "legible/" + r.ID, Decision: protocol.Deny, Title: r.Title, Description: r.Description, Remedy: r.Remedy,
+			At: "built in (docs/policies.md)", Exempt: exemptText(r.ID),
+		})
+	}
 	decision := protocol.Deny
 	if c != nil {
 		for _, r := range c.Rules {

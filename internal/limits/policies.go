@@ -83,6 +83,8 @@ const (
 
 // Bounds on parsed views of artifact bodies.
 const (
+	// LegibleLine is the length in bytes of a line of text above which nobody reads it.
+	LegibleLine = 1 << 20
 	// ViewBody is the size in bytes of a body that is parsed for judges.
 	ViewBody = 16 << 20
 	// ViewYAML is the same for YAML, which takes many times its size to read.

@@ -240,7 +240,7 @@ func TestView(t *testing.T) {
 	want := []FileView{
 		{Op: "rename", Path: "mw", OldPath: "mv", OldMode: "100755", NewMode: "100755"},
 		{
-			Op: "modify", Path: "run", OldPath: "run", OldMode: "100644", NewMode: "100755", Added: 2, Deleted: 1, ExecutableChanged: true,
+			Op: "modify", Path: "run", OldPath: "run", OldMode: "100644", NewMode: "100755", Added: 2, Deleted: 1, LongestLine: 1, ExecutableChanged: true,
 			AddedLines: []string{"c", "d"}, DeletedLines: []string{"b"}, Hunks: []HunkView{{1, 1, lines}},
 		},
 	}

@@ -3,8 +3,10 @@ package patch
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aymanbagabas/go-udiff/lcs"
 
@@ -17,6 +19,62 @@ const binaryProbe = 8000
 // isBinary judges content as git does.
 func isBinary(content []byte) bool {
 	return len(content) > limits.PatchTextBytes || bytes.IndexByte(content[:min(binaryProbe, len(content))], 0) >= 0
+}
+
+// Text says what content is, as far as that can be told without knowing its format.
+type Text struct {
+	Binary      bool // as git judges: a NUL byte among the first 8000
+	UTF8        bool
+	LongestLine int64 // bytes, without the line's end
+}
+
+// Look reads content to its end, holding little of it.
+func Look(r io.Reader) (Text, error) {
+	t := Text{UTF8: true}
+	var line, seen int64
+	buf, kept := make([]byte, 64<<10), 0 // kept: bytes of a letter that is cut
+	for {
+		n, err := r.Read(buf[kept:])
+		fresh := buf[kept : kept+n]
+		if seen < binaryProbe && bytes.IndexByte(fresh[:min(int64(n), binaryProbe-seen)], 0) >= 0 {
+			t.Binary = true
+		}
+		seen += int64(n)
+		for rest := fresh; len(rest) > 0; {
+			end := bytes.IndexByte(rest, '\n')
+			if end < 0 {
+				line += int64(len(rest))
+				break
+			}
+			t.LongestLine = max(t.LongestLine, line+int64(end))
+			line, rest = 0, rest[end+1:]
+		}
+		chunk := buf[:kept+n]
+		whole := len(chunk) - cutLetter(chunk)
+		t.UTF8 = t.UTF8 && utf8.Valid(chunk[:whole])
+		kept = copy(buf, chunk[whole:])
+		if errors.Is(err, io.EOF) {
+			t.UTF8 = t.UTF8 && kept == 0
+			t.LongestLine = max(t.LongestLine, line)
+			return t, nil
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+}
+
+// cutLetter gives how many bytes at the end are the beginning of a letter.
+func cutLetter(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
+			if utf8.FullRune(tail) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // splitLines splits content into lines that keep their newlines.

@@ -1,6 +1,9 @@
 package patch
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // FileView is one file of a patch in the form in which policies see it. Its lines
 // have no newlines.
@@ -11,7 +14,8 @@ type FileView struct {
 	Binary                   bool
 	Added, Deleted           int64
 	AddedLines, DeletedLines []string
-	Truncated                bool // lines are missing
+	Truncated                bool  // lines are missing
+	LongestLine              int64 // bytes of the longest line that is written; 0 of what is no text
 	ExecutableChanged        bool
 	Hunks                    []HunkView
 }
@@ -51,6 +55,7 @@ func View(changes []Change, meta []File, maxBytes int) []FileView {
 		for _, h := range c.Hunks {
 			maxBytes = v.hunk(h, maxBytes)
 		}
+		v.LongestLine = c.longestLine()
 		out = append(out, v)
 	}
 	return out
@@ -89,4 +94,41 @@ func (v *FileView) hunk(h Hunk, left int) int {
 func executableChanged(f *File) bool {
 	was, is := f.OldMode == ModeExecutable, f.NewMode == ModeExecutable
 	return was != is || was && (f.Op != Rename || f.Added+f.Deleted > 0 || f.Binary)
+}
+
+// longestLine gives the length of the longest line that the change writes. Content
+// that stands there as binary may be a text that is too large to be shown by lines.
+func (c *Change) longestLine() int64 {
+	longest := 0
+	for _, h := range c.Hunks {
+		for _, l := range h.Lines {
+			if l.Kind == '+' {
+				longest = max(longest, len(bytes.TrimSuffix(l.Text, []byte("\n"))))
+			}
+		}
+	}
+	if c.Forward == nil {
+		return int64(longest)
+	}
+	text, err := c.Forward.text()
+	if err != nil || text.Binary {
+		return 0 // Read has inflated it before; a judge of content reads it again and says so
+	}
+	return text.LongestLine
+}
+
+// text looks at what a block holds. Of a delta that is what it inserts.
+func (b *Binary) text() (Text, error) {
+	if b.Delta {
+		inserted, _, err := b.Inserted()
+		if err != nil {
+			return Text{}, err
+		}
+		return Look(bytes.NewReader(inserted))
+	}
+	r, err := b.Open()
+	if err != nil {
+		return Text{}, err
+	}
+	return Look(r)
 }

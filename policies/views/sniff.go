@@ -21,13 +21,6 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// What a body seems to be.
-const (
-	seemsKubernetes = "kubernetes"
-	seemsTerraform  = "terraform"
-	seemsOther      = "other"
-)
-
 var (
 	// archive are MIME types of bodies that are no text, and may be large.
 	archive = regexp.MustCompile(`(?i)^(image|audio|video|font)/|^application/(octet-stream|zip|gzip|x-(tar|gtar|gzip|bzip2|xz|7z-compressed|executable)|zstd|pdf|wasm|java-archive|vnd\.(oci|docker)\.)`)
@@ -205,12 +198,12 @@ func topKeys(n *yaml.Node) bool {
 func seems(a *policies.Artifact, body []byte) string {
 	text := unescaped(narrow(body))
 	switch {
-	case a.ArtifactType == terraformPlan, a.Terraform != nil, bytes.Contains(text, []byte("resource_changes")):
-		return seemsTerraform
-	case len(a.Kubernetes) > 0, KindOf(a.Mime) != JSON && hidden.Match(text), bytes.Contains(text, []byte("apiVersion")) && bytes.Contains(text, []byte("kind")):
-		return seemsKubernetes
+	case a.ArtifactType == policies.TypeTerraformPlan, a.Terraform != nil, bytes.Contains(text, []byte("resource_changes")):
+		return policies.SeemsTerraform
+	case len(a.Kubernetes) > 0, policies.KindOf(a.Mime) != policies.KindJSON && hidden.Match(text), bytes.Contains(text, []byte("apiVersion")) && bytes.Contains(text, []byte("kind")):
+		return policies.SeemsKubernetes
 	}
-	return seemsOther
+	return policies.SeemsOther
 }
 
 // unescaped writes letters for escapes, wherever they stand.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"mime"
 	"slices"
 	"strings"
 
@@ -13,40 +12,11 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// Kind is what a body is known to be.
-type Kind int
-
-// The kinds of bodies.
-const (
-	Unknown Kind = iota
-	JSON
-	YAML
-)
-
-// KindOf tells the kind of a body by the MIME type that the engine declared.
-func KindOf(mimeType string) Kind {
-	t, _, err := mime.ParseMediaType(mimeType)
-	if err != nil {
-		t, _, _ = strings.Cut(strings.ToLower(mimeType), ";")
-		t = strings.TrimSpace(t)
-	}
-	switch {
-	case t == "application/json", strings.HasSuffix(t, "+json"):
-		return JSON
-	case t == "application/yaml", t == "application/x-yaml", t == "text/yaml", t == "text/x-yaml", strings.HasSuffix(t, "+yaml"):
-		return YAML
-	}
-	return Unknown
-}
-
-// terraformPlan is the artifact type of a plan in Terraform's JSON form.
-const terraformPlan = "terraform-plan"
-
 // Wanted says whether an artifact may have a parsed view, so that its body is needed:
 // where its type or MIME type says so, and else where its body does, since take-off
 // does not go by MIME types. Patches have a view of their own.
 func Wanted(a policies.Artifact) bool {
-	if KindOf(a.Mime) != Unknown || a.ArtifactType == terraformPlan {
+	if policies.KindOf(a.Mime) != policies.KindUnknown || a.ArtifactType == policies.TypeTerraformPlan {
 		return true
 	}
 	if a.ArtifactType == "patch" {
@@ -74,7 +44,7 @@ func Fill(a *policies.Artifact, body []byte) {
 }
 
 func fill(a *policies.Artifact, body []byte) error {
-	declared := KindOf(a.Mime) != Unknown || a.ArtifactType == terraformPlan
+	declared := policies.KindOf(a.Mime) != policies.KindUnknown || a.ArtifactType == policies.TypeTerraformPlan
 	read := documents
 	if !declared {
 		read = sniffed
@@ -84,7 +54,7 @@ func fill(a *policies.Artifact, body []byte) error {
 		return err
 	}
 	a.Kubernetes = kubernetes(docs)
-	if a.ArtifactType == terraformPlan || slices.ContainsFunc(docs, isTerraform) {
+	if a.ArtifactType == policies.TypeTerraformPlan || slices.ContainsFunc(docs, isTerraform) {
 		if len(docs) != 1 {
 			return fmt.Errorf("a Terraform plan is one JSON document, not %d", len(docs))
 		}
@@ -103,7 +73,7 @@ func documents(a *policies.Artifact, body []byte) ([]any, error) {
 	if body == nil {
 		return []any{a.Body}, nil
 	}
-	if KindOf(a.Mime) == YAML {
+	if policies.KindOf(a.Mime) == policies.KindYAML {
 		if len(body) > limits.ViewYAML {
 			return nil, fmt.Errorf("the YAML has more than %d bytes", limits.ViewYAML)
 		}

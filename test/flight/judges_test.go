@@ -145,15 +145,23 @@ printf '{"protocol_version":"draft","engine_id":"m","mode":"flight-plan","receip
 func TestHostileArtifactsAreDenied(t *testing.T) {
 	t.Parallel()
 	bomb := `printf 'a0: &a0 [x,x,x,x,x,x,x,x,x]\n'; for i in 1 2 3 4 5 6 7 8 9; do j=$((i-1)); printf "a$i: &a$i [*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j,*a$j]\n"; done`
-	for name, c := range map[string]struct{ mime, body string }{
-		"deep JSON":           {"application/json", `head -c 3000000 /dev/zero | tr '\0' '['`},
-		"deep YAML":           {"application/yaml", `head -c 300000 /dev/zero | tr '\0' '['`},
-		"YAML bomb":           {"text/yaml", bomb},
-		"YAML that is itself": {"text/yaml", `printf 'a: &a [*a]\n'`},
-		"not UTF-8":           {"application/json", `printf '"a\377b"'`},
-		"a key twice":         {"application/json", `printf '{"a":1,"a":2}'`},
-		"no number":           {"application/json", `printf '[NaN]'`},
-		"a line of 40 MB":     {"application/json", `printf '["'; head -c 40000000 /dev/zero | tr '\0' 'a'; printf '"]'`},
+	const declared, text = "cannot be read as what it says it is", "says that it is text"
+	for name, c := range map[string]struct{ mime, body, want string }{
+		"deep JSON":           {"application/json", `head -c 3000000 /dev/zero | tr '\0' '['`, declared},
+		"deep YAML":           {"application/yaml", `head -c 300000 /dev/zero | tr '\0' '['`, declared},
+		"YAML bomb":           {"text/yaml", bomb, declared},
+		"YAML that is itself": {"text/yaml", `printf 'a: &a [*a]\n'`, declared},
+		"not UTF-8":           {"application/json", `printf '"a\377b"'`, declared},
+		"a key twice":         {"application/json", `printf '{"a":1,"a":2}'`, declared},
+		"no number":           {"application/json", `printf '[NaN]'`, declared},
+		"a line of 40 MB":     {"application/json", `printf '["'; head -c 40000000 /dev/zero | tr '\0' 'a'; printf '"]'`, declared},
+		// And where the MIME type says nothing, or something else.
+		"a line of 100 MB":          {"text/plain", `head -c 100000000 /dev/zero | tr '\0' 'a'`, "has a line of 100000000 bytes"},
+		"such a line of no type":    {"application/octet-stream", `echo x; head -c 100000000 /dev/zero | tr '\0' 'a'; echo; echo y`, "has a line of 100000000 bytes"},
+		"deep JSON as text":         {"text/plain", `head -c 3000000 /dev/zero | tr '\0' '['`, "has a line of 3000000 bytes"},
+		"text that is not UTF-8":    {"text/plain", `printf 'a\377b'`, text},
+		"bytes as text":             {"text/plain", `head -c 2000000 /dev/zero`, text},
+		"objects in YAML that bomb": {"text/plain", `printf 'apiVersion: v1\nkind: Pod\n'; ` + bomb, declared},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -161,10 +169,38 @@ func TestHostileArtifactsAreDenied(t *testing.T) {
 				`printf '{"artifact_type":"manifest","action":"apply","mime":"` + c.mime + `","body_file":"body.data"}' > "$A/artifact.json"` + "\n" +
 				`h=$(sha256sum "$A/body.data" | cut -d' ' -f1)` + "\n" +
 				`printf '{"protocol_version":"draft","engine_id":"m","mode":"flight-plan","receipt_id":"r","status":"success","artifacts":[{"name":"m","path":"m","role":"evidence","hash":"%s"}]}' "$h"` + "\n"
-			w := newWS(t, map[string]string{"engine.sh": engine, ".cabincrew.yaml": config("policies: {bundled: [baseline]}\n", "  - id: m\n    engine: {run: [./engine.sh]}\n")})
+			// No bundled set: whatever policies there are, this is denied.
+			w := newWS(t, map[string]string{"engine.sh": engine, "pol/p.rego": quietPolicy, ".cabincrew.yaml": config(quiet, "  - id: m\n    engine: {run: [./engine.sh]}\n")})
 			s := w.json(3, "flight-plan")
-			if s.Decision != protocol.Deny || s.Error == nil || !strings.Contains(s.Error.Message, "cannot be read as what it says it is") {
+			if s.Decision != protocol.Deny || s.Error == nil || !strings.Contains(s.Error.Message, c.want) {
 				t.Fatalf("%+v %s", s.Error, s.Decision)
+			}
+		})
+	}
+}
+
+// TestHostilePatchesAreDenied: so is a patch with a line that nobody can read, also
+// where it is too large to be shown as text; one that is only large is not.
+func TestHostilePatchesAreDenied(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		command string
+		code    int
+	}{
+		"100 MB in one line": {"head -c 100000000 /dev/zero | tr \"\\0\" a > long", 3},
+		"2 MB in one line":   {"head -c 2000000 /dev/zero | tr \"\\0\" a > long", 3},
+		"20 MB of lines":     {"yes 0123456789012345678901234567890123456789 | head -c 20000000 > long", 0},
+		"20 MB of bytes":     {"head -c 20000000 /dev/zero > long", 0},
+		"a line goes away":   {"echo short > was-long", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWS(t, map[string]string{
+				"was-long": strings.Repeat("a", 2<<20), "pol/p.rego": quietPolicy, ".cabincrew.yaml": commandConfig(quiet, c.command),
+			})
+			s := w.json(c.code, "flight-plan")
+			if c.code == 3 && (s.Error == nil || !strings.Contains(s.Error.Message, `writes lines of more than 1048576 bytes, which nobody can read: "long"`)) {
+				t.Fatalf("%+v", s.Error)
 			}
 		})
 	}

@@ -235,23 +235,6 @@ test_equal_files_count_twice if {
 	asked(patch([file("a", {"added": 600}), file("b", {"added": 600})])) == {"many-lines"}
 }
 
-unread(kind, mime) := object.union(patch([]), {"artifacts": [{
-	"name": "m", "artifact_type": kind, "mime": mime, "action": "apply", "target": "", "view_error": "line 1: nested deeper",
-}]})
-
-test_view_unreadable if {
-	every mime in [
-		"application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", "application/yaml", "application/x-yaml",
-		"text/yaml", " text/x-yaml ;a=b", "application/openapi+yaml",
-	] {
-		denied(unread("manifest", mime)) == {"view-unreadable"}
-	}
-	denied(unread("terraform-plan", "application/octet-stream")) == {"view-unreadable"}
-	denied(unread("notes", "text/plain")) == set()
-	denied(unread("notes", "application/jsonx")) == set()
-	denied(json.remove(unread("manifest", "application/json"), ["artifacts/0/view_error"])) == set()
-}
-
 test_opaque if {
 	asked(object.union(patch([]), {"opaque": true})) == {"opaque-step"}
 	asked(object.remove(patch([]), ["opaque"])) == {"opaque-step"}

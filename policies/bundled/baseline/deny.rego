@@ -191,26 +191,6 @@ deny contains {
 readable(a) if is_array(a.patch.files)
 
 # METADATA
-# title: Body that cannot be read
-# description: The body of an artifact that says that it is YAML, JSON or a Terraform plan cannot be parsed, or is too large or too deep to be, so that rules about what it holds saw nothing.
-# custom:
-#   id: view-unreadable
-#   remedy: Let the engine write it well-formed and smaller, without YAML's merge keys, or say what it is by its MIME type.
-deny contains {
-	"id": "view-unreadable",
-	"artifact": a.name,
-	"msg": sprintf("artifact %s cannot be read as what it says it is: %s. Let the engine write it well-formed and smaller, or say by the MIME type what it is.", [a.name, a.view_error]),
-} if {
-	some a in input.artifacts
-	a.view_error != ""
-	structured(a)
-}
-
-structured(a) if a.artifact_type == "terraform-plan"
-
-structured(a) if regex.match(`^\s*(?:application/(?:[^;]*\+)?(?:x-)?(?:json|yaml)|text/(?:[^;]*\+)?(?:x-)?yaml)\s*(?:;|$)`, lower(a.mime))
-
-# METADATA
 # title: Thresholds are missing
 # description: A threshold or a role in data.cabincrew_baseline is missing or of the wrong kind, so rules could not fire.
 # custom:
