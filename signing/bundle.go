@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/asn1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/big"
 
@@ -15,21 +16,13 @@ import (
 // BundleMediaType is the one version of Sigstore bundles that is written and read.
 const BundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
-// bundleDoc is all that a bundle signed by a key may say: the protobuf-JSON form
-// of a Sigstore bundle, restricted to what verification uses. Anything further
-// (log entries, time stamps, key ids) would be bytes that nothing vouches for.
+// bundleDoc is all that a bundle may say: the protobuf-JSON form of a Sigstore
+// bundle, restricted to what verification uses. Anything further (key ids, chains
+// of certificates) would be bytes that nothing vouches for.
 type bundleDoc struct {
 	MediaType string       `json:"mediaType"`
 	Material  materialDoc  `json:"verificationMaterial"`
 	Envelope  dsseEnvelope `json:"dsseEnvelope"`
-}
-
-type materialDoc struct {
-	PublicKey hintDoc `json:"publicKey"`
-}
-
-type hintDoc struct {
-	Hint string `json:"hint"`
 }
 
 type dsseEnvelope struct {
@@ -49,16 +42,20 @@ func Sign(ctx context.Context, key *Key, statement []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := signable(statement); err != nil {
-		return nil, statementError(protocol.ExitFailure, "in-toto Statement v1", err)
+	if err := CheckStatement(statement); err != nil {
+		return nil, err
 	}
 	sig, err := key.signPAE(ctx, statement)
 	if err != nil {
+		var known *protocol.Error
+		if errors.As(err, &known) {
+			return nil, err // a key service has its own
+		}
 		return nil, protocol.Errorf(protocol.ExitFailure, CodeSignFailed, "the key does not sign: %w", err)
 	}
 	bundle, err := protocol.Canonical(bundleDoc{
 		MediaType: BundleMediaType,
-		Material:  materialDoc{PublicKey: hintDoc{Hint: key.pub.hint()}},
+		Material:  materialDoc{PublicKey: &hintDoc{Hint: key.pub.hint()}},
 		Envelope: dsseEnvelope{
 			Payload:     base64.StdEncoding.EncodeToString(statement),
 			PayloadType: PayloadType,
@@ -72,7 +69,7 @@ func Sign(ctx context.Context, key *Key, statement []byte) ([]byte, error) {
 	// take-off, after people have done their part.
 	parts, err := parseBundle(bundle)
 	if err == nil {
-		err = verifySignature(bundle, parts, key.pub)
+		_, err = verifyWithKey(bundle, parts, key.pub, nil)
 	}
 	if err != nil {
 		return nil, protocol.Errorf(protocol.ExitFailure, CodeSignFailed, "the new signature does not verify: %w", err)
@@ -89,9 +86,12 @@ func signable(statement []byte) error {
 
 // bundleParts is what a well-formed bundle holds, nothing of it verified.
 type bundleParts struct {
-	hint      string
-	payload   []byte
-	signature []byte
+	hint        string // of a key; empty where there is a certificate
+	certificate []byte // DER; nil where there is a key
+	timestamps  int
+	logEntries  int
+	payload     []byte
+	signature   []byte
 }
 
 // parseBundle reads a bundle in the one form that Sign writes. Comparing the
@@ -121,7 +121,10 @@ func parseBundle(data []byte) (*bundleParts, error) {
 	if !bytes.Equal(again, data) {
 		return nil, malformed(fmt.Errorf("not in canonical form (RFC 8785), or a member is missing (%s)", firstDifference(again, data)))
 	}
-	parts := &bundleParts{hint: doc.Material.PublicKey.Hint}
+	parts := &bundleParts{}
+	if err := doc.Material.read(parts); err != nil {
+		return nil, malformed(err)
+	}
 	if parts.payload, err = strictBase64("payload", doc.Envelope.Payload, limits.StatementBytes); err != nil {
 		return nil, malformed(err)
 	}

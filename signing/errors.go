@@ -18,6 +18,19 @@ const (
 	CodeSignatureUntrusted = "signature_untrusted"
 	// CodeSignatureKeyWindow: the key is trusted, but not at that time.
 	CodeSignatureKeyWindow = "signature_key_window"
+	// CodeCertificateUntrusted: the certificate is not of a trusted authority at the
+	// trusted time, or not seen by a log that must have seen it.
+	CodeCertificateUntrusted = "certificate_untrusted"
+	// CodeIdentityMismatch: the certificate is genuine, but somebody else's.
+	CodeIdentityMismatch = "identity_mismatch"
+	// CodeIdentityPolicy: an identity to trust does not pin enough.
+	CodeIdentityPolicy = "identity_policy"
+	// CodeSignatureTime: nothing trusted attests when it was signed.
+	CodeSignatureTime = "signature_time"
+	// CodeSignatureLog: no trusted transparency log holds the signature.
+	CodeSignatureLog = "signature_log"
+	// CodeTrustedRootMalformed: a trusted_root.json is none.
+	CodeTrustedRootMalformed = "trusted_root_malformed"
 	// CodeStatementMalformed: what was signed is not a statement of that kind.
 	CodeStatementMalformed = "statement_malformed"
 	// CodeStatementMismatch: the statement is genuine, but about something else.
