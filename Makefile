@@ -53,7 +53,7 @@ fmt:
 	if [[ -n $$out ]]; then echo "not formatted; run gofmt -w on:"; echo "$$out"; exit 1; fi
 
 vet:
-	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
 
 tidy:
 	$(GO) mod tidy -diff
@@ -74,8 +74,10 @@ vulncheck: ## look for known vulnerabilities (needs the network)
 	cd tools && $(GO) build -o ../$(TOOLS)/govulncheck golang.org/x/vuln/cmd/govulncheck
 	$(TOOLS)/govulncheck ./...
 
-e2e: build ## run the program from outside, asserting what it does
+e2e: build ## run the program from outside, and let programs of others judge what it signs
 	scripts/demo.sh
+	scripts/outside-judges.sh
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e
 
 # The benchmark of judging compares with it. The version is that of policies/rego/conftest_test.go.
 CONFTEST := $(TOOLS)/.conftest-v0.71.1
