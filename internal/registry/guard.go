@@ -134,7 +134,9 @@ func (g *Guard) check(u *url.URL, redirected bool) error {
 
 // dialer connects to public addresses, and to any of hosts that the user named.
 func (g *Guard) dialer(timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return g.dial(ctx, timeout, network, addr) }
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return g.dial(ctx, timeout, network, addr)
+	}
 }
 
 func (g *Guard) dial(ctx context.Context, timeout time.Duration, network, addr string) (net.Conn, error) {
