@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,37 @@ func (b bundled) with(t *testing.T, path string, by func(string) string) bundled
 		t.Fatal(err)
 	}
 	return b
+}
+
+// without gives the bundle without a member of one of its objects.
+func (b bundled) without(t *testing.T, object, member string) bundled {
+	t.Helper()
+	data, err := os.ReadFile(b.bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	in, ok := doc[object].(map[string]any)
+	if _, has := in[member]; !ok || !has {
+		t.Fatalf("there is no %s in %s", member, object)
+	}
+	delete(in, member)
+	data, err = json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.bundle = file(t, "bundle.json", data)
+	return b
+}
+
+// text gives one text of the bundle.
+func (b bundled) text(t *testing.T, path string) (text string) {
+	t.Helper()
+	b.with(t, path, func(s string) string { text = s; return s + "." })
+	return text
 }
 
 // of gives the plan's bundle of a flight.
@@ -117,9 +149,15 @@ func softened(text string) string {
 	return recoded(text, `"decision":"require_approval"`, `"decision":"allow"`)
 }
 
-// bitten changes a bit in the middle of base64 text.
-func bitten(text string) string {
-	at, by := len(text)/2, byte('A')
+// bitten changes a character in the middle of base64 text.
+func bitten(text string) string { return bittenAt(text, len(text)/2) }
+
+// bittenLate changes one near the end: of a time stamp that is its signature, where the
+// middle is a certificate that npm's sigstore does not look at, having its own.
+func bittenLate(text string) string { return bittenAt(text, len(text)-12) }
+
+func bittenAt(text string, at int) string {
+	by := byte('A')
 	if text[at] == by {
 		by = 'B'
 	}

@@ -14,6 +14,8 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,10 +33,13 @@ func (c claims) with(other claims) claims {
 	return all
 }
 
-// issuer is an OpenID Connect provider as GitHub and GitLab run one.
+// issuer is an OpenID Connect provider as GitHub and GitLab run one. Jobs ask it for
+// tokens as GitHub's do: at a URL, with a bearer token that says which job asks.
 type issuer struct {
 	server *httptest.Server
 	key    *rsa.PrivateKey
+	mu     sync.Mutex
+	jobs   map[string]claims // by bearer token
 }
 
 func newIssuer() (*issuer, error) {
@@ -42,10 +47,11 @@ func newIssuer() (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &issuer{key: key}
+	i := &issuer{key: key, jobs: map[string]claims{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.configuration)
 	mux.HandleFunc("GET /keys", i.keys)
+	mux.HandleFunc("GET /request", i.request)
 	i.server = httptest.NewServer(mux)
 	return i, nil
 }
@@ -65,6 +71,24 @@ func (i *issuer) keys(w http.ResponseWriter, _ *http.Request) {
 		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one",
 		"n": text(i.key.N.Bytes()), "e": text(big.NewInt(int64(i.key.E)).Bytes()),
 	}}})
+}
+
+// request answers a job that asks for its token.
+func (i *issuer) request(w http.ResponseWriter, r *http.Request) {
+	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	i.mu.Lock()
+	job, ok := i.jobs[bearer]
+	i.mu.Unlock()
+	if !ok {
+		http.Error(w, "no such job", http.StatusUnauthorized)
+		return
+	}
+	token, err := i.sign(job, r.URL.Query().Get("audience"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply(w, map[string]string{"value": token})
 }
 
 func reply(w http.ResponseWriter, v any) {
@@ -95,6 +119,15 @@ func (i *issuer) token(t *testing.T, c claims) string {
 		t.Fatal(err)
 	}
 	return token
+}
+
+// job lets a job ask, and gives the variables that tell it how.
+func (i *issuer) job(c claims) []string {
+	bearer := rand.Text()
+	i.mu.Lock()
+	i.jobs[bearer] = c
+	i.mu.Unlock()
+	return []string{"ACTIONS_ID_TOKEN_REQUEST_URL=" + i.url() + "/request?api-version=2.0", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=" + bearer}
 }
 
 // What the jobs of the tests belong to.
