@@ -38,10 +38,12 @@ var errEventID = errors.New("event_id does not match the line")
 type checker struct {
 	shape *protocol.Shape
 	refs  bool // parse references to WAL entries
-	buf   []byte
-	event []byte // domain line of event ids
-	chain []byte // domain line of chain hashes
-	kinds map[string]string
+	// signed judges signatures; nil: nobody does.
+	signed SignedBy
+	buf    []byte
+	event  []byte // domain line of event ids
+	chain  []byte // domain line of chain hashes
+	kinds  map[string]string
 }
 
 const (
@@ -84,11 +86,17 @@ func (c *checker) check(line []byte, in *lineInfo) {
 	in.self = c.hash(c.chain, func(b []byte) []byte { return append(b, line...) })
 	var cut [2]protocol.Member
 	n := 0
+	var sig signatureOf
 	err := c.shape.Scan(line, func(m protocol.Member) error {
 		switch string(m.Key) {
 		case "event_id", "signature":
 			cut[n] = m
 			n++
+			if len(m.Key) == len("signature") {
+				sig.member = m
+			}
+		case "signature_key_ref":
+			sig.ref = m.Value
 		}
 		return c.member(m, in)
 	})
@@ -104,6 +112,8 @@ func (c *checker) check(line []byte, in *lineInfo) {
 		in.want = c.hash(c.event, func(b []byte) []byte { return protocol.AppendWithout(b, line, cut[:n]...) })
 		if in.want != in.id {
 			in.bad = errEventID
+		} else if c.signed != nil {
+			in.bad = sig.check(line, c.signed)
 		}
 	}
 }

@@ -18,6 +18,8 @@ type Options struct {
 	// Redact replaces secrets in text; every text that is not of a fixed form
 	// passes through it before it is hashed and written. Nil redacts nothing.
 	Redact func(string) string
+	// Signer signs each event. Nil signs none.
+	Signer Signer
 }
 
 // A Recovery says what Open found at the end of a log and mended. The caller
@@ -45,6 +47,7 @@ type Log struct {
 	file   appendFile
 	shape  *protocol.Shape
 	redact func(string) string
+	signer Signer
 	size   int64
 	count  int
 	head   sum
@@ -110,7 +113,7 @@ func open(f *os.File, workflowID string, o Options) (*Log, Recovery, error) {
 	}
 	report, err := Verify(f, workflowID, VerifyOptions{Refs: true})
 	l := &Log{
-		file: f, shape: eventShape(), redact: o.Redact,
+		file: f, shape: eventShape(), redact: o.Redact, signer: o.Signer,
 		size: report.Bytes, count: report.Events, head: chainStart(workflowID),
 	}
 	if l.redact == nil {
@@ -214,7 +217,7 @@ func (l *Log) write(lines []byte) error {
 
 // line gives the event as it is written. SPEC: docs/protocol.md 11.
 func (l *Log) line(e protocol.AuditEvent, head sum) ([]byte, error) {
-	if e.Signature != "" {
+	if e.Signature != "" || e.SignatureKeyRef != "" {
 		return nil, errors.New("an event cannot be signed before it has its event_id")
 	}
 	if _, err := parseTime(e.Timestamp); err != nil {
@@ -223,23 +226,8 @@ func (l *Log) line(e protocol.AuditEvent, head sum) ([]byte, error) {
 	if err := redactEvent(&e, l.redact); err != nil {
 		return nil, err
 	}
-	e.ChainHash, e.EventID = digest(head), ""
-	body, err := protocol.Canonical(e)
-	if err != nil {
-		return nil, err
-	}
-	var id protocol.Member
-	if err := protocol.ScanCanonical(body, func(m protocol.Member) error {
-		if string(m.Key) == "event_id" {
-			id = m
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	eventID := sumOf(protocol.KindAuditEvent, protocol.AppendWithout(nil, body, id))
-	e.EventID = hex.EncodeToString(eventID[:])
-	line, err := protocol.Canonical(e)
+	e.ChainHash = digest(head)
+	line, err := finished(e, l.signer)
 	if err != nil {
 		return nil, err
 	}

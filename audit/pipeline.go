@@ -38,7 +38,7 @@ type pipeline struct {
 	current *chunk
 }
 
-func startPipeline(r io.Reader, refs bool) *pipeline {
+func startPipeline(r io.Reader, o VerifyOptions) *pipeline {
 	n := min(runtime.GOMAXPROCS(0), maxWorkers)
 	p := &pipeline{order: make(chan *chunk, 2*n), free: make(chan *chunk, 4*n), stop: make(chan struct{})}
 	work := make(chan *chunk, 2*n)
@@ -49,7 +49,8 @@ func startPipeline(r io.Reader, refs bool) *pipeline {
 	})
 	for range n {
 		p.done.Go(func() {
-			c := newChecker(refs)
+			c := newChecker(o.Refs)
+			c.signed = o.Signed
 			for k := range work {
 				k.check(c)
 				close(k.ready)

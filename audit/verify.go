@@ -20,6 +20,8 @@ const (
 	Inserted  Kind = "inserted"  // a line was put in
 	Reordered Kind = "reordered" // a line stands elsewhere than it was written
 	Cut       Kind = "cut"       // the end is gone
+	Unsigned  Kind = "unsigned"  // a line has no signature where each must
+	Forged    Kind = "forged"    // a line's signature is not that of a key that may sign
 )
 
 // A Problem is the first thing that is wrong with a log.
@@ -42,6 +44,8 @@ type VerifyOptions struct {
 	// time, and the hash of the last one then (Report.Head, a checkpoint).
 	Count int
 	Head  string
+	// Signed, if set, judges the signature that each event must have.
+	Signed SignedBy
 }
 
 // A Report is what verifying a log found. With a Problem, the other fields
@@ -64,7 +68,7 @@ const maxWarnings = 20 // more of the same tells nobody anything
 // *protocol.Error with the code audit_<kind> that Report.Problem explains, or
 // one of reading. SPEC: docs/protocol.md 11.
 func Verify(r io.Reader, workflowID string, o VerifyOptions) (Report, error) {
-	p := startPipeline(r, o.Refs)
+	p := startPipeline(r, o)
 	defer p.close()
 	v := verifier{pipeline: p, options: o, prev: chainStart(workflowID)}
 	v.start = v.prev
@@ -165,6 +169,10 @@ func (v *verifier) changed(in *lineInfo) *Problem {
 		p.Reason = "the last line ends in its middle, as an interrupted write leaves it"
 	case errors.Is(in.bad, errEventID):
 		p.EventID, p.Expected, p.Got = hexOf(in.id), hexOf(in.want), hexOf(in.id)
+	case errors.Is(in.bad, errUnsigned):
+		p.Kind, p.EventID = Unsigned, hexOf(in.id)
+	case errors.Is(in.bad, errForged):
+		p.Kind, p.EventID = Forged, hexOf(in.id)
 	case in.id != sum{}:
 		p.EventID = hexOf(in.id)
 	}

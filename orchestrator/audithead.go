@@ -10,12 +10,16 @@ import (
 // AuditFile is the audit log in a flight's directory.
 const AuditFile = "audit.jsonl"
 
-// auditHead gives how far the audit log has come, as it lies on disk.
+// auditHead gives how far the audit log has come, as it lies on disk, signed where
+// audit logs are.
 func (o *Orchestrator) auditHead(f *Flight) (AuditHead, error) {
 	events, last := f.Journal.AuditHead()
 	head := AuditHead{Size: uint64(events), Last: last} //nolint:gosec // a count
 	root, err := o.auditRoot(f, head.Size)
 	head.Root = root
+	if err == nil && o.Audit != nil {
+		head.Checkpoint, err = o.Audit.Checkpoint(f.Dir, head.Size, root)
+	}
 	return head, err
 }
 
@@ -39,7 +43,27 @@ func (o *Orchestrator) auditRoot(f *Flight, size uint64) (string, error) {
 // auditHolds refuses a flight whose audit log does not begin with what it held when
 // the plan was signed: it was cut, or written anew. SPEC: docs/protocol.md 11.
 func (v *verified) auditHolds(o *Orchestrator, f *Flight) (string, error) {
-	return o.logHolds(f, v.plan.Audit.Size, v.plan.Audit.Root, "the signed plan")
+	return o.headHolds(f, v.plan.Audit, "the signed plan")
+}
+
+// headHolds is auditHolds for the head of any signed statement. Where audit logs are
+// signed, so must the head be, for what it says itself.
+func (o *Orchestrator) headHolds(f *Flight, head AuditHead, who string) (string, error) {
+	if o.Audit != nil {
+		if head.Checkpoint == "" {
+			return "", integrity("audit_unsigned", "%s holds no checkpoint of the audit log, and the configuration says that it is signed", who).
+				WithHint("plan again with cabincrew flight-plan")
+		}
+		size, root, err := o.Audit.Opened(f.Dir, head.Checkpoint)
+		if err != nil {
+			return "", err
+		}
+		if size != head.Size || root != head.Root {
+			return "", integrity("audit_checkpoint", "%s says %d events with root %s, the checkpoint in it %d with %s", who, head.Size, head.Root, size, root).
+				WithHint("plan again with cabincrew flight-plan")
+		}
+	}
+	return o.logHolds(f, head.Size, head.Root, who)
 }
 
 // logHolds refuses an audit log whose first events are not those that somebody knows.

@@ -106,6 +106,17 @@ type PlanFacts struct {
 type AuditHead struct {
 	Size       uint64
 	Root, Last string // digests; Last is empty where there is no line
+	Checkpoint string // a signed note that says the same, "" where the log is not signed
+}
+
+// AuditSeal signs audit logs, and holds logs against what was signed of them.
+type AuditSeal interface {
+	// Checkpoint signs how far the log of a flight has come.
+	Checkpoint(f Dir, size uint64, root string) (string, error)
+	// Opened verifies a checkpoint of a flight's log.
+	Opened(f Dir, checkpoint string) (size uint64, root string, err error)
+	// Holds verifies the log as it lies on disk.
+	Holds(f Dir) (detail string, err error)
 }
 
 // PlanFactStep is one step of PlanFacts.
@@ -215,6 +226,8 @@ type Orchestrator struct {
 	Signatures Signatures
 	// AuditRoot gives the RFC 6962 root of the first lines of an audit log.
 	AuditRoot func(log io.Reader, lines uint64) (digest string, err error)
+	// Audit signs audit logs; nil: they are not signed.
+	Audit AuditSeal
 	// Isolation tells the best isolation that this machine offers. It is asked often.
 	Isolation func(ctx context.Context) sandbox.Found
 	// Temp makes a private directory on the flight's file system.

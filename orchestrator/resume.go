@@ -297,7 +297,11 @@ func (o *Orchestrator) Cancel(f *Flight, reason string) error {
 		// Whoever flew it is gone: this command holds the flight's lock.
 		cause.Message += " (its take-off had begun: it may be applied in part)"
 	}
-	if err := o.Fail(f, "", cause); protocol.ExitCode(err) != protocol.ExitDenied {
+	err := o.Fail(f, "", cause)
+	switch {
+	case !f.Status.State.Terminal():
+		return protocol.Errorf(protocol.ExitUnreachable, "cancel_unrecorded", "the flight is still open: %w", err).WithHint("mend what keeps its logs from being written, then cancel it again")
+	case protocol.ExitCode(err) != protocol.ExitDenied:
 		return err
 	}
 	return nil

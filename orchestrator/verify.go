@@ -73,6 +73,7 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		{"decisions", sealed, func() (string, error) { return v.readDecisions(f) }},
 		{"plan signature", f.Status.Digests[PlanBundle] != "" || sealed && o.Signatures.Signs() && !o.NoSign && !f.deniedState(), func() (string, error) { return v.readPlanBundle(o, f) }},
 		{"audit head", f.Status.Digests[PlanBundle] != "", func() (string, error) { return v.auditHolds(o, f) }},
+		{"audit signatures", o.Audit != nil, func() (string, error) { return o.Audit.Holds(f.Dir) }},
 		{"approval requests", sealed, func() (string, error) { return v.readRequests(f) }},
 		{"approvals", sealed && s != nil, func() (string, error) { return v.readResponses(o, f) }},
 		{"take-off records", len(f.Status.Began) > 0, func() (string, error) { return v.takeoffRecords(f) }},

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/cabincrew/action/protocol"
 )
 
 // NoteSigner gives the key as one that signs notes (C2SP signed-note) under a name,
@@ -67,4 +69,38 @@ func (v ecdsaNotes) KeyHash() uint32 { return v.hash }
 func (v ecdsaNotes) Verify(text, sig []byte) bool {
 	sum := sha256.Sum256(text)
 	return ecdsa.VerifyASN1(v.key, sum[:], sig)
+}
+
+// AuditHead gives the audit head of a flight plan or of a take-off whose signature has
+// been verified, and the flight that it is of.
+func (v *Verified) AuditHead() (workflowID string, head AuditHead, err error) {
+	return auditHeadOf(&v.Statement)
+}
+
+// UnverifiedAuditHead gives what a bundle says of the audit log, whoever signed it: to
+// find what to prove against, never to trust it.
+func UnverifiedAuditHead(bundle []byte) (workflowID string, head AuditHead, err error) {
+	parts, err := parseBundle(bundle)
+	if err != nil {
+		return "", head, err
+	}
+	s, err := parseStatement(parts.payload)
+	if err != nil {
+		return "", head, statementError(protocol.ExitIntegrity, "in-toto Statement v1", err)
+	}
+	return auditHeadOf(s)
+}
+
+func auditHeadOf(s *Statement) (string, AuditHead, error) {
+	switch s.PredicateType {
+	case FlightPlanType:
+		var p FlightPlanPredicate
+		err := decodePredicate(s, &p)
+		return p.WorkflowID, p.AuditHead, err
+	case TakeOffType:
+		var p TakeOffPredicate
+		err := decodePredicate(s, &p)
+		return p.WorkflowID, p.AuditHead, err
+	}
+	return "", AuditHead{}, mismatch("a statement of type %.100q says nothing of an audit log", s.PredicateType)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -76,11 +77,13 @@ type Derived struct {
 
 // AuditHead is how far the audit log had come: its size in lines (a decimal number
 // as text, since it has no upper bound), the RFC 6962 root of these lines, and the
-// hash of the last one.
+// hash of the last one. Checkpoint is a signed note that says the same of the log, left
+// out where the audit is not signed.
 type AuditHead struct {
-	Size     string `json:"size"`
-	Root     string `json:"root"`
-	LastHash string `json:"last_hash"`
+	Size       string `json:"size"`
+	Root       string `json:"root"`
+	LastHash   string `json:"last_hash"`
+	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // TakeOffPredicate is how a flight ended.
@@ -203,6 +206,9 @@ func (h AuditHead) check() error {
 	}
 	if err := wantDigest("audit_head.root", h.Root); err != nil {
 		return err
+	}
+	if len(h.Checkpoint) > limits.AuditCheckpoint {
+		return fmt.Errorf("audit_head.checkpoint is longer than %d bytes", limits.AuditCheckpoint)
 	}
 	if n == 0 && h.LastHash == "" {
 		return nil

@@ -17,8 +17,8 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Read, verify and export the audit log of a flight"}
-	cmd.AddCommand(a.auditShowCommand(), a.auditVerifyCommand(), a.auditExportCommand())
+	cmd := &cobra.Command{Use: "audit", Short: "Read, verify, prove and export the audit log of a flight"}
+	cmd.AddCommand(a.auditShowCommand(), a.auditVerifyCommand(), a.auditProveCommand(), a.auditExportCommand())
 	return cmd
 }
 
@@ -105,20 +105,63 @@ func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) erro
 }
 
 func (a *app) auditVerifyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "verify [FLIGHT]", Short: "Verify the audit log, and hold it against the write-ahead log", Args: cobra.MaximumNArgs(1),
+	var f proofFlags
+	cmd := &cobra.Command{
+		Use: "verify [FLIGHT]", Short: "Verify the audit log against the write-ahead log and its signatures, or the proof of one event", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
-			return a.onAudit(args, func(dir *file.Flight) error {
-				_, report, checks, err := checkLogs(dir)
-				if err != nil && len(checks) == 1 { // the WAL is broken; the audit log speaks for itself
-					var auditErr error
-					report, auditErr = verifyLog(dir)
-					checks = append(checks, checkOf("audit", fmt.Sprintf("%d events", report.Events), auditErr))
-					err = errors.Join(auditErr, err)
+			if f.proof != "" {
+				if len(args) > 0 {
+					return usageError("usage", "--proof needs no flight: the proof says of which it is").WithHint("leave %q away", args[0])
 				}
-				return a.auditVerdict(dir.ID(), report, checks, err)
-			})
+				return a.verifyProof(f)
+			}
+			if f.event != "" || f.bundle != "" || f.origin != "" {
+				return usageError("usage", "--event, --bundle and --origin belong to --proof").WithHint("name the proof, too")
+			}
+			return a.withStore(func(s *session) error { return s.verifyLogs(args, f.keys) })
 		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.proof, "proof", "", "verify this proof of audit prove; no log is needed")
+	flags.StringVar(&f.event, "event", "", "the file with the event's line, where the proof does not bring it")
+	flags.StringVar(&f.bundle, "bundle", "", "a signed plan or take-off that must tell the proof's head")
+	flags.StringVar(&f.origin, "origin", "", "the log that the proof must be about: cabincrew.dev/REPOSITORY/FLIGHT")
+	flags.StringArrayVar(&f.keys, "key", nil, "a public key that may sign; without any, that of the configuration")
+	return cmd
+}
+
+// verifyLogs verifies both logs of a flight, and the signatures of the audit log.
+func (s *session) verifyLogs(args, keys []string) error {
+	dir, err := s.find(args)
+	if err != nil {
+		return err
+	}
+	trust, err := s.trusted(keys)
+	if err != nil {
+		return err
+	}
+	_, report, checks, err := checkLogs(dir)
+	if err != nil && len(checks) == 1 { // the WAL is broken; the audit log speaks for itself
+		var auditErr error
+		report, auditErr = verifyLog(dir)
+		checks = append(checks, checkOf("audit", fmt.Sprintf("%d events", report.Events), auditErr))
+		err = errors.Join(auditErr, err)
+	}
+	if trust == nil {
+		checks = append(checks, orchestrator.Check{Name: "audit signatures", Status: orchestrator.NotApplicable})
+		return s.app.auditVerdict(dir.ID(), report, checks, err)
+	}
+	detail, signErr := trust.Holds(dir)
+	checks = append(checks, checkOf("audit signatures", detail, signErr))
+	if err == nil {
+		err = signErr
+	}
+	return s.app.auditVerdict(dir.ID(), report, checks, err)
+}
+
+func (a *app) tellChecks(checks []orchestrator.Check) {
+	for _, c := range checks {
+		a.text(padded(c.Status, 15) + padded(c.Name, 19) + oneLine(c.Detail) + "\n")
 	}
 }
 
@@ -133,9 +176,7 @@ func (a *app) auditVerdict(id string, report audit.Report, checks []orchestrator
 		}
 		a.printJSON(doc)
 	}
-	for _, c := range checks {
-		a.text(padded(c.Status, 15) + padded(c.Name, 19) + oneLine(c.Detail) + "\n")
-	}
+	a.tellChecks(checks)
 	for _, w := range report.Warnings {
 		a.text("warning        " + oneLine(w) + "\n")
 	}

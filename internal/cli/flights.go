@@ -47,13 +47,21 @@ func (s *session) begin() (*orchestrator.Flight, error) {
 }
 
 func (s *session) journal(dir *file.Flight) (*journal, error) {
-	j, err := openJournal(dir, s.setup.Redactor)
+	j, err := openJournal(dir, s.setup.Redactor, s.seal)
 	if err != nil {
 		return nil, err
 	}
 	j.failpoint = s.app.failpoint
 	s.close = append(s.close, j.close)
-	return j, nil
+	if s.seal == nil {
+		return j, nil
+	}
+	events, _ := j.log.Head()
+	err = s.seal.begin(dir, events)
+	if err != nil && s.ending && protocol.ExitCode(err) == protocol.ExitIntegrity {
+		j.seal, err = nil, nil // the flight is ended; what its checkpoint says stays
+	}
+	return j, err
 }
 
 // write opens a flight for writing: locked, both logs verified and mended.

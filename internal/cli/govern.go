@@ -183,6 +183,10 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 		fingerprints = append(fingerprints, k.Key.Fingerprint())
 	}
 	resolved["plan_keys"] = fingerprints
+	resolved["audit_key"] = ""
+	if s.seal != nil {
+		resolved["audit_key"] = s.seal.KeyRef()
+	}
 	// What is known decides as much as where it stands.
 	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
 	g = orchestrator.Governance{
@@ -221,6 +225,11 @@ func governancePaths(p place, c *config.Config) []string {
 	file(c.Policies.Secrets.Baseline)
 	if key := c.Signing.Key; key != "" && !strings.Contains(key, "://") {
 		if rel, err := filepath.Rel(p.workspace, p.file(key)); err == nil && filepath.IsLocal(rel) {
+			paths = append(paths, filepath.ToSlash(rel)+".pub")
+		}
+	}
+	if c.Audit.Key != "" {
+		if rel, err := filepath.Rel(p.workspace, p.file(c.Audit.Key)); err == nil && filepath.IsLocal(rel) {
 			paths = append(paths, filepath.ToSlash(rel)+".pub")
 		}
 	}

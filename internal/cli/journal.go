@@ -27,19 +27,27 @@ type journal struct {
 	ahead     []string
 	mended    string
 	failpoint func(point string)
+	// seal signs the log; nil: nobody does. dir is where the checkpoint goes.
+	seal     *auditSeal
+	dir      *file.Flight
+	appended bool // since the newest checkpoint
 }
 
 var _ orchestrator.Journal = (*journal)(nil)
 
 // openJournal opens both logs for appending and compares them. Everything that
 // does not hold together is refused.
-func openJournal(f *file.Flight, r *redact.Redactor) (_ *journal, err error) {
+func openJournal(f *file.Flight, r *redact.Redactor, seal *auditSeal) (_ *journal, err error) {
 	// A flight whose WAL is refused is not touched at all: opening the audit log
 	// may cut a torn line off. A new flight has no WAL yet.
 	if _, _, err := file.ReadWAL(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	log, rec, err := audit.Open(f.Root(), auditName, f.ID(), audit.Options{Redact: r.String})
+	options := audit.Options{Redact: r.String}
+	if seal != nil && seal.each {
+		options.Signer = seal
+	}
+	log, rec, err := audit.Open(f.Root(), auditName, f.ID(), options)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +60,7 @@ func openJournal(f *file.Flight, r *redact.Redactor) (_ *journal, err error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{wal: wal, log: log}
+	j := &journal{wal: wal, log: log, seal: seal, dir: f}
 	cross, err := audit.CrossCheck(rec.Refs, wal.Entries())
 	if err != nil {
 		return nil, errors.Join(err, wal.Close())
@@ -108,6 +116,14 @@ func (j *journal) Append(at time.Time, records ...orchestrator.Record) error {
 		}
 		events = append(events, e)
 	}
+	if j.seal != nil {
+		// Without its key nothing happens that a checkpoint could not tell of.
+		if _, err := j.seal.key(); err != nil {
+			j.wal.Discard()
+			return err
+		}
+	}
+	j.appended = true
 	j.point("before the audit")
 	if err := j.log.Append(events...); err != nil {
 		j.wal.Discard()
@@ -128,7 +144,20 @@ func (j *journal) point(name string) {
 	}
 }
 
-func (j *journal) close() error { return errors.Join(j.wal.Close(), j.log.Close()) }
+// sealed signs how far the log has come, if it has come further.
+func (j *journal) sealed() error {
+	if j.seal == nil || !j.appended {
+		return nil
+	}
+	events, _ := j.log.Head()
+	if err := j.seal.renew(j.dir, uint64(events)); err != nil { //nolint:gosec // a count
+		return err
+	}
+	j.appended = false
+	return nil
+}
+
+func (j *journal) close() error { return errors.Join(j.sealed(), j.wal.Close(), j.log.Close()) }
 
 // checkLogs verifies both logs of a flight without changing anything.
 func checkLogs(f *file.Flight) ([]protocol.WALEntry, audit.Report, []orchestrator.Check, error) {

@@ -105,7 +105,7 @@ func (s *session) previewed(ctx context.Context, c *config.Config) (*orchestrato
 		return nil, err
 	}
 	s.close = append(s.close, at.Close)
-	j, err := openJournal(at, setup.Redactor)
+	j, err := openJournal(at, setup.Redactor, nil)
 	if err != nil {
 		return nil, err
 	}

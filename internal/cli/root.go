@@ -15,6 +15,7 @@ import (
 	"github.com/cabincrew/action/internal/redact"
 	"github.com/cabincrew/action/internal/telemetry"
 	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/signing"
 )
 
 // app is one run of the program.
@@ -33,6 +34,8 @@ type app struct {
 	// failpoint, if not nil, is called before and after every durable write, so
 	// that tests can end the process there.
 	failpoint func(point string)
+	// opened are the private keys that this command has opened, by path.
+	opened map[string]*signing.Key
 }
 
 const (

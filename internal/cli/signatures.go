@@ -58,7 +58,7 @@ func (s *signatures) SignPlan(ctx context.Context, manifest []byte, facts orches
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Decision: facts.Decision,
 		ApprovalNonce: facts.Nonce, Claimed: map[string]string{},
 		Derived:   signing.Derived{AuthorEmail: facts.AuthorEmail, BaseCommit: facts.HeadCommit, HeadCommit: facts.HeadCommit},
-		AuditHead: signing.AuditHead{Size: strconv.FormatUint(facts.Audit.Size, 10), Root: facts.Audit.Root, LastHash: facts.Audit.Last},
+		AuditHead: signing.AuditHead{Size: strconv.FormatUint(facts.Audit.Size, 10), Root: facts.Audit.Root, LastHash: facts.Audit.Last, Checkpoint: facts.Audit.Checkpoint},
 		IssuedAt:  facts.IssuedAt, NotAfter: facts.NotAfter, CabinCrew: s.version,
 	}
 	for _, step := range facts.Steps {
@@ -87,7 +87,7 @@ func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, err
 	facts := &orchestrator.PlanFacts{
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Decision: p.Decision, Nonce: p.ApprovalNonce,
 		AuthorEmail: p.Derived.AuthorEmail, HeadCommit: p.Derived.HeadCommit,
-		Audit:    orchestrator.AuditHead{Size: size, Root: p.AuditHead.Root, Last: p.AuditHead.LastHash},
+		Audit:    orchestrator.AuditHead{Size: size, Root: p.AuditHead.Root, Last: p.AuditHead.LastHash, Checkpoint: p.AuditHead.Checkpoint},
 		IssuedAt: p.IssuedAt, NotAfter: p.NotAfter,
 	}
 	for _, step := range p.Steps {
@@ -148,7 +148,7 @@ func (s *session) signer(o *origin) (func() (*signing.Key, error), []signing.Tru
 	if err != nil {
 		return nil, nil, err
 	}
-	load := func() (*signing.Key, error) { return s.app.privateKey(s.place.file(name)) }
+	load := func() (*signing.Key, error) { return s.app.openKey(s.place.file(name)) }
 	raw, err := os.ReadFile(public) //nolint:gosec // the configuration names it
 	if err != nil {
 		return nil, nil, usageError("signing_key", "the public part of the signing key cannot be read: %w", err).

@@ -96,6 +96,9 @@ func (p place) exclude(c *config.Config) []string {
 	if c.Signing.Key != "" && !strings.Contains(c.Signing.Key, "://") {
 		add(p.file(c.Signing.Key))
 	}
+	if c.Audit.Key != "" {
+		add(p.file(c.Audit.Key))
+	}
 	for _, who := range c.Approvals.Approvers {
 		if private, ok := strings.CutSuffix(who.Key, ".pub"); ok {
 			add(filepath.Join(dir, filepath.FromSlash(private)))
@@ -129,6 +132,7 @@ type session struct {
 	crew    *orchestrator.Orchestrator
 	judges  *judges
 	origin  *origin
+	seal    *auditSeal // signs the audit log; nil: it is not signed
 	shown   *orchestrator.Preview
 	close   []func() error
 }
@@ -208,6 +212,10 @@ func (s *session) source(o *origin) error {
 // govern loads the governance and makes the orchestrator that flies under it.
 func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	a := s.app
+	var err error
+	if s.seal, err = s.sealOf(o); err != nil {
+		return err
+	}
 	g, signed, err := s.governance(ctx, o, dir)
 	if err != nil {
 		return err
@@ -219,6 +227,9 @@ func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
 		Signatures: signed, AuditRoot: auditRoot, Temp: s.store.Temp, Isolation: isolation,
+	}
+	if s.seal != nil {
+		s.crew.Audit = s.seal
 	}
 	return nil
 }

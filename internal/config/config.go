@@ -24,6 +24,7 @@ type Config struct {
 	After     After
 	Approvals Approvals
 	Signing   Signing
+	Audit     Audit
 	Retention Retention
 	Sandbox   Sandbox
 }

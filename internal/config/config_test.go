@@ -46,6 +46,7 @@ approvals:
   approvers:
     - {name: first-maintainer, email: first@example.com, roles: [maintainer, owner], key: keys/first-maintainer.pub, bot: true, not_before: 2026-01-01T00:00:00Z, not_after: 2027-01-01T00:00:00+01:00}
 signing: {key: plan.key, keyless: false}
+audit: {sign: checkpoint, key: audit.key}
 retention: {days: 30, flights: 10}
 `
 
@@ -92,6 +93,7 @@ func TestParseFull(t *testing.T) {
 			}},
 		},
 		Signing:   Signing{Key: "plan.key"},
+		Audit:     Audit{Sign: AuditCheckpoint, Key: "audit.key"},
 		Retention: Retention{30, 10}, Sandbox: Sandbox{Require: []string{}, Sudo: SudoAuto},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Step{})); diff != "" {

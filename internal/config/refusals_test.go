@@ -33,7 +33,7 @@ func refusals() []refusal {
 		// top
 		{"unknown key", top("polices: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "polices"`, `did you mean "policies"?`, false},
 		{"misplaced key", top("allow_without_policies: true\n"), "config_unknown_key", `c.yaml:4:1: unknown key "allow_without_policies"`, `"allow_without_policies" belongs under policies`, false},
-		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, retention, sandbox", false},
+		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, audit, retention, sandbox", false},
 		{"no version", strings.TrimPrefix(minimal, "version: 1\n"), "config_missing", "c.yaml:1:1: version is missing", "add version:", false},
 		{"version 2", strings.Replace(minimal, "1", "2", 1), "config_version", "c.yaml:1:10: version 2 of the configuration is not known", "this program reads version 1; use a program that knows version 2", false},
 		{"version as text", strings.Replace(minimal, "1", `"1"`, 1), "config_type", "c.yaml:1:10: version must be a whole number, not text", "", false},
@@ -123,6 +123,11 @@ func refusals() []refusal {
 		{"never valid", approver("name: m, roles: [r], key: m.pub, not_before: 2026-01-02T00:00:00Z, not_after: 2026-01-01T00:00:00Z"), "config_value", "c.yaml:7:86: approvals.approvers[1].not_after is not after not_before", "", true},
 		{"e-mail", approver("name: m, email: m, roles: [r], key: m.pub"), "config_value", `c.yaml:7:24: approvals.approvers[1].email is not an e-mail address: "m"`, "", false},
 		{"key and keyless", top("signing: {key: k, keyless: true}\n"), "config_value", "c.yaml:4:28: signing.keyless cannot be true beside signing.key", "", false},
+		{"audit key without sign", top("audit: {key: k}\n"), "config_value", "c.yaml:4:14: audit.key does nothing without audit.sign", "", false},
+		{"audit without key", top("audit: {sign: each}\n"), "config_missing", "c.yaml:4:15: audit.sign needs audit.key, since signing.key is no file", "name the file of a private key: audit: {key: FILE}", true},
+		{"audit with a key service", top("signing: {key: 'awskms:///alias/plan'}\naudit: {sign: each}\n"), "config_missing", "c.yaml:5:15: audit.sign needs audit.key, since signing.key is no file", "name the file of a private key: audit: {key: FILE}", true},
+		{"audit sign", top("signing: {key: k}\naudit: {sign: all}\n"), "config_value", `c.yaml:5:15: audit.sign is unknown: "all"`, "", false},
+		{"audit key as URI", top("signing: {key: k}\naudit: {sign: each, key: 'awskms:///x'}\n"), "config_value", `c.yaml:5:26: audit.key is no file: "awskms:///x"`, "", false},
 		{"credentials in a URI", top(`signing: {key: "hashivault://user:word@host/k"}` + "\n"), "config_value", "c.yaml:4:16: signing.key holds credentials", "", true},
 		{"retention", top("retention: {days: -1}\n"), "config_value", "c.yaml:4:19: retention.days is out of bounds: -1", "", false},
 	}...)

@@ -130,6 +130,7 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 			"self_approval": c.Approvals.SelfApproval, "binding": c.Approvals.Binding, "approvers": approvers,
 		},
 		"signing":   map[string]any{"key": c.Signing.Key, "keyless": c.Signing.Keyless},
+		"audit":     map[string]any{"sign": c.Audit.Sign, "key": c.Audit.Key},
 		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
 		"sandbox":   map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
 	}, nil
