@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -171,6 +172,57 @@ func TestAuditHeadOfTheMark(t *testing.T) {
 		f.Status.State = c.state
 		err := o.once(f)
 		if c.code == "" && err != nil || c.code != "" && (!errors.Is(err, protocol.Code(c.code)) || protocol.ExitCode(err) != protocol.ExitIntegrity) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// sealed is an AuditSeal whose checkpoints are "size root".
+type sealed struct{}
+
+func (sealed) Checkpoint(_ Dir, size uint64, root string) (string, error) {
+	return fmt.Sprintf("%d %s", size, root), nil
+}
+
+func (sealed) Opened(_ Dir, checkpoint string) (size uint64, root string, err error) {
+	_, err = fmt.Sscanf(checkpoint, "%d %s", &size, &root)
+	return size, root, err
+}
+
+func (sealed) Holds(Dir) (string, error) { return "", nil }
+
+// TestSignedHead: where logs are signed, a statement's head must hold for itself.
+func TestSignedHead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	if err := os.WriteFile(filepath.Join(dir, AuditFile), []byte("{}\n{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := &Flight{Dir: onlyRoot{root: root}, Journal: counted{events: 2}}
+	o := &Orchestrator{AuditRoot: rooted, Audit: sealed{}}
+	good, err := o.auditHead(f)
+	if err != nil || good.Checkpoint == "" {
+		t.Fatalf("%+v %v", good, err)
+	}
+	for name, c := range map[string]struct {
+		change func(h *AuditHead)
+		code   string
+	}{
+		"as it is":       {func(*AuditHead) {}, ""},
+		"no checkpoint":  {func(h *AuditHead) { h.Checkpoint = "" }, "audit_unsigned"},
+		"of fewer lines": {func(h *AuditHead) { h.Checkpoint = "1 " + h.Root }, "audit_checkpoint"},
+		"another root":   {func(h *AuditHead) { h.Checkpoint = "2 sha256:00" }, "audit_checkpoint"},
+		"malformed":      {func(h *AuditHead) { h.Checkpoint = "x" }, "-"},
+	} {
+		head := good
+		c.change(&head)
+		_, err := o.headHolds(f, head, "the plan")
+		if (err == nil) != (c.code == "") || c.code != "" && c.code != "-" && !errors.Is(err, protocol.Code(c.code)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -48,6 +48,7 @@ func governedKeys() map[string]string {
 		"policies.sources[].key":          "conf/keys/acme.pub",
 		"policies.sources[].oci_layout":   "conf/images/index.json",
 		"signing.key":                     "conf/plan.key.pub",
+		"audit.key":                       "conf/log.key.pub",
 		"the configuration itself":        "conf/c.yaml",
 		"code owners, whatever the forge": ".github/CODEOWNERS",
 	}
@@ -176,13 +177,14 @@ func allKeys(t *testing.T) *desk {
 		return "package cabincrew." + name + "\n\ndeny contains \"no\" if input.mode == \"nonesuch\"\n"
 	}
 	for name, text := range map[string]string{
-		"conf/pol/sub/p.rego": rego("p"), "conf/after/a.rego": rego("a"), "conf/own/o.rego": rego("o"), "conf/keys/boss.pub": string(boss), "conf/keys/acme.pub": acme, "conf/plan.key.pub": string(plan),
+		"conf/pol/sub/p.rego": rego("p"), "conf/after/a.rego": rego("a"), "conf/own/o.rego": rego("o"), "conf/keys/boss.pub": string(boss), "conf/keys/acme.pub": acme, "conf/plan.key.pub": string(plan), "conf/log.key.pub": string(plan),
 		"conf/b/acme.tar.gz": string(archive), "conf/known.json": `{"version": 1, "findings": []}`, "conf/m/risk.onnx": "a model", ".github/CODEOWNERS": "* @boss\n",
-		".gitignore": "plan.key\n.cabincrew/\n",
+		".gitignore": "plan.key\nlog.key\n.cabincrew/\n",
 	} {
 		d.write(name, text)
 	}
 	d.write("conf/plan.key", string(private))
+	d.write("conf/log.key", string(private))
 	sets := d.layout("conf/images", types.MediaType("application/vnd.cncf.openpolicyagent.policy.layer.v1+rego"), "q.rego", rego("q"))
 	model := d.layout("conf/m/images", types.OCIUncompressedLayer, "", tarOf(t, "risk.onnx", "another model"))
 	d.write("conf/c.yaml", fmt.Sprintf(`version: 1
@@ -201,6 +203,7 @@ models:
   - {name: b, oci: "registry.example/m@%s", oci_layout: m/images, sha256: %x, labels: [x, y], decisions: [{label: y, at_least: 0.5, decision: warn}]}
 approvals: {approvers: [{name: boss, roles: [policy-owner], key: keys/boss.pub}]}
 signing: {key: plan.key}
+audit: {sign: checkpoint, key: log.key}
 `, sets, sha256.Sum256([]byte("a model")), model, sha256.Sum256([]byte("another model"))))
 	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-q", "-m", "start"}, {"checkout", "-q", "-b", "change"}} {
 		d.git(args...)

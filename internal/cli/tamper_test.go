@@ -37,7 +37,7 @@ func approvedFlight(t *testing.T, config string) (*killBench, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"plan.key": private, "plan.key.pub": public, ".cabincrew.yaml": []byte(config + "signing: {key: plan.key}\n")} {
+	for name, data := range map[string][]byte{"plan.key": private, "plan.key.pub": public, ".cabincrew.yaml": []byte(config + "signing: {key: plan.key}\naudit: {sign: each}\n")} {
 		if err := os.WriteFile(filepath.Join(k.dir, "ws", name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestEveryByte(t *testing.T) {
 		t.Fatalf("the flight as it is: %v", err)
 	}
 	names := filesOf(t, dir)
-	if len(names) < 11 {
+	if len(names) < 12 {
 		t.Fatalf("the flight has only %v", names)
 	}
 	jobs := make(chan string)
