@@ -228,7 +228,7 @@ func (p *IdentityPolicy) checks(c *Certificate) []identityMismatch {
 	} else {
 		uri, ref, _ := strings.Cut(c.SAN, "@")
 		if strings.Contains(ref, "@") || (!strings.HasPrefix(ref, "refs/") && !isCommit(ref)) {
-			uri = c.SAN // it has no ref, or could be cut in two ways
+			uri = c.SAN + " (without one ref)" // it could be cut in two ways, or not at all
 		}
 		list = append(list, identityMismatch{"build signer URI without its ref", uri, one(p.SignerURI)})
 	}

@@ -1,11 +1,14 @@
 package signing
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
 )
 
 // materialDoc is what a bundle says about who signed and when: exactly one of a
@@ -88,8 +91,12 @@ func (m *materialDoc) read(parts *bundleParts) error {
 			return fmt.Errorf("%d time stamps (1 to %d, or no timestampVerificationData)", n, limits.BundleTimestamps)
 		}
 		for _, t := range m.Timestamps.RFC3161 {
-			if _, err := strictBase64("signedTimestamp", t.Signed, limits.TimestampBytes); err != nil {
+			stamp, err := strictBase64("signedTimestamp", t.Signed, limits.TimestampBytes)
+			if err != nil {
 				return err
+			}
+			if again, err := plainStamp(stamp); err != nil || !bytes.Equal(again, stamp) {
+				return errors.New("signedTimestamp is not a granted time stamp of RFC 3161 without a text")
 			}
 		}
 		parts.timestamps = len(m.Timestamps.RFC3161)
@@ -107,23 +114,31 @@ func (m *materialDoc) read(parts *bundleParts) error {
 }
 
 func (e *logEntryDoc) check() error {
+	if (e.IntegratedTime == "") != (e.Promise == nil) {
+		return errors.New("integratedTime without the promise that signs it, or the other way round")
+	}
+	if e.Proof == nil {
+		return errors.New("no inclusionProof")
+	}
 	numbers := map[string]string{"logIndex": e.Index, "integratedTime": e.IntegratedTime}
 	blobs := map[string]string{"keyId": e.LogID.KeyID, "canonicalizedBody": e.Body}
 	if e.Promise != nil {
 		blobs["signedEntryTimestamp"] = e.Promise.Signed
 	}
-	if p := e.Proof; p != nil {
-		numbers["inclusionProof.logIndex"], numbers["treeSize"] = p.Index, p.TreeSize
-		blobs["rootHash"] = p.RootHash
-		if n := len(p.Hashes); n > limits.LogProofHashes {
-			return fmt.Errorf("%d hashes (at most %d)", n, limits.LogProofHashes)
-		}
-		for i, h := range p.Hashes {
-			blobs["hashes["+strconv.Itoa(i)+"]"] = h
-		}
-		if len(p.Checkpoint.Envelope) > limits.LogEntryBytes {
-			return errors.New("the checkpoint is too long")
-		}
+	p := e.Proof
+	numbers["inclusionProof.logIndex"], numbers["treeSize"] = p.Index, p.TreeSize
+	blobs["rootHash"] = p.RootHash
+	if n := len(p.Hashes); n > limits.LogProofHashes {
+		return fmt.Errorf("%d hashes (at most %d)", n, limits.LogProofHashes)
+	}
+	for i, h := range p.Hashes {
+		blobs["hashes["+strconv.Itoa(i)+"]"] = h
+	}
+	if len(p.Checkpoint.Envelope) > limits.LogEntryBytes {
+		return errors.New("the checkpoint is too long")
+	}
+	if err := e.checkUnsigned(); err != nil {
+		return err
 	}
 	for name, text := range numbers {
 		if n, err := strconv.ParseInt(text, 10, 64); text != "" && (err != nil || n <= 0 || strconv.FormatInt(n, 10) != text) {
@@ -134,6 +149,34 @@ func (e *logEntryDoc) check() error {
 		if _, err := strictBase64(name, text, limits.LogEntryBytes); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkUnsigned compares what an entry repeats beside its body and its checkpoint:
+// the libraries look at those only, and nobody at the repetition.
+func (e *logEntryDoc) checkUnsigned() error {
+	const (
+		fields  = 4 // origin, size, root, and what follows
+		rekorV2 = "0.0.2"
+	)
+	lines := strings.SplitN(e.Proof.Checkpoint.Envelope, "\n", fields)
+	if len(lines) != fields || lines[1] != e.Proof.TreeSize || lines[2] != e.Proof.RootHash {
+		return errors.New("treeSize or rootHash is not the checkpoint's")
+	}
+	if e.Kind.Kind == "hashedrekord" && e.Kind.Version == rekorV2 && e.Proof.Index != e.Index {
+		return errors.New("the two indexes differ")
+	}
+	body, err := strictBase64("canonicalizedBody", e.Body, limits.LogEntryBytes)
+	if err != nil {
+		return err
+	}
+	tree, err := protocol.DecodeAny(body)
+	if err != nil {
+		return fmt.Errorf("canonicalizedBody: %w", err)
+	}
+	if m, ok := tree.(map[string]any); !ok || m["kind"] != e.Kind.Kind || m["apiVersion"] != e.Kind.Version {
+		return errors.New("kindVersion is not the body's")
 	}
 	return nil
 }

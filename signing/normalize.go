@@ -18,8 +18,10 @@ const foreignMediaType = "application/vnd.dev.sigstore.bundle+json;version=0.3"
 
 // Normalize brings a Sigstore bundle v0.3 that another tool wrote, such as cosign
 // or npm sigstore, into the one form that Verify reads. Nothing is verified here,
-// and nothing is dropped that verification would look at: only key ids of the
-// envelope, the spelling of base64, white space and the order of members change.
+// and nothing is dropped that verification would look at: what goes
+// is key ids of the envelope, texts beside a time stamp's status, and times of log
+// entries that no promise signs; besides, the spelling of base64, white space and
+// the order of members change.
 func Normalize(foreign []byte) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
 		return nil, protocol.Errorf(protocol.ExitIntegrity, CodeBundleMalformed,
@@ -75,7 +77,11 @@ func normalized(b *protobundle.Bundle) (*bundleDoc, error) {
 	if list := m.GetTimestampVerificationData().GetRfc3161Timestamps(); len(list) > 0 {
 		doc.Material.Timestamps = &timestampsDoc{}
 		for _, t := range list {
-			doc.Material.Timestamps.RFC3161 = append(doc.Material.Timestamps.RFC3161, timestampDoc{b64(t.GetSignedTimestamp())})
+			stamp, err := plainStamp(t.GetSignedTimestamp())
+			if err != nil {
+				return nil, err
+			}
+			doc.Material.Timestamps.RFC3161 = append(doc.Material.Timestamps.RFC3161, timestampDoc{b64(stamp)})
 		}
 	}
 	for _, entry := range m.GetTlogEntries() {
@@ -86,11 +92,11 @@ func normalized(b *protobundle.Bundle) (*bundleDoc, error) {
 
 func normalizedEntry(e *rekor.TransparencyLogEntry) logEntryDoc {
 	doc := logEntryDoc{
-		Index: decimal(e.GetLogIndex()), LogID: logIDDoc{b64(e.GetLogId().GetKeyId())}, IntegratedTime: decimal(e.GetIntegratedTime()),
+		Index: decimal(e.GetLogIndex()), LogID: logIDDoc{b64(e.GetLogId().GetKeyId())},
 		Kind: kindDoc{e.GetKindVersion().GetKind(), e.GetKindVersion().GetVersion()}, Body: b64(e.GetCanonicalizedBody()),
 	}
 	if s := e.GetInclusionPromise().GetSignedEntryTimestamp(); len(s) > 0 {
-		doc.Promise = &setDoc{b64(s)}
+		doc.Promise, doc.IntegratedTime = &setDoc{b64(s)}, decimal(e.GetIntegratedTime())
 	}
 	if p := e.GetInclusionProof(); p != nil {
 		doc.Proof = &proofDoc{

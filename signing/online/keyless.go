@@ -123,13 +123,13 @@ type certificateChain struct {
 
 // certificate asks Fulcio, and checks that the answer is about our key.
 func (k *Keyless) certificate(ctx context.Context, private *ecdsa.PrivateKey, token Token) ([]byte, error) {
-	c := call{"Fulcio (" + k.services.Fulcio + ")", []string{token.raw}}
+	c := call{"Fulcio (" + k.services.Fulcio + ")", []string{token.text()}}
 	body, err := requestCertificate(private, token)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := c.post(ctx, k.services.Transport, k.services.Fulcio+"/api/v2/signingCert", jsonType, body,
-		http.Header{"Authorization": {"Bearer " + token.raw}})
+		http.Header{"Authorization": {"Bearer " + token.text()}})
 	if err != nil {
 		return nil, err
 	}

@@ -24,14 +24,28 @@ const (
 	envGitHubRequest = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 )
 
+// secret is a text that no verb of fmt prints, at whatever depth it lies: methods
+// of unexported fields are not called, so the text itself must not be a field.
+type secret func() string
+
+func keep(text string) secret { return func() string { return text } }
+
 // Token is an identity token (a JWT). Printing it shows that it is one, and no more.
-type Token struct{ raw string }
+type Token struct{ raw secret }
 
 // String tells nothing about the token.
 func (Token) String() string { return "an identity token" }
 
 // GoString is String, for the %#v verb.
 func (t Token) GoString() string { return t.String() }
+
+// text gives the token itself; the zero Token has none.
+func (t Token) text() string {
+	if t.raw == nil {
+		return ""
+	}
+	return t.raw()
+}
 
 // NewToken takes the text of an identity token.
 func NewToken(text string) (Token, error) {
@@ -46,13 +60,13 @@ func NewToken(text string) (Token, error) {
 	if bad {
 		return Token{}, tokenError("the identity token is not a JWT")
 	}
-	return Token{text}, nil
+	return Token{keep(text)}, nil
 }
 
 // subject gives what Fulcio wants signed as a proof that we hold the key. The
 // token is not verified here; Fulcio does that.
 func (t Token) subject() (string, error) {
-	_, rest, _ := strings.Cut(t.raw, ".")
+	_, rest, _ := strings.Cut(t.text(), ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil {
@@ -109,7 +123,7 @@ func FromEnvironment(env map[string]string, transport http.RoundTripper) (TokenS
 	if err != nil {
 		return nil, err
 	}
-	return &github{u, env[envGitHubRequest], direct(transport)}, nil
+	return &github{u, keep(env[envGitHubRequest]), direct(transport)}, nil
 }
 
 func tokenError(text string) *protocol.Error {
@@ -119,7 +133,7 @@ func tokenError(text string) *protocol.Error {
 
 type github struct {
 	url       *url.URL
-	request   string // the secret that tokens are asked for with
+	request   secret // what tokens are asked for with
 	transport http.RoundTripper
 }
 
@@ -129,7 +143,7 @@ func (*github) Describe() string { return "the identity token of a GitHub job" }
 func (g *github) Token(ctx context.Context) (Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.SignerTimeout)
 	defer cancel()
-	c := call{"the issuer of identity tokens", []string{g.request}}
+	c := call{"the issuer of identity tokens", []string{g.request()}}
 	u := *g.url
 	query := u.Query()
 	query.Set("audience", audience)
@@ -138,7 +152,7 @@ func (g *github) Token(ctx context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, c.failed(ctx, err)
 	}
-	req.Header.Set("Authorization", "Bearer "+g.request)
+	req.Header.Set("Authorization", "Bearer "+g.request())
 	req.Header.Set("Accept", "application/json")
 	status, body, err := roundTrip(g.transport, req)
 	if err == nil && status != http.StatusOK {
