@@ -31,7 +31,7 @@ func blocks(t *testing.T) []block {
 		}
 		out = append(out, block{under, m[2]})
 	}
-	if len(out) != 12 {
+	if len(out) != 13 {
 		t.Fatalf("the document has %d pieces of shell: this test does not see them, or tampers with too little", len(out))
 	}
 	return out
@@ -64,6 +64,36 @@ const (
 	audit     = "6 The audit log"
 	certified = "Signed with a certificate"
 )
+
+// TestByHandWithACertificate replaces the first block by that about certificates.
+func TestByHandWithACertificate(t *testing.T) {
+	t.Parallel()
+	dir, env := flown(t)
+	who := githubJob()
+	signed, err := os.ReadFile(who.signs(t, of(dir)).bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(dir, "plan.sigstore.json")
+	if err := os.WriteFile(bundle, signed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env = append(env, "trusted_root="+house.trustedRoot, "issuer="+who.issuer.url(), "repository="+repoID)
+	good := append(slices.Clone(env), "identity="+planner)
+	if failed, said := refusals(t, dir, good, certified, files, tokens, decided, approvals, audit); len(failed) > 0 {
+		t.Fatalf("%q fails on a flight in order:\n%s", failed, said)
+	}
+	for name, env := range map[string][]string{
+		"another workflow":   append(slices.Clone(env), "identity="+strings.Replace(planner, "plan.yml", "other.yml", 1)),
+		"another ref":        append(slices.Clone(env), "identity="+strings.Replace(planner, "refs/tags/v1", "refs/pull/7/merge", 1)),
+		"another issuer":     append(slices.Clone(good), "issuer="+house.gitlab.url()),
+		"another repository": append(slices.Clone(good), "repository=5678"),
+	} {
+		if failed, _ := refusals(t, dir, env, certified); len(failed) == 0 {
+			t.Errorf("%s is not seen", name)
+		}
+	}
+}
 
 // flown is a flight that was signed, approved and taken off, and the environment that
 // the document asks for.

@@ -139,7 +139,7 @@ const (
 	planner   = "https://github.com/" + planRef
 	pipeline  = "gitlab.com/acme/infra//.gitlab-ci.yml@refs/heads/main"
 	gitlabCI  = "https://" + pipeline
-	repoID    = "1234"
+	repoID    = "1029384756" // ten bytes, a line feed as a length
 	ownerID   = "99"
 	projectID = "20"
 	groupID   = "72"

@@ -22,15 +22,25 @@ type result struct {
 // command runs a program and gives what it said and how it ended.
 func command(t *testing.T, dir string, env []string, name string, args ...string) result {
 	t.Helper()
-	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &out, &errs
+	cmd.Dir, cmd.Env = dir, env
+	r, err := ran(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// ran runs a process; the error says that it did not run at all.
+func ran(cmd *exec.Cmd) (result, error) {
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+		return result{}, err
 	}
-	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, nil
 }
 
 // summary is what the program says of a flight with --output json.
