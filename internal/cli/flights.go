@@ -70,6 +70,10 @@ func (s *session) write(args []string) (*orchestrator.Flight, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.stored {
+		return nil, usageError("flight_stored", "an archive is only read").At(args[0]).
+			WithHint("bring the flight here with cabincrew pull %s", args[0])
+	}
 	if err := s.lock(s.home, "flight-"+dir.ID()); err != nil {
 		return nil, err
 	}
@@ -100,13 +104,16 @@ func (s *session) read(args []string) (*orchestrator.Flight, *file.Flight, error
 }
 
 // find finds the flight that an argument names: an id or an unambiguous beginning
-// of one, a whole flight token, or a directory. Without an argument it is the
-// one flight that is open.
+// of one, a whole flight token, a directory, an archive, or the reference of a stored
+// flight. Without an argument it is the one flight that is open.
 func (s *session) find(args []string) (*file.Flight, error) {
 	if len(args) == 0 {
 		return s.onlyOpen()
 	}
 	name := args[0]
+	if isStored(name) {
+		return s.openStored(name)
+	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() && strings.ContainsRune(name, os.PathSeparator) || name == "." {
 		return s.keep(file.OpenDir(name))
 	}

@@ -43,6 +43,7 @@ func execute(ctx context.Context, args []string, a *app) int {
 		case <-ctx.Done():
 		}
 	}()
+	a.ctx = ctx
 	root := a.root()
 	if asksJSON(args) {
 		a.flags.output = outputJSON // also for errors before the flags are read

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -25,7 +26,8 @@ type app struct {
 	err   io.Writer
 	env   map[string]string
 	flags flags
-	usage bool // an error now is one of the command line
+	ctx   context.Context // ends with a signal
+	usage bool            // an error now is one of the command line
 	// explain makes policies tell how decisions come about, whatever the configuration says.
 	explain bool
 	// judging says that the command will ask all judges: what takes its time to

@@ -92,6 +92,9 @@ func (p place) exclude(c *config.Config) []string {
 	}
 	add(p.stateDir)
 	add(p.home())
+	if stored, ok := strings.CutPrefix(c.Storage.Flights, "dir:"); ok {
+		add(p.file(stored)) // storing one flight must not change what the next one sees
+	}
 	dir := filepath.Dir(p.config)
 	if c.Signing.Key != "" && !strings.Contains(c.Signing.Key, "://") {
 		add(p.file(c.Signing.Key))
@@ -135,6 +138,8 @@ type session struct {
 	seal    *auditSeal // signs the audit log; nil: it is not signed
 	shown   *orchestrator.Preview
 	close   []func() error
+	// stored says that the flight is a copy out of an archive, which is only read.
+	stored bool
 }
 
 // open reads configuration and governance and opens the state directory. The

@@ -27,6 +27,7 @@ type Config struct {
 	Audit     Audit
 	Retention Retention
 	Sandbox   Sandbox
+	Storage   Storage
 }
 
 // Sandbox says how engines must be held.

@@ -48,6 +48,7 @@ approvals:
 signing: {key: plan.key, keyless: false}
 audit: {sign: checkpoint, key: audit.key}
 retention: {days: 30, flights: 10}
+storage: {flights: "dir:../flights", encrypt_to: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]}
 `
 
 func TestParseFull(t *testing.T) {
@@ -95,6 +96,7 @@ func TestParseFull(t *testing.T) {
 		Signing:   Signing{Key: "plan.key"},
 		Audit:     Audit{Sign: AuditCheckpoint, Key: "audit.key"},
 		Retention: Retention{30, 10}, Sandbox: Sandbox{Require: []string{}, Sudo: SudoAuto},
+		Storage: Storage{Flights: "dir:../flights", EncryptTo: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Step{})); diff != "" {
 		t.Error(diff)

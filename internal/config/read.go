@@ -13,7 +13,7 @@ import (
 )
 
 func (r *reader) config(n *yaml.Node) *Config {
-	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox")
+	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox", "storage")
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
@@ -48,6 +48,7 @@ func (r *reader) config(n *yaml.Node) *Config {
 	c.Approvals = r.approvals(o)
 	c.Signing = r.signing(o)
 	c.Audit = r.audit(o, c.Signing)
+	c.Storage = r.storage(o)
 	ret, p := o.at("retention")
 	k := r.object(ret, p, "days", "flights")
 	c.Retention = Retention{

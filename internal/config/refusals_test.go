@@ -33,7 +33,7 @@ func refusals() []refusal {
 		// top
 		{"unknown key", top("polices: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "polices"`, `did you mean "policies"?`, false},
 		{"misplaced key", top("allow_without_policies: true\n"), "config_unknown_key", `c.yaml:4:1: unknown key "allow_without_policies"`, `"allow_without_policies" belongs under policies`, false},
-		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, audit, retention, sandbox", false},
+		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, audit, retention, sandbox, storage", false},
 		{"no version", strings.TrimPrefix(minimal, "version: 1\n"), "config_missing", "c.yaml:1:1: version is missing", "add version:", false},
 		{"version 2", strings.Replace(minimal, "1", "2", 1), "config_version", "c.yaml:1:10: version 2 of the configuration is not known", "this program reads version 1; use a program that knows version 2", false},
 		{"version as text", strings.Replace(minimal, "1", `"1"`, 1), "config_type", "c.yaml:1:10: version must be a whole number, not text", "", false},
@@ -129,6 +129,10 @@ func refusals() []refusal {
 		{"audit sign", top("signing: {key: k}\naudit: {sign: all}\n"), "config_value", `c.yaml:5:15: audit.sign is unknown: "all"`, "", false},
 		{"audit key as URI", top("signing: {key: k}\naudit: {sign: each, key: 'awskms:///x'}\n"), "config_value", `c.yaml:5:26: audit.key is no file: "awskms:///x"`, "", false},
 		{"credentials in a URI", top(`signing: {key: "hashivault://user:word@host/k"}` + "\n"), "config_value", "c.yaml:4:16: signing.key holds credentials", "", true},
+		{"a storage of no kind", top("storage: {flights: s3:x}\n"), "config_value", `c.yaml:4:20: storage.flights is no storage: "s3:x"`, "", false},
+		{"a storage without a place", top("storage: {flights: 'dir:'}\n"), "config_value", `c.yaml:4:20: storage.flights is no storage: "dir:"`, "", false},
+		{"a flight for a storage", top("storage: {flights: 'dir:x@sha256:a'}\n"), "config_value", `c.yaml:4:20: storage.flights names one flight: "dir:x@sha256:a"`, "", true},
+		{"no recipient", top("storage: {encrypt_to: [me]}\n"), "config_value", `c.yaml:4:24: storage.encrypt_to[0] is not an age recipient: "me"`, "", false},
 		{"retention", top("retention: {days: -1}\n"), "config_value", "c.yaml:4:19: retention.days is out of bounds: -1", "", false},
 	}...)
 }

@@ -133,6 +133,7 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 		"audit":     map[string]any{"sign": c.Audit.Sign, "key": c.Audit.Key},
 		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
 		"sandbox":   map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
+		"storage":   map[string]any{"flights": c.Storage.Flights, "encrypt_to": texts(c.Storage.EncryptTo)},
 	}, nil
 }
 

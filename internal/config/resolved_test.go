@@ -52,7 +52,7 @@ func TestResolvedForm(t *testing.T) {
 		t.Errorf("have\n%s", strings.Join(steps, "\n"))
 	}
 	digest, _ := keyDigest("keys/first-maintainer.pub")
-	if w := `{"after":{"bundled":[],"rego":[]},"approvals":{"approvers":[{"bot":true,"email":"first@example.com","key":"` + digest + `","name":"first-maintainer","not_after":"2026-12-31T23:00:00Z","not_before":"2026-01-01T00:00:00Z","roles":["maintainer","owner"]}],"binding":"code","default_role":"owner","expire":"24h","self_approval":true},"audit":{"key":"audit.key","sign":"checkpoint"},"models":[],"policies":{"aggregation":"custom","allow_without_policies":true,"bundled":["baseline"],"custom_rule":"data.cabincrew.join.decision","data":{},"exemptions":[],"explain":false,"rego":["policies"],"secrets":{"baseline":"","decision":"deny","role":"","scan":true},"sources":[],"timeout":"10s"},"retention":{"days":30,"flights":10},"rules":[],"sandbox":{"require":[],"sudo":"auto"},"signing":{"key":"plan.key","keyless":false},"version":1,"workflow":"housekeeping"}`; governance != w {
+	if w := `{"after":{"bundled":[],"rego":[]},"approvals":{"approvers":[{"bot":true,"email":"first@example.com","key":"` + digest + `","name":"first-maintainer","not_after":"2026-12-31T23:00:00Z","not_before":"2026-01-01T00:00:00Z","roles":["maintainer","owner"]}],"binding":"code","default_role":"owner","expire":"24h","self_approval":true},"audit":{"key":"audit.key","sign":"checkpoint"},"models":[],"policies":{"aggregation":"custom","allow_without_policies":true,"bundled":["baseline"],"custom_rule":"data.cabincrew.join.decision","data":{},"exemptions":[],"explain":false,"rego":["policies"],"secrets":{"baseline":"","decision":"deny","role":"","scan":true},"sources":[],"timeout":"10s"},"retention":{"days":30,"flights":10},"rules":[],"sandbox":{"require":[],"sudo":"auto"},"signing":{"key":"plan.key","keyless":false},"storage":{"encrypt_to":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],"flights":"dir:../flights"},"version":1,"workflow":"housekeeping"}`; governance != w {
 		t.Errorf("have\n%s\nwant\n%s", governance, w)
 	}
 }
@@ -78,6 +78,7 @@ func TestEverySettingCounts(t *testing.T) {
 		{"name: first-m", "name: second-m", "g"}, {"first@", "second@", "g"}, {"[maintainer, owner]", "[maintainer]", "g"},
 		{"keys/first", "keys/second", "g"}, {"bot: true", "bot: false", "g"}, {"not_before: 2026", "not_before: 2025", "g"}, {"not_after: 2027", "not_after: 2028", "g"},
 		{"key: plan.key", "key: other.key", "g"}, {"sign: checkpoint", "sign: each", "g"}, {"audit.key", "log.key", "g"}, {"key: plan.key, keyless: false", "keyless: true", "g"}, {"days: 30", "days: 31", "g"}, {"flights: 10", "flights: 11", "g"},
+		{"dir:../flights", "oci:ghcr.io/o/r", "g"}, {"age1ql3z", "age1ql4z", "g"},
 	} {
 		if strings.Count(full, c.old) < 1 {
 			t.Fatalf("%q is not in the file", c.old)

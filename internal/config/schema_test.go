@@ -60,6 +60,7 @@ func accepted() map[string]string {
 		"quoted merge key":  step(`config: {"<<": 1}`),
 		"block text":        step("config: {a: b}") + "policies:\n  bundled:\n    - baseline\n",
 		"empty text":        step(`env: {A: ""}, config: {"": ""}`),
+		"storage":           top("storage: {flights: 'oci:ghcr.io/o/r:t', encrypt_to: []}\n"),
 		"keyless":           top("signing: {keyless: true}\n"),
 		"audit":             top("audit: {sign: checkpoint, key: k}\n"),
 		"audit, plan's key": top("signing: {key: k}\naudit: {sign: each}\n"),

@@ -16,6 +16,7 @@ const (
 	StorageRecipients = 64               // recipients of encrypted files
 	StorageKeys       = 64 << 10         // bytes of a file with recipients or identities
 	StorageRef        = 4096             // bytes of a reference
+	StorageRecipient  = 4096             // bytes of one recipient; those that withstand quantum computers are long
 	StorageBundle     = 8 << 20          // bytes of the signature that stands beside a flight in a registry
 	StorageAnnotation = 256              // bytes of one annotation; longer ones are left out
 

@@ -105,8 +105,7 @@ func (s *Store) Create(id string) (*Flight, error) {
 	path := filepath.Join(flightsDir, id)
 	if err := s.root.Mkdir(path, dirMode); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, protocol.Errorf(protocol.ExitUsage, "flight_exists", "there is already a flight %s", id).At(filepath.Join(s.dir, path)).
-				WithHint("plan again without naming the id, or remove the old flight with `cabincrew prune`")
+			return nil, flightExists(id, filepath.Join(s.dir, path))
 		}
 		return nil, unusable(filepath.Join(s.dir, path), err)
 	}
@@ -159,6 +158,35 @@ func (s *Store) List() ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// Install makes a directory, which Temp made or which lies in one of those, a flight.
+// Nothing is replaced; the caller holds the flight's lock.
+func (s *Store) Install(dir, id string) error {
+	if !protocol.ValidWorkflowID(id) {
+		return badID(id)
+	}
+	from, err := filepath.Rel(s.dir, dir)
+	if err != nil || !filepath.IsLocal(from) {
+		return unsafePath(dir, "is not in the state directory")
+	}
+	to := filepath.Join(flightsDir, id)
+	if _, err := s.root.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return flightExists(id, filepath.Join(s.dir, to))
+	}
+	err = s.root.Rename(from, to)
+	if err == nil {
+		err = syncDir(s.root, flightsDir)
+	}
+	if err != nil {
+		return unusable(filepath.Join(s.dir, to), err)
+	}
+	return nil
+}
+
+func flightExists(id, where string) error {
+	return protocol.Errorf(protocol.ExitUsage, "flight_exists", "there is already a flight %s", id).At(where).
+		WithHint("plan again without naming the id, or remove the old flight with `cabincrew prune`")
 }
 
 // Remove removes a flight. It is out of sight at once, so that an interrupted
