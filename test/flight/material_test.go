@@ -18,7 +18,7 @@ const mark = "Qz7fJxPlanted"
 
 // prowler is an engine that looks for what one can sign with, wherever it may lie, and
 // says what it found: turned by thirteen letters, so that no redactor can be what keeps
-// it back. DIRS are places of the host to look at, KEY is a turned line of a key.
+// it back. DIRS are places of the host to look at, KEYS give a line of each key, turned.
 const prowler = `turn() { tr 'A-Za-z' 'N-ZA-Mn-za-m'; }
 look() {
   env
@@ -31,7 +31,7 @@ look() {
 }
 (set +e; echo 'MARK: what follows was found'; look | tr -d '\000' | grep -aF -f /dev/fd/3) 2>/dev/null 3<<PATTERNS | turn > "$CABINCREW_TEMP_DIR/found"
 MARK
-$(echo 'KEY' | turn)
+KEYS
 PATTERNS
 case "$CABINCREW_MODE" in
   flight-plan) art found x; cat "$CABINCREW_TEMP_DIR/found" > "$A/found/body.data"; receipt "$(decl found)" ;;
@@ -82,18 +82,22 @@ func material(t *testing.T, hold string) (*ws, map[string]string) {
 			t.Fatal(err)
 		}
 	}
-	w.write(".cabincrew.yaml", config(quiet+"signing: {key: keys/plan}\n", "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"+hold))
+	w.write(".cabincrew.yaml", config(quiet+"signing: {key: keys/plan}\naudit: {sign: each, key: keys/log}\n", "  - id: work\n    engine: {run: [./engine.sh]}\n    inputs: [hello.txt]\n"+hold))
 	if err := os.Mkdir(filepath.Join(w.dir, "keys"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w.process(t, 0, "keys", "generate", "--out", filepath.Join(w.dir, "keys", "plan"))
-	key := strings.Split(w.read("keys/plan"), "\n")
-	planted["the key itself"] = key[len(key)/2]
+	turn := ""
+	for name, what := range map[string]string{"plan": "the key itself", "log": "the key of the audit log"} {
+		w.process(t, 0, "keys", "generate", "--out", filepath.Join(w.dir, "keys", name))
+		key := strings.Split(w.read("keys/"+name), "\n")
+		planted[what] = key[len(key)/2]
+		turn += "$(echo '" + turned(planted[what]) + "' | turn)\n"
+	}
 	dirs := []string{w.dir, home, outside}
 	if hold != bare { // there they are the sandbox's own
 		dirs = append(dirs, `"$HOME"`, "/root", "/home", "/tmp", "/run", "/dev/shm")
 	}
-	w.write("engine.sh", shellEngine(strings.NewReplacer("DIRS", strings.Join(dirs, " "), "MARK", mark, "KEY", turned(planted["the key itself"])).Replace(prowler)))
+	w.write("engine.sh", shellEngine(strings.NewReplacer("DIRS", strings.Join(dirs, " "), "MARK", mark, "KEYS", strings.TrimSuffix(turn, "\n")).Replace(prowler)))
 	return w, planted
 }
 
