@@ -239,6 +239,7 @@ func TestUnpackRefuses(t *testing.T) {
 			if protocol.ExitCode(err) != protocol.ExitIntegrity {
 				t.Fatalf("exit %d: %v", protocol.ExitCode(err), err)
 			}
+			t.Log(err)
 			if strings.ContainsAny(err.Error(), "\n\x00") {
 				t.Errorf("%q", err)
 			}
