@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cabincrew/action/signing"
+	"github.com/cabincrew/action/signing/signingtest"
 )
 
 func BenchmarkSign(b *testing.B) {
@@ -32,6 +33,28 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportMetric(float64(len(bundle)), "bundle-bytes")
 			for b.Loop() {
 				if _, _, err := signing.VerifyApproval(bundle, manifest, today, keys...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkVerifyCertificate verifies a certificate with its time stamp, and with
+// an entry of a log besides.
+func BenchmarkVerifyCertificate(b *testing.B) {
+	r := newRig(b)
+	logged := r.trust()
+	logged.Root = r.root(signingtest.Parts{CA: true, TSA: true, Log: true})
+	for name, c := range map[string]struct {
+		trust  signing.Trust
+		bundle []byte
+	}{"time-stamp": {r.trust(), r.bundle(signingtest.GitHub())}, "log": {logged, r.logged(b).canonical(b)}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.ReportMetric(float64(len(c.bundle)), "bundle-bytes")
+			for b.Loop() {
+				if _, _, err := c.trust.VerifyApproval(c.bundle, manifest, today); err != nil {
 					b.Fatal(err)
 				}
 			}

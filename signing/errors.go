@@ -35,4 +35,11 @@ const (
 	CodeStatementMalformed = "statement_malformed"
 	// CodeStatementMismatch: the statement is genuine, but about something else.
 	CodeStatementMismatch = "statement_mismatch"
+	// CodeSignerConfig: a service that signing needs is not named, or not in a way
+	// that is safe.
+	CodeSignerConfig = "signer_config"
+	// CodeSignerUnreachable: a service that signing needs does not answer.
+	CodeSignerUnreachable = "signer_unreachable"
+	// CodeSignerRefused: a service that signing needs answers that it will not.
+	CodeSignerRefused = "signer_refused"
 )

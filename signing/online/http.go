@@ -15,19 +15,12 @@ import (
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/signing"
 )
 
-// Error codes of this package. They are stable: docs/errors.md.
-const (
-	// CodeIdentityToken: there is no identity token, or it is none.
-	CodeIdentityToken = "identity_token"
-	// CodeSignerConfig: a service is not named, or not in a way that is safe.
-	CodeSignerConfig = "signer_config"
-	// CodeSignerUnreachable: a service that signing needs does not answer.
-	CodeSignerUnreachable = "signer_unreachable"
-	// CodeSignerRefused: a service that signing needs answers that it will not.
-	CodeSignerRefused = "signer_refused"
-)
+// CodeIdentityToken is the error code where there is no identity token, or it is
+// none. It is stable: docs/errors.md.
+const CodeIdentityToken = "identity_token"
 
 // serviceURL reads the address of a service. Only a loopback may go without TLS:
 // identity tokens travel there.
@@ -48,7 +41,7 @@ func loopback(host string) bool {
 }
 
 func configError(format string, args ...any) *protocol.Error {
-	return protocol.Errorf(protocol.ExitUsage, CodeSignerConfig, format, args...)
+	return protocol.Errorf(protocol.ExitUsage, signing.CodeSignerConfig, format, args...)
 }
 
 // direct gives a transport without proxy and without connections that stay open.
@@ -118,10 +111,10 @@ func (c call) failed(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case errors.As(err, &away), ctx.Err() != nil:
-		return protocol.Errorf(protocol.ExitUnreachable, CodeSignerUnreachable, "%s cannot be reached: %s", c.service, text).
+		return protocol.Errorf(protocol.ExitUnreachable, signing.CodeSignerUnreachable, "%s cannot be reached: %s", c.service, text).
 			WithHint("nothing was signed; check the address and the network, then run it again")
 	}
-	return protocol.Errorf(protocol.ExitFailure, CodeSignerRefused, "%s refuses: %s", c.service, text).
+	return protocol.Errorf(protocol.ExitFailure, signing.CodeSignerRefused, "%s refuses: %s", c.service, text).
 		WithHint("nothing was signed; see what it says of the request")
 }
 

@@ -156,9 +156,9 @@ func TestKeyWithServices(t *testing.T) {
 		}
 	}
 	_, err := online.NewKey(key(signing.Ed25519), online.Services{Rekor: r.url})
-	wantError(t, err, protocol.ExitUsage, online.CodeSignerConfig, "ed25519")
+	wantError(t, err, protocol.ExitUsage, signing.CodeSignerConfig, "ed25519")
 	_, err = online.NewKey(key(signing.Ed25519), online.Services{})
-	wantError(t, err, protocol.ExitUsage, online.CodeSignerConfig, "timestamp_url")
+	wantError(t, err, protocol.ExitUsage, signing.CodeSignerConfig, "timestamp_url")
 }
 
 // A bundle that would be refused elsewhere does not leave.
@@ -216,7 +216,7 @@ func TestServicesMustBeNamed(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 			continue
 		}
-		wantError(t, err, protocol.ExitUsage, online.CodeSignerConfig, c.want)
+		wantError(t, err, protocol.ExitUsage, signing.CodeSignerConfig, c.want)
 	}
 	if k, err := online.NewKeyless(token, online.Services{Public: true}); err != nil || !strings.Contains(k.Describe(), "fulcio.sigstore.dev") {
 		t.Error(err)
@@ -260,23 +260,23 @@ func TestServicesThatFail(t *testing.T) {
 		code   string
 		want   string
 	}{
-		"no Fulcio":           {func(s *online.Services) { s.Fulcio = closed.URL }, 7, online.CodeSignerUnreachable, "Fulcio"},
-		"no TSA":              {func(s *online.Services) { s.Timestamp = closed.URL }, 7, online.CodeSignerUnreachable, "time stamping authority"},
-		"no log":              {func(s *online.Services) { s.Rekor = closed.URL }, 7, online.CodeSignerUnreachable, "transparency log"},
-		"Fulcio is busy":      {func(s *online.Services) { s.Fulcio = answer(503, "") }, 7, online.CodeSignerUnreachable, "503"},
-		"Fulcio is too busy":  {func(s *online.Services) { s.Fulcio = answer(429, "") }, 7, online.CodeSignerUnreachable, "429"},
-		"Fulcio refuses":      {func(*online.Services) {}, 1, online.CodeSignerRefused, "401"},
-		"Fulcio says all":     {func(s *online.Services) { s.Fulcio = answer(400, "no: ") }, 1, online.CodeSignerRefused, "no: Bearer [secret]"},
-		"Fulcio says nothing": {func(s *online.Services) { s.Fulcio = answer(200, "{}") }, 1, online.CodeSignerRefused, "chain"},
+		"no Fulcio":           {func(s *online.Services) { s.Fulcio = closed.URL }, 7, signing.CodeSignerUnreachable, "Fulcio"},
+		"no TSA":              {func(s *online.Services) { s.Timestamp = closed.URL }, 7, signing.CodeSignerUnreachable, "time stamping authority"},
+		"no log":              {func(s *online.Services) { s.Rekor = closed.URL }, 7, signing.CodeSignerUnreachable, "transparency log"},
+		"Fulcio is busy":      {func(s *online.Services) { s.Fulcio = answer(503, "") }, 7, signing.CodeSignerUnreachable, "503"},
+		"Fulcio is too busy":  {func(s *online.Services) { s.Fulcio = answer(429, "") }, 7, signing.CodeSignerUnreachable, "429"},
+		"Fulcio refuses":      {func(*online.Services) {}, 1, signing.CodeSignerRefused, "401"},
+		"Fulcio says all":     {func(s *online.Services) { s.Fulcio = answer(400, "no: ") }, 1, signing.CodeSignerRefused, "no: Bearer [secret]"},
+		"Fulcio says nothing": {func(s *online.Services) { s.Fulcio = answer(200, "{}") }, 1, signing.CodeSignerRefused, "chain"},
 		"Fulcio says much": {
 			func(s *online.Services) { s.Fulcio = answer(200, strings.Repeat("x", limits.SignerResponseBytes+1)) },
-			1, online.CodeSignerRefused, "more than",
+			1, signing.CodeSignerRefused, "more than",
 		},
-		"Fulcio redirects":        {func(s *online.Services) { s.Fulcio = redirects }, 1, online.CodeSignerRefused, "redirects are not followed"},
-		"not a certificate":       {func(s *online.Services) { s.Fulcio = otherKey }, 1, online.CodeSignerRefused, "Fulcio"},
-		"TSA says no":             {func(s *online.Services) { s.Fulcio, s.Timestamp = "", answer(200, "x") }, 1, online.CodeSignerRefused, "time stamping"},
-		"TSA of another protocol": {func(s *online.Services) { s.Fulcio, s.Timestamp = "", stranger.url+"/nothing" }, 1, online.CodeSignerRefused, "404"},
-		"log says no":             {func(s *online.Services) { s.Fulcio, s.Rekor = "", answer(200, "x") }, 1, online.CodeSignerRefused, "log"},
+		"Fulcio redirects":        {func(s *online.Services) { s.Fulcio = redirects }, 1, signing.CodeSignerRefused, "redirects are not followed"},
+		"not a certificate":       {func(s *online.Services) { s.Fulcio = otherKey }, 1, signing.CodeSignerRefused, "Fulcio"},
+		"TSA says no":             {func(s *online.Services) { s.Fulcio, s.Timestamp = "", answer(200, "x") }, 1, signing.CodeSignerRefused, "time stamping"},
+		"TSA of another protocol": {func(s *online.Services) { s.Fulcio, s.Timestamp = "", stranger.url+"/nothing" }, 1, signing.CodeSignerRefused, "404"},
+		"log says no":             {func(s *online.Services) { s.Fulcio, s.Rekor = "", answer(200, "x") }, 1, signing.CodeSignerRefused, "log"},
 	} {
 		s := r.services()
 		c.change(&s)
@@ -381,8 +381,8 @@ func TestTokens(t *testing.T) {
 		"half":         {map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": issuer}, 2, online.CodeIdentityToken},
 		"not a JWT":    {map[string]string{"SIGSTORE_ID_TOKEN": "glpat-abc"}, 2, online.CodeIdentityToken},
 		"too long":     {map[string]string{"SIGSTORE_ID_TOKEN": strings.Repeat("a", limits.IdentityTokenBytes) + good}, 2, online.CodeIdentityToken},
-		"no TLS":       {map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "http://example.com", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x"}, 2, online.CodeSignerConfig},
-		"wrong secret": {map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": issuer, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "other-secret"}, 1, online.CodeSignerRefused},
+		"no TLS":       {map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "http://example.com", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x"}, 2, signing.CodeSignerConfig},
+		"wrong secret": {map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": issuer, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "other-secret"}, 1, signing.CodeSignerRefused},
 	} {
 		_, err := ask(c.env)
 		if err == nil {
@@ -396,5 +396,5 @@ func TestTokens(t *testing.T) {
 	}
 	mode = "mute"
 	_, err := ask(map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": issuer, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x"})
-	wantError(t, err, 1, online.CodeSignerRefused, "without a token")
+	wantError(t, err, 1, signing.CodeSignerRefused, "without a token")
 }
