@@ -31,7 +31,7 @@ func blocks(t *testing.T) []block {
 		}
 		out = append(out, block{under, m[2]})
 	}
-	if len(out) != 13 {
+	if len(out) != 12 {
 		t.Fatalf("the document has %d pieces of shell: this test does not see them, or tampers with too little", len(out))
 	}
 	return out
@@ -193,6 +193,7 @@ func tamperings() map[string]tampering {
 			}
 			return os.WriteFile(names[0], bundle, 0o600)
 		}},
+		"another question": {approvals, change("approvals/*.request.json", `"required_role":"maintainer"`, `"required_role":"nobody"`)},
 		"an approval is gone": {approvals, func(dir string) error {
 			names, err := filepath.Glob(filepath.Join(dir, "approvals/*.response.json"))
 			if err != nil || len(names) != 1 {
