@@ -90,7 +90,7 @@ func (f *Flight) settled() []Record {
 // is for the journal.
 func (o *Orchestrator) answer(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a Answer) (Record, error) {
 	st := ApprovalStatement{
-		Request: q, FlightToken: v.manifest.FlightToken, Code: a.Code, Role: q.RequiredRole, Fingerprint: a.Fingerprint,
+		Request: q, FlightToken: v.manifest.FlightToken, Code: a.Code, Role: q.RequiredRole, Fingerprint: a.Fingerprint, PlanBundle: f.Status.Digests[PlanBundle],
 		Response: protocol.ApprovalResponse{
 			ApprovalID: q.ApprovalID, Approved: a.Approved, Approver: a.Who, Reason: s.Redactor.String(a.Reason), Timestamp: stamp(o.Now()),
 		},
@@ -193,6 +193,9 @@ func (o *Orchestrator) counts(f *Flight, s *Setup, v *verified, q protocol.Appro
 		return integrity("approval_mismatch", "the approval is for request %s of flight token %s as %s, not for this request",
 			r.ApprovalID, st.FlightToken, st.Role).At(responsePath(q.ApprovalID))
 	}
+	if err := samePlan(f, st); err != nil {
+		return err
+	}
 	a, err := s.Governance.approver(r.Approver, st.Fingerprint)
 	if err != nil {
 		return err
@@ -217,6 +220,17 @@ func (o *Orchestrator) counts(f *Flight, s *Setup, v *verified, q protocol.Appro
 		return notCounted("approval_key_window", "the key of %s was not valid at %s", a.Name, r.Timestamp)
 	}
 	return o.inTime(f, s, v, q, st, given)
+}
+
+// samePlan refuses an approval that is about another signed plan, or about none
+// although the plan is signed: what is to be signed cannot be approved before.
+func samePlan(f *Flight, st *ApprovalStatement) error {
+	have := f.Status.Digests[PlanBundle]
+	if st.PlanBundle == have {
+		return nil
+	}
+	return integrity("approval_mismatch", "the approval is about a signed plan with digest %q, this one has %q", st.PlanBundle, have).
+		At(responsePath(st.Request.ApprovalID)).WithHint("the plan must be approved as it is signed now")
 }
 
 func (o *Orchestrator) inTime(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, given time.Time) error {

@@ -44,6 +44,16 @@ func (m marks) Marked(name string) (string, bool, error) {
 	return content, there, nil
 }
 
+func (m marks) Marks(prefix string) (map[string]string, error) {
+	out := map[string]string{}
+	for name, content := range m {
+		if strings.HasPrefix(name, prefix) {
+			out[name] = content
+		}
+	}
+	return out, nil
+}
+
 // rooted computes roots of logs as the program does.
 func rooted(log io.Reader, lines uint64) (string, error) {
 	tree, err := merkle.Read(log, &lines)
@@ -86,7 +96,7 @@ func TestAuditHeadOfThePlan(t *testing.T) {
 	if err != nil || head.Size != 3 || head.Last != "sha256:last" {
 		t.Fatalf("%+v, %v", head, err)
 	}
-	v := &verified{plan: &PlanFacts{Audit: head}}
+	v := &verified{plan: &PlanFacts{SignedFacts: SignedFacts{Audit: head}}}
 	for name, c := range map[string]struct{ log, code string }{
 		"as signed":       {signed, ""},
 		"goes on":         {signed + "{\"d\":4}\n", ""},

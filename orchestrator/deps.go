@@ -76,29 +76,35 @@ type ApprovalStatement struct {
 	Code        string
 	Role        string
 	Fingerprint string // of the key that signed
+	PlanBundle  string // digest of the signed plan that it is about too; empty: none
 }
 
 // Signatures verifies and makes the signed statements of a flight.
 type Signatures interface {
-	// Approval verifies a response on disk against the manifest's bytes.
-	Approval(bundle, manifest []byte) (*ApprovalStatement, error)
-	// SignPlan signs the manifest with the facts of the plan; nil without signing.
-	SignPlan(ctx context.Context, manifest []byte, p PlanFacts) ([]byte, error)
-	// Plan verifies plan.sigstore.json and gives its approval nonce.
-	Plan(bundle, manifest []byte) (*PlanFacts, error)
-	// Signs says whether plans are signed at all.
-	Signs() bool
+	Verifier
+	Signer
 }
 
-// PlanFacts is what a plan statement says beside the manifest.
-type PlanFacts struct {
-	WorkflowID, FlightToken string
-	Steps                   []PlanFactStep
-	Decision                protocol.Decision
-	Nonce                   string // 32 hex digits
-	AuthorEmail, HeadCommit string
-	Audit                   AuditHead
-	IssuedAt, NotAfter      string
+// Verifier verifies signed statements: signature, signer and subject, not what they say.
+type Verifier interface {
+	// Approval verifies a response on disk against the manifest's bytes.
+	Approval(bundle, manifest []byte) (*ApprovalStatement, error)
+	// Plan verifies plan.sigstore.json.
+	Plan(bundle, manifest []byte) (*PlanFacts, error)
+	// TakeOff verifies take-off.sigstore.json.
+	TakeOff(bundle, manifest []byte) (*TakeOffFacts, error)
+}
+
+// Signer signs statements.
+type Signer interface {
+	// Signs says whether plans are signed at all.
+	Signs() bool
+	// Ready says whether something can be signed now, before what must be signed is done.
+	Ready(ctx context.Context) error
+	// SignPlan signs the manifest with the facts of the plan.
+	SignPlan(ctx context.Context, manifest []byte, p PlanFacts) ([]byte, error)
+	// SignTakeOff signs how a flight ended.
+	SignTakeOff(ctx context.Context, manifest []byte, t TakeOffFacts) ([]byte, error)
 }
 
 // AuditHead is how far a flight's audit log had come: its lines, their RFC 6962 root,
@@ -117,15 +123,6 @@ type AuditSeal interface {
 	Opened(f Dir, checkpoint string) (size uint64, root string, err error)
 	// Holds verifies the log as it lies on disk.
 	Holds(f Dir) (detail string, err error)
-}
-
-// PlanFactStep is one step of PlanFacts.
-type PlanFactStep struct {
-	StepID, Token string
-	Preimage      []byte // canonical
-	Decision      protocol.Decision
-	Isolation     map[string]any
-	Roles         []string
 }
 
 // Approver is one person of the governance in force.
@@ -160,9 +157,24 @@ type Source struct {
 	Branch string
 	// GovernanceCommit is the commit that governance was taken from, "" for the workspace.
 	GovernanceCommit string
+	// Run is where this command runs; empty outside CI.
+	Run Run
 	// Labels are the labels of the change, if LabelsKnown.
 	Labels      []string
 	LabelsKnown bool
+}
+
+// Run is a run of a forge's CI, as the platform tells it. Ids are texts: some pass 2^53.
+type Run struct {
+	Forge        string // such as github
+	RepositoryID string // the forge's number
+	Repository   string // its name, for people
+	Change       string // SPEC: docs/protocol.md 3
+	Event        string
+	RunID        string
+	RunAttempt   string
+	BaseCommit   string // the commit that the change goes onto
+	MergeTree    string // the tree that was planned on: of the change merged onto its base
 }
 
 // Tip is a governance that judges beside that of the plan.
@@ -217,12 +229,16 @@ type Progress struct {
 
 // Orchestrator flies flights. All fields are set once, before use.
 type Orchestrator struct {
-	Now        func() time.Time
-	Rand       io.Reader
-	Version    string // of the program
-	Runner     engines.Runner
-	Programs   Programs
-	Fence      Fence // nil: none
+	Now      func() time.Time
+	Rand     io.Reader
+	Version  string // of the program
+	Runner   engines.Runner
+	Programs Programs
+	Fence    Fence // nil: none
+	// Earlier gives the signed take-offs of flights that are at hand here; nil: none.
+	Earlier func(ctx context.Context) ([]TakeOffFacts, error)
+	// AtLeast says whether a version is another one or a later one.
+	AtLeast    func(version, least string) bool
 	Signatures Signatures
 	// AuditRoot gives the RFC 6962 root of the first lines of an audit log.
 	AuditRoot func(log io.Reader, lines uint64) (digest string, err error)
@@ -236,7 +252,11 @@ type Orchestrator struct {
 	// NoSign leaves signing to a later Sign, perhaps in another process; until
 	// then the flight does not take off.
 	NoSign bool
-	Jobs   int // independent steps at once; 0 means one a processor
+	// Unsigned verifies flights without looking at who signed.
+	Unsigned bool
+	// KnowsApprovers says that Signatures knows approvers, where there is no Setup.
+	KnowsApprovers bool
+	Jobs           int // independent steps at once; 0 means one a processor
 }
 
 func (o *Orchestrator) progress(p Progress) {

@@ -15,6 +15,8 @@ import (
 type Fence interface {
 	Mark(name, content string) (made bool, err error)
 	Marked(name string) (content string, made bool, err error)
+	// Marks gives the content of all marks whose names begin so, by name.
+	Marks(prefix string) (map[string]string, error)
 }
 
 func begunMark(id string) string { return id + ".begun" }
@@ -151,6 +153,16 @@ func (o *Orchestrator) end(f *Flight) error {
 		return nil
 	}
 	if _, err := o.Fence.Mark(endedMark(f.ID()), string(f.Status.State)); err != nil {
+		return unfenced(err)
+	}
+	if f.Status.State != protocol.StateCompleted {
+		return nil // a token that began and has no end needs a person
+	}
+	by, made, err := o.Fence.Marked(tokenMark(f.Status.FlightToken))
+	if err == nil && made && by == f.ID() {
+		_, err = o.Fence.Mark(tokenMark(f.Status.FlightToken)+".done", f.ID())
+	}
+	if err != nil {
 		return unfenced(err)
 	}
 	return nil

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,12 +44,32 @@ type Judgement struct {
 	Findings []policies.Finding
 }
 
-// Derived is what the sealing side found out itself of the change.
+// Derived is what the sealing side found out itself of the change; empty where there
+// is none. Ids are texts.
 type Derived struct {
 	AuthorEmail string `json:"author_email"`
 	BaseCommit  string `json:"base_commit"`
+	HeadCommit  string `json:"head_commit"`
 	// GovernanceCommit is the commit that governance was taken from; empty: the workspace.
-	GovernanceCommit string `json:"governance_commit,omitempty"`
+	GovernanceCommit string `json:"governance_commit"`
+	MergeTree        string `json:"merge_tree"`
+	Forge            string `json:"forge"`
+	RepositoryID     string `json:"repository_id"`
+	Repository       string `json:"repository"`
+	Change           string `json:"change"`
+	Event            string `json:"event"`
+	RunID            string `json:"run_id"`
+	RunAttempt       string `json:"run_attempt"`
+}
+
+// derived is what a command finds out of the change.
+func (s Source) derived() Derived {
+	r := s.Run
+	return Derived{
+		AuthorEmail: s.AuthorEmail, BaseCommit: cmp.Or(r.BaseCommit, s.HeadCommit), HeadCommit: s.HeadCommit, GovernanceCommit: s.GovernanceCommit,
+		MergeTree: r.MergeTree, Forge: r.Forge, RepositoryID: r.RepositoryID, Repository: r.Repository, Change: r.Change, Event: r.Event,
+		RunID: r.RunID, RunAttempt: r.RunAttempt,
+	}
 }
 
 // judge asks the judges about one step. Judging that breaks is a denial.
@@ -79,7 +97,7 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 		Aggregation: cmp.Or(s.Governance.Decide.Method, protocol.MostRestrictive),
 		Evaluations: []protocol.PolicyEvaluation{}, Violations: []string{}, Warnings: []string{}, Requires: []protocol.PreflightRequires{},
 		Isolation: isolationOf(p.isolation), Opaque: p.opaque,
-		Derived: Derived{AuthorEmail: s.Source.AuthorEmail, BaseCommit: s.Source.HeadCommit, GovernanceCommit: s.Source.GovernanceCommit},
+		Derived: s.Source.derived(),
 	}}
 	r := &j.Report
 	result, err := s.Governance.Judge.Evaluate(ctx, in, stamp(o.Now()))
@@ -374,43 +392,6 @@ func denied(reports []Report) error {
 		return e.WithHint("cabincrew show names every decision; change what the step does, or the policy, and plan again")
 	}
 	return protocol.Errorf(protocol.ExitDenied, "policy_denied", "denied by policy")
-}
-
-// sign draws the approval nonce and signs manifest and decisions.
-func (o *Orchestrator) sign(ctx context.Context, f *Flight, s *Setup, plans []*stepPlan, reports []Report, manifest []byte) ([]byte, error) {
-	nonce := make([]byte, plantoken.NonceBytes)
-	if _, err := io.ReadFull(o.Rand, nonce); err != nil {
-		return nil, fmt.Errorf("drawing the approval nonce: %w", err)
-	}
-	flight, err := flightToken(plans)
-	if err != nil {
-		return nil, err
-	}
-	now := o.Now()
-	head, err := o.auditHead(f)
-	if err != nil {
-		return nil, err
-	}
-	facts := PlanFacts{
-		WorkflowID: f.ID(), FlightToken: flight, Decision: worst(reports), Nonce: hex.EncodeToString(nonce),
-		AuthorEmail: s.Source.AuthorEmail, HeadCommit: s.Source.HeadCommit, Audit: head,
-		IssuedAt: stamp(now), NotAfter: stamp(now.Add(s.Config.Approvals.Expire.Duration)),
-	}
-	for i, p := range plans {
-		pre, err := protocol.Canonical(p.preimage)
-		if err != nil {
-			return nil, err
-		}
-		step := PlanFactStep{
-			StepID: p.id, Token: p.token, Preimage: pre, Decision: reports[i].Decision,
-			Isolation: map[string]any{"tier": p.isolation.Tier, "missing": p.isolation.Missing, "landlock_abi": p.isolation.LandlockABI, "netns": p.isolation.NetNS, "seccomp_sha256": p.isolation.Seccomp}, Roles: []string{},
-		}
-		for _, q := range reports[i].Requires {
-			step.Roles = append(step.Roles, q.Role)
-		}
-		facts.Steps = append(facts.Steps, step)
-	}
-	return o.Signatures.SignPlan(ctx, manifest, facts)
 }
 
 // readReports reads preflight.json of every step.

@@ -24,6 +24,7 @@ type Status struct {
 	Updated     string
 	FlightToken string
 	SealedAt    string            // when TOKEN_CREATED was entered
+	SignedAt    string            // when the plan's signature was recorded
 	Tokens      map[string]string // by step
 	Planned     map[string]bool   // steps whose engine ended well in flight-plan
 	TakenOff    map[string]bool   // steps whose take-off ended well
@@ -194,6 +195,9 @@ func (s *Status) completed(step string) error {
 }
 
 func (s *Status) artifact(d protocol.ArtifactCreatedData, at string) error {
+	if d.ArtifactID == PlanBundle {
+		s.SignedAt = at
+	}
 	if step, ok := strings.CutPrefix(d.ArtifactID, tokenID); ok {
 		if s.State != protocol.StateArtifactsValidated {
 			return fmt.Errorf("a plan-token is made while the flight is %s", s.State)

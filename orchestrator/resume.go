@@ -111,7 +111,9 @@ func (o *Orchestrator) resumeOnce(ctx context.Context, f *Flight, s *Setup, opt 
 		if err != nil {
 			return o.refused(f, nil, err, false)
 		}
-		return o.complete(ctx, f, s, v)
+		return o.closed(ctx, f, s, v, o.complete(ctx, f, s, v))
+	case protocol.StateCompleted, protocol.StateFailed:
+		return o.ended(ctx, f, s, false)
 	}
 	return nil
 }
@@ -232,16 +234,7 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 			}
 		}
 	}
-	if err := o.signedPlan(v, opt.RequireSigned); err != nil {
-		return err
-	}
-	if err := o.approvalsHold(f, s, v); err != nil {
-		return err
-	}
-	if err := o.current(ctx, f, s, v, base); err != nil {
-		return err
-	}
-	if err := o.judgedAgain(ctx, f, s, v); err != nil {
+	if err := o.holds(ctx, f, s, v, base, opt.RequireSigned); err != nil {
 		return err
 	}
 	e := f.event(protocol.EventError, "", "an interrupted take-off is run again: "+strings.Join(broken, ", "))
@@ -252,7 +245,27 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	if err := o.begin(f); err != nil {
 		return err
 	}
-	return o.apply(ctx, f, s, v, broken)
+	if err := o.consume(ctx, f, s, v); err != nil {
+		return o.Fail(f, "", err)
+	}
+	return o.closed(ctx, f, s, v, o.apply(ctx, f, s, v, broken))
+}
+
+// holds makes the checks of a take-off for one that goes on over a given checkout.
+func (o *Orchestrator) holds(ctx context.Context, f *Flight, s *Setup, v *verified, base tree, requireSigned bool) error {
+	if err := o.signedPlan(v, requireSigned); err != nil {
+		return err
+	}
+	if err := o.fresh(ctx, f, s, v); err != nil {
+		return err
+	}
+	if err := o.approvalsHold(f, s, v); err != nil {
+		return err
+	}
+	if err := o.current(ctx, f, s, v, base); err != nil {
+		return err
+	}
+	return o.judgedAgain(ctx, f, s, v)
 }
 
 // outcome gives the error that a flight at rest stands for: none, a denial, or a wait.

@@ -236,7 +236,7 @@ func (f *Flight) preimage(s *Setup, step *config.Step, p *stepPlan, c composed, 
 		Model: step.Model, WorkspaceHash: c.hash, PolicyDigest: s.Governance.PolicyDigest, GovernanceHash: s.Governance.Hash,
 		Artifacts: p.hashes,
 		Context: plantoken.Context{
-			HeadCommit: s.Source.HeadCommit, Workflow: s.Config.Workflow, ConfigPath: s.ConfigPath, Target: step.Target,
+			Forge: s.Source.Run.Forge, Repository: s.Source.Run.RepositoryID, Change: s.Source.Run.Change, HeadCommit: s.Source.HeadCommit, Workflow: s.Config.Workflow, ConfigPath: s.ConfigPath, Target: step.Target,
 			StepID: p.id, EngineDigest: e.digest, ConfigDigest: cfg,
 		},
 	}
@@ -325,7 +325,7 @@ func (f *Flight) readTokens(plans []*stepPlan, m *plantoken.Manifest) error {
 			return integrity("token_malformed", "%w", err).At(at)
 		}
 		if p.token != t.Token || p.token != step.Token || f.Status.Tokens[p.id] != p.token {
-			return integrity("token_mismatch", "the bytes give token %s, plan-token.json says %s, the manifest %s, the WAL %s",
+			return integrity("token_mismatch", "the bytes (with the manifest's context: target, engine_digest, config_digest) give token %s, plan-token.json says %s, the manifest %s, the WAL %s",
 				p.token, t.Token, step.Token, f.Status.Tokens[p.id]).At(at)
 		}
 		if t.EngineID != p.receipt.EngineID || t.ProtocolVersion != p.receipt.ProtocolVersion {

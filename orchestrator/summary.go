@@ -190,7 +190,7 @@ func (o *Orchestrator) Code(f *Flight) string {
 	if err != nil {
 		return ""
 	}
-	code, err := plantoken.ApprovalCode(f.Status.FlightToken, facts.Nonce)
+	code, err := plantoken.ApprovalCode(f.Status.FlightToken, facts.ApprovalNonce)
 	if err != nil {
 		return ""
 	}

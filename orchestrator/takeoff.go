@@ -33,15 +33,20 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	}
 	switch state := f.Status.State; state {
 	case protocol.StateReadyForTakeoff:
+		if done, err := o.consumed(f, s); done || err != nil {
+			return done, err
+		}
 	case protocol.StateAwaitingApproval:
 		return false, o.outcome(ctx, f, s)
 	case protocol.StateCompleted:
 		// Even an answer that changes nothing is given from verified bytes only.
-		_, err := o.verified(ctx, f, s)
-		return true, err
+		return true, o.ended(ctx, f, s, opt.DryRun)
 	case protocol.StateTakeoffRunning, protocol.StateExecutionComplete:
 		return false, indeterminate(f)
 	case protocol.StateFailed:
+		if err := o.ended(ctx, f, s, opt.DryRun); err != nil {
+			return false, err
+		}
 		return false, o.failedBefore(ctx, f, s)
 	default:
 		return false, protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s: it cannot take off", f.ID(), state).
@@ -54,13 +59,19 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if opt.DryRun {
 		return false, nil
 	}
+	if err := o.Signatures.Ready(ctx); err != nil {
+		return false, err // its end could not be signed
+	}
 	if err := o.append(f, verifiedRecord(f, v), f.enter(protocol.StateTakeoffRunning, "take-off begins")); err != nil {
 		return false, err
 	}
 	if err := o.begin(f); err != nil {
 		return false, err
 	}
-	return false, o.apply(ctx, f, s, v, nil)
+	if err := o.consume(ctx, f, s, v); err != nil {
+		return false, o.Fail(f, "", err)
+	}
+	return false, o.closed(ctx, f, s, v, o.apply(ctx, f, s, v, nil))
 }
 
 func indeterminate(f *Flight) error {
@@ -96,6 +107,9 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 		return nil, err
 	}
 	if err := o.signedPlan(v, opt.RequireSigned); err != nil {
+		return v, err
+	}
+	if err := o.fresh(ctx, f, s, v); err != nil {
 		return v, err
 	}
 	if err := o.approvalsHold(f, s, v); err != nil {
@@ -161,6 +175,16 @@ func (o *Orchestrator) current(ctx context.Context, f *Flight, s *Setup, v *veri
 
 // moved names what is another now than it was when the plan was made.
 func moved(step string, plan, now plantoken.Preimage) error {
+	for _, c := range []struct{ what, plan, now string }{
+		{"forge", plan.Context.Forge, now.Context.Forge},
+		{"repository", plan.Context.Repository, now.Context.Repository},
+		{"change", plan.Context.Change, now.Context.Change},
+	} {
+		if c.plan != c.now {
+			return integrity("plan_foreign", "the plan is of another %s: %q, this is %q", c.what, c.plan, c.now).At("step " + step).
+				WithHint("a plan takes off where it was made for, nowhere else")
+		}
+	}
 	for _, c := range []struct{ code, what, plan, now string }{
 		{"config_changed", "the step's configuration", plan.Context.ConfigDigest, now.Context.ConfigDigest},
 		{"governance_changed", "the policies", plan.PolicyDigest, now.PolicyDigest},

@@ -151,6 +151,7 @@ func TestMovedNamesEachField(t *testing.T) {
 	}
 	codes := map[string]string{
 		"WorkspaceHash": "workspace_changed", "PolicyDigest": "governance_changed", "GovernanceHash": "governance_changed",
+		"Forge": "plan_foreign", "Repository": "plan_foreign", "Change": "plan_foreign",
 		"ConfigDigest": "config_changed", "EngineDigest": "engine_changed", "HeadCommit": "head_changed",
 	}
 	try := func(field string, now plantoken.Preimage) {
@@ -166,7 +167,11 @@ func TestMovedNamesEachField(t *testing.T) {
 		if want == "" {
 			want = "context_changed"
 		}
-		if e.Code != want || e.Exit != protocol.ExitStale || e.Where != "step s" {
+		exit := protocol.ExitStale
+		if want == "plan_foreign" {
+			exit = protocol.ExitIntegrity
+		}
+		if e.Code != want || e.Exit != exit || e.Where != "step s" {
 			t.Errorf("%s: %s (exit %d) at %q, want %s", field, e.Code, e.Exit, e.Where, want)
 		}
 	}

@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,12 +70,13 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		{"tokens", sealed, func() (string, error) { return v.readTokens(f) }},
 		{"artifact records", sealed, func() (string, error) { return v.artifactRecords(f) }},
 		{"decisions", sealed, func() (string, error) { return v.readDecisions(f) }},
-		{"plan signature", f.Status.Digests[PlanBundle] != "" || sealed && o.Signatures.Signs() && !o.NoSign && !f.deniedState(), func() (string, error) { return v.readPlanBundle(o, f) }},
-		{"audit head", f.Status.Digests[PlanBundle] != "", func() (string, error) { return v.auditHolds(o, f) }},
+		{"plan signature", !o.Unsigned && (f.Status.Digests[PlanBundle] != "" || sealed && o.Signatures.Signs() && !o.NoSign && !f.deniedState()), func() (string, error) { return v.readPlanBundle(o, f) }},
+		{"audit head", v.signed(o, f), func() (string, error) { return v.auditHolds(o, f) }},
 		{"audit signatures", o.Audit != nil, func() (string, error) { return o.Audit.Holds(f.Dir) }},
 		{"approval requests", sealed, func() (string, error) { return v.readRequests(f) }},
-		{"approvals", sealed && s != nil, func() (string, error) { return v.readResponses(o, f) }},
+		{"approvals", sealed && (s != nil || o.KnowsApprovers), func() (string, error) { return v.readResponses(o, f) }},
 		{"take-off records", len(f.Status.Began) > 0, func() (string, error) { return v.takeoffRecords(f) }},
+		{"take-off signature", !o.Unsigned && f.ends() && (f.Status.State == protocol.StateCompleted || f.has(TakeOffBundle)), func() (string, error) { return v.readTakeOffBundle(o, f) }},
 	}
 	for _, step := range steps {
 		if !step.applies {
@@ -86,11 +86,22 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		detail, err := step.check()
 		if err != nil {
 			tell(Check{Name: step.name, Status: FailStatus, Detail: err.Error()})
-			return nil, err
+			return v, err
 		}
 		tell(Check{Name: step.name, Status: Pass, Detail: detail})
 	}
 	return v, nil
+}
+
+// signed says whether the plan is signed, and that is to be verified.
+func (v *verified) signed(o *Orchestrator, f *Flight) bool {
+	return !o.Unsigned && f.Status.Digests[PlanBundle] != ""
+}
+
+// has says whether the flight's directory has a file.
+func (f *Flight) has(name string) bool {
+	_, err := f.Root().Lstat(name)
+	return err == nil
 }
 
 func (f *Flight) deniedState() bool { return f.Status.State == protocol.StateFailed }
@@ -121,24 +132,31 @@ func (v *verified) readManifest(f *Flight) (string, error) {
 		return "", integrity("manifest_malformed", "%w", err).At(ManifestFile)
 	}
 	v.raw = raw
-	if got := protocol.Digest(raw); got != f.Status.Digests[ManifestFile] {
-		return "", integrity("manifest_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[ManifestFile]).At(ManifestFile)
+	if v.manifest.WorkflowID != f.ID() {
+		return "", integrity("manifest_mismatch", "its workflow_id is %s, this is flight %s", v.manifest.WorkflowID, f.ID()).At(ManifestFile)
 	}
-	if v.manifest.WorkflowID != f.ID() || v.manifest.FlightToken != f.Status.FlightToken {
-		return "", integrity("manifest_mismatch", "it is of flight %s with token %s", v.manifest.WorkflowID, v.manifest.FlightToken).At(ManifestFile)
+	if v.manifest.FlightToken != f.Status.FlightToken {
+		return "", integrity("manifest_mismatch", "its flight_token is %s, the WAL says %s", v.manifest.FlightToken, f.Status.FlightToken).At(ManifestFile)
 	}
 	ids := make([]string, len(v.manifest.Steps))
 	for i, s := range v.manifest.Steps {
 		ids[i] = s.StepID
 	}
 	if !slices.Equal(ids, f.order()) {
-		return "", integrity("manifest_mismatch", "its steps are not those of flight.json").At(ManifestFile)
+		return "", integrity("manifest_mismatch", "its steps (step_id) are not those of flight.json").At(ManifestFile)
 	}
 	have, err := f.listed(v.plans)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d files", len(have)), sameFiles(v.manifest.Files, have)
+	if err := sameFiles(v.manifest.Files, have); err != nil {
+		return "", err
+	}
+	// Last: what the WAL says of it names no member.
+	if got := protocol.Digest(raw); got != f.Status.Digests[ManifestFile] {
+		return "", integrity("manifest_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[ManifestFile]).At(ManifestFile)
+	}
+	return fmt.Sprintf("%d files", len(have)), nil
 }
 
 // sameFiles names the first file that differs from the manifest.
@@ -166,10 +184,34 @@ func sameFiles(want, have []plantoken.ManifestFile) error {
 }
 
 func (v *verified) readTokens(f *Flight) (string, error) {
+	if err := f.contexts(v.manifest); err != nil {
+		return "", err
+	}
 	if err := f.readTokens(v.plans, v.manifest); err != nil {
 		return "", err
 	}
 	return v.manifest.FlightToken, nil
+}
+
+// contexts compares what is known of the contexts, whose every member is part of a
+// token: a token that differs would not tell which one it was.
+func (f *Flight) contexts(m *plantoken.Manifest) error {
+	for _, step := range m.Steps {
+		r, err := f.readReport(step.StepID)
+		if err != nil {
+			return err
+		}
+		c, d := step.Context, r.Derived
+		for _, x := range []struct{ name, says, is string }{
+			{"step_id", c.StepID, step.StepID}, {"workflow", c.Workflow, f.Info.Workflow}, {"config_path", c.ConfigPath, f.Info.ConfigPath},
+			{"head_commit", c.HeadCommit, d.HeadCommit}, {"forge", c.Forge, d.Forge}, {"repository", c.Repository, d.RepositoryID}, {"change", c.Change, d.Change},
+		} {
+			if x.says != x.is {
+				return integrity("token_mismatch", "the manifest says context.%s is %q, the flight says %q", x.name, x.says, x.is).At(ManifestFile)
+			}
+		}
+	}
+	return nil
 }
 
 func (v *verified) artifactRecords(f *Flight) (string, error) {
@@ -229,27 +271,18 @@ func (v *verified) readPlanBundle(o *Orchestrator, f *Flight) (string, error) {
 	if err != nil {
 		return "", integrity("plan_unsigned", "%w", err).At(PlanBundle).WithHint("sign the plan with cabincrew sign")
 	}
-	if got := protocol.Digest(raw); got != f.Status.Digests[PlanBundle] {
-		return "", integrity("plan_bundle_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[PlanBundle]).At(PlanBundle)
-	}
 	if v.plan, err = o.Signatures.Plan(raw, v.raw); err != nil {
 		return "", err
 	}
-	if v.plan.WorkflowID != f.ID() || v.plan.FlightToken != v.manifest.FlightToken || v.plan.Decision != worst(v.reports) {
-		return "", integrity("plan_bundle_mismatch", "the signed plan is of flight %s, token %s, decision %s", v.plan.WorkflowID, v.plan.FlightToken, v.plan.Decision).At(PlanBundle)
+	if err := v.says(f); err != nil {
+		return "", err
 	}
-	for i, p := range v.plans {
-		pre, err := protocol.Canonical(p.preimage)
-		if err != nil {
-			return "", err
-		}
-		if i >= len(v.plan.Steps) || v.plan.Steps[i].Token != p.token || !bytes.Equal(v.plan.Steps[i].Preimage, pre) ||
-			v.plan.Steps[i].Decision != v.reports[i].Decision {
-			return "", integrity("plan_bundle_mismatch", "the signed plan says another thing of step %s", p.id).At(PlanBundle)
-		}
+	// Last: what the WAL says of it names no member.
+	if got := protocol.Digest(raw); got != f.Status.Digests[PlanBundle] {
+		return "", integrity("plan_bundle_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[PlanBundle]).At(PlanBundle)
 	}
-	v.code, err = plantoken.ApprovalCode(v.manifest.FlightToken, v.plan.Nonce)
-	return "signed at " + v.plan.IssuedAt, err
+	v.code, err = plantoken.ApprovalCode(v.manifest.FlightToken, v.plan.ApprovalNonce)
+	return "signed by " + v.plan.Signer + " at " + v.plan.IssuedAt, err
 }
 
 func (v *verified) readRequests(f *Flight) (string, error) {

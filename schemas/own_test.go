@@ -9,6 +9,8 @@ const (
 	aDigest  = "sha256:eafde1a7a5f88cf15210b8b512599c5e7ee4668b14a4cedc52c37053501c1e55"
 	aContext = `{"change":"pull/12","config_digest":"` + aDigest + `","config_path":".cabincrew.yaml","engine_digest":"builtin:command@1","forge":"github",` +
 		`"head_commit":"","repository":"1","step_id":"greet","target":"","workflow":"greet"}`
+	aDerived = `{"author_email":"","base_commit":"","head_commit":"","governance_commit":"0123456789012345678901234567890123456789","merge_tree":"","forge":"",` +
+		`"repository_id":"","repository":"","change":"","event":"","run_id":"","run_attempt":""}`
 )
 
 // TestOwnDocuments takes one good document of each form that is this project's
@@ -23,7 +25,7 @@ func TestOwnDocuments(t *testing.T) {
 		"preflight-report": `{"version":"1","workflow_id":"w1","step_id":"greet","token":"` + aDigest + `","decision":"require_approval","aggregation":"most_restrictive",` +
 			`"evaluations":[{"source":"opa","policy_id":"p","decision":"warn","severity":1,"evaluated_at":"2026-11-22T18:00:00Z"}],"violations":[],"warnings":["w"],` +
 			`"requires":[{"role":"maintainer","reason":"r"}],"isolation":{"tier":"none","missing":["network"],"kernel":"x"},"opaque":false,` +
-			`"derived":{"author_email":"","base_commit":"","governance_commit":"0123456789012345678901234567890123456789"}}`,
+			`"derived":` + aDerived + `}`,
 	}
 	for kind, doc := range good {
 		if err := Validate(kind, []byte(doc)); err != nil {

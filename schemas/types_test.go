@@ -65,7 +65,10 @@ var types = map[string]any{
 }
 
 // elsewhere are objects whose Go types live in higher layers, or that have none.
-var elsewhere = []string{"any-map", "config", "flight", "plan-context", "plan-manifest", "policy-input", "preflight-report"}
+var elsewhere = []string{
+	"any-map", "approval-predicate", "audit-head", "config", "derived", "flight", "flight-plan-predicate", "plan-context", "plan-manifest", "policy-input",
+	"preflight-report", "statement", "take-off-predicate",
+}
 
 // alwaysWritten are optional members that this implementation never leaves out:
 // size is part of what the token is made of. SPEC: docs/protocol.md 3.

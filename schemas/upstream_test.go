@@ -57,7 +57,9 @@ func kindOf(name string) string {
 func TestKindsCoverTheDraft(t *testing.T) {
 	t.Parallel()
 	up := openUpstream(t)
-	own := []string{"flight", "plan-context", "plan-manifest", "preflight-report"}
+	own := []string{
+		"approval-predicate", "audit-head", "derived", "flight", "flight-plan-predicate", "plan-context", "plan-manifest", "preflight-report", "statement", "take-off-predicate",
+	}
 	want := slices.Clone(own)
 	for name := range up.defs {
 		want = append(want, kindOf(name))

@@ -72,10 +72,12 @@ func flightPlan() signing.FlightPlanPredicate {
 		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digestA,
 		Steps: []signing.FlightPlanStep{{
 			StepID: "format", Token: digestB, Preimage: json.RawMessage(`{"artifacts":[],"context":{}}`),
-			Decision: protocol.Warn, Isolation: map[string]any{"missing": []any{}, "tier": "none"}, Required: []string{"maintainer"},
+			Decision: protocol.Warn, Isolation: map[string]any{"missing": []any{}, "tier": "none"},
+			Evaluations: []signing.Evaluation{{Source: "opa", PolicyID: "main/warn", Decision: protocol.Warn, Digest: digestA}},
+			Approvals:   []signing.Approval{{ApprovalID: "apr-" + strings.Repeat("0a", 32), Role: "maintainer"}},
 		}},
-		Decision: protocol.Warn, ApprovalNonce: "0123456789abcdef0123456789abcdef",
-		Derived: signing.Derived{AuthorEmail: "author@example.com", HeadCommit: "aa"}, Claimed: map[string]string{"event": "push"},
+		Decision: protocol.Warn, Nonce: "fedcba9876543210fedcba9876543210", ApprovalNonce: "0123456789abcdef0123456789abcdef",
+		Derived: signing.Derived{AuthorEmail: "author@example.com", HeadCommit: strings.Repeat("a", 40)}, Claimed: map[string]string{"event": "push"},
 		AuditHead: signing.AuditHead{Size: "9007199254740993", Root: digestB, LastHash: digestA},
 		IssuedAt:  "2026-03-01T12:00:00Z", NotAfter: "2026-03-04T12:00:00Z", CabinCrew: "0.1.0",
 	}
@@ -83,10 +85,10 @@ func flightPlan() signing.FlightPlanPredicate {
 
 func takeOff() signing.TakeOffPredicate {
 	return signing.TakeOffPredicate{
-		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digestA, Verdict: signing.VerdictCompleted,
+		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digestA, Workflow: "housekeeping", Verdict: signing.VerdictCompleted,
 		Receipts:   []signing.TakeOffReceipt{{StepID: "format", Digest: digestA, LogDigest: ""}},
 		PlanBundle: digestB, AuditHead: signing.AuditHead{Size: "0", Root: digestA},
-		FinishedAt: "2026-03-01T12:00:00Z", CabinCrew: "0.1.0",
+		PlannedAt: "2026-03-01T11:00:00Z", FinishedAt: "2026-03-01T12:00:00Z", CabinCrew: "0.1.0",
 	}
 }
 

@@ -39,6 +39,10 @@ type ApprovalPredicate struct {
 	FlightToken string                    `json:"flight_token"`
 	Code        string                    `json:"code,omitempty"` // the approval code, where it was asked for
 	Role        string                    `json:"role"`           // the role under which the person acts
+
+	// PlanBundle is the digest of plan.sigstore.json, the statement's second subject;
+	// empty where the plan is not signed.
+	PlanBundle string `json:"-"`
 }
 
 // FlightPlanPredicate is what was planned and judged. Its tokens can be
@@ -49,6 +53,7 @@ type FlightPlanPredicate struct {
 	FlightToken   string            `json:"flight_token"`
 	Steps         []FlightPlanStep  `json:"steps"`
 	Decision      protocol.Decision `json:"decision"`
+	Nonce         string            `json:"nonce"`          // 32 hex digits, of this statement alone
 	ApprovalNonce string            `json:"approval_nonce"` // 32 hex digits, drawn at seal
 	Derived       Derived           `json:"derived"`
 	Claimed       map[string]string `json:"claimed"` // what only the planning side says
@@ -60,19 +65,45 @@ type FlightPlanPredicate struct {
 
 // FlightPlanStep is one step of a flight plan.
 type FlightPlanStep struct {
-	StepID    string            `json:"step_id"`
-	Token     string            `json:"token"`
-	Preimage  json.RawMessage   `json:"preimage"` // all that the token is the hash of
-	Decision  protocol.Decision `json:"decision"`
-	Isolation map[string]any    `json:"isolation"`
-	Required  []string          `json:"required_roles"`
+	StepID      string            `json:"step_id"`
+	Token       string            `json:"token"`
+	Preimage    json.RawMessage   `json:"preimage"` // all that the token is the hash of
+	Decision    protocol.Decision `json:"decision"`
+	Evaluations []Evaluation      `json:"evaluations"`
+	Isolation   map[string]any    `json:"isolation"`
+	Approvals   []Approval        `json:"approvals"` // that are required
 }
 
-// Derived is what the signing side found out itself; empty where there is none.
+// Evaluation is one judge's word. Digest is of the whole evaluation, with reason and
+// evidence, in canonical form, as preflight.json holds it.
+type Evaluation struct {
+	Source   string            `json:"source"`
+	PolicyID string            `json:"policy_id"`
+	Decision protocol.Decision `json:"decision"`
+	Digest   string            `json:"digest"`
+}
+
+// Approval is an approval that a step needs.
+type Approval struct {
+	ApprovalID string `json:"approval_id"`
+	Role       string `json:"role"`
+}
+
+// Derived is what the signing side found out itself; empty where there is none. Ids
+// are texts, since a forge's may pass 2^53.
 type Derived struct {
-	AuthorEmail string `json:"author_email"`
-	BaseCommit  string `json:"base_commit"`
-	HeadCommit  string `json:"head_commit"`
+	AuthorEmail      string `json:"author_email"`
+	BaseCommit       string `json:"base_commit"`
+	HeadCommit       string `json:"head_commit"`
+	GovernanceCommit string `json:"governance_commit"` // where policies and approvers came from; empty: the workspace
+	MergeTree        string `json:"merge_tree"`        // git's tree that was planned on, of the change merged onto its base
+	Forge            string `json:"forge"`
+	RepositoryID     string `json:"repository_id"`
+	Repository       string `json:"repository"`
+	Change           string `json:"change"`
+	Event            string `json:"event"`
+	RunID            string `json:"run_id"`
+	RunAttempt       string `json:"run_attempt"`
 }
 
 // AuditHead is how far the audit log had come: its size in lines (a decimal number
@@ -91,10 +122,13 @@ type TakeOffPredicate struct {
 	Version     string           `json:"version"`
 	WorkflowID  string           `json:"workflow_id"`
 	FlightToken string           `json:"flight_token"`
+	Workflow    string           `json:"workflow"`
 	Verdict     string           `json:"verdict"`
 	Receipts    []TakeOffReceipt `json:"receipts"`
 	PlanBundle  string           `json:"plan_bundle"` // digest of plan.sigstore.json; empty: unsigned
+	Derived     Derived          `json:"derived"`     // of the run that took off
 	AuditHead   AuditHead        `json:"audit_head"`
+	PlannedAt   string           `json:"planned_at"` // when the tokens were made
 	FinishedAt  string           `json:"finished_at"`
 	CabinCrew   string           `json:"cabincrew"`
 }
@@ -103,11 +137,13 @@ type TakeOffPredicate struct {
 // empty where the step did not get so far.
 type TakeOffReceipt struct {
 	StepID    string `json:"step_id"`
+	Target    string `json:"target"` // the step's; empty if it names none
 	Digest    string `json:"digest"`
 	LogDigest string `json:"log_digest"`
 }
 
-// NewApproval gives the approval statement about a manifest's bytes, to be signed.
+// NewApproval gives the approval statement about a manifest's bytes, and about the
+// signed plan where p names it, to be signed.
 func NewApproval(manifest []byte, p ApprovalPredicate) ([]byte, error) {
 	return newStatement(manifest, &p)
 }
@@ -136,6 +172,7 @@ func (p *ApprovalPredicate) check() error {
 		wantText("response.approver", p.Response.Approver),
 		wantTime("response.timestamp", p.Response.Timestamp),
 		wantText("role", p.Role),
+		optionalDigest("plan bundle", p.PlanBundle),
 	)
 	if p.Response.ApprovalID != p.Request.ApprovalID {
 		err = allOf(err, fmt.Errorf("response.approval_id is %q, but the request is %q",
@@ -154,8 +191,10 @@ func (p *FlightPlanPredicate) check() error {
 		wantTime("issued_at", p.IssuedAt),
 		wantText("cabincrew", p.CabinCrew),
 	)
-	if !nonce.MatchString(p.ApprovalNonce) {
-		err = allOf(err, fmt.Errorf("approval_nonce %q is not 32 lower-case hex digits", p.ApprovalNonce))
+	for name, v := range map[string]string{"nonce": p.Nonce, "approval_nonce": p.ApprovalNonce} {
+		if !nonce.MatchString(v) {
+			err = allOf(err, fmt.Errorf("%s %q is not 32 lower-case hex digits", name, v))
+		}
 	}
 	if p.NotAfter != "" {
 		err = allOf(err, wantTime("not_after", p.NotAfter))
@@ -171,6 +210,14 @@ func (p *FlightPlanPredicate) check() error {
 			wantObject(at+"preimage", s.Preimage),
 			wantDecision(at+"decision", s.Decision),
 		)
+		for j, e := range s.Evaluations {
+			at := fmt.Sprintf("%sevaluations[%d].", at, j)
+			err = allOf(err, wantText(at+"policy_id", e.PolicyID), wantDecision(at+"decision", e.Decision), wantDigest(at+"digest", e.Digest))
+		}
+		for j, a := range s.Approvals {
+			at := fmt.Sprintf("%sapprovals[%d].", at, j)
+			err = allOf(err, wantText(at+"approval_id", a.ApprovalID), wantText(at+"role", a.Role))
+		}
 	}
 	return err
 }
@@ -182,6 +229,8 @@ func (p *TakeOffPredicate) check() error {
 		wantDigest("flight_token", p.FlightToken),
 		optionalDigest("plan_bundle", p.PlanBundle),
 		p.AuditHead.check(),
+		wantText("workflow", p.Workflow),
+		wantTime("planned_at", p.PlannedAt),
 		wantTime("finished_at", p.FinishedAt),
 		wantText("cabincrew", p.CabinCrew),
 	)

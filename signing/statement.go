@@ -16,8 +16,10 @@ const (
 	StatementType = "https://in-toto.io/Statement/v1"
 	// PayloadType is the DSSE payload type of in-toto statements.
 	PayloadType = "application/vnd.in-toto+json"
-	// ManifestName is the name of the one subject that a statement is about.
+	// ManifestName is the name of the subject that every statement is about.
 	ManifestName = "plan-manifest.json"
+	// PlanBundleName is the name of the second subject of an approval of a signed plan.
+	PlanBundleName = "plan.sigstore.json"
 )
 
 // Statement is an in-toto Statement v1.
@@ -59,9 +61,16 @@ func newStatement(manifest []byte, p predicate) ([]byte, error) {
 	if err != nil {
 		return nil, statementError(protocol.ExitFailure, p.predicateType(), err)
 	}
+	subjects := []Subject{{Name: ManifestName, Digest: DigestSet{SHA256: sum}}}
+	if a, ok := p.(*ApprovalPredicate); ok && a.PlanBundle != "" {
+		if sum, err = protocol.ParseDigest(a.PlanBundle); err != nil {
+			return nil, statementError(protocol.ExitFailure, p.predicateType(), err)
+		}
+		subjects = append(subjects, Subject{Name: PlanBundleName, Digest: DigestSet{SHA256: sum}})
+	}
 	out, err := protocol.Canonical(Statement{
 		Type:          StatementType,
-		Subject:       []Subject{{Name: ManifestName, Digest: DigestSet{SHA256: sum}}},
+		Subject:       subjects,
 		PredicateType: p.predicateType(),
 		Predicate:     raw,
 	})

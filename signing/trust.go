@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"strings"
 	"time"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -77,7 +78,8 @@ func (t Trust) verify(bundle []byte, at time.Time, matches func(*Certificate) er
 }
 
 // VerifyStatement is Verify, and checks that the statement is of that predicate
-// type and about exactly one subject: plan-manifest.json with that digest.
+// type and about exactly one subject: plan-manifest.json with that digest. An approval
+// may have the signed plan as a second one, which the caller compares.
 func (t Trust) VerifyStatement(bundle []byte, manifestDigest, predicateType string, at time.Time) (*Verified, error) {
 	v, err := t.Verify(bundle, at)
 	if err != nil {
@@ -86,7 +88,15 @@ func (t Trust) VerifyStatement(bundle []byte, manifestDigest, predicateType stri
 	if v.Statement.PredicateType != predicateType {
 		return nil, mismatch("the statement is a %.100q, not a %q", v.Statement.PredicateType, predicateType)
 	}
-	if err := checkSubject(v.Statement.Subject, manifestDigest); err != nil {
+	subjects := v.Statement.Subject
+	if predicateType == ApprovalType && len(subjects) == 2 && subjects[1].Name == PlanBundleName {
+		sum := subjects[1].Digest.SHA256
+		if v.PlanBundle, err = protocol.NormalDigest(sum); err != nil || !strings.HasSuffix(v.PlanBundle, ":"+sum) {
+			return nil, mismatch("the digest of %s is malformed", PlanBundleName)
+		}
+		subjects = subjects[:1]
+	}
+	if err := checkSubject(subjects, manifestDigest); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -95,7 +105,11 @@ func (t Trust) VerifyStatement(bundle []byte, manifestDigest, predicateType stri
 // VerifyApproval reads an approval about this manifest. Whether it counts (id,
 // tokens, role, expiry, use) is for the caller to judge. SPEC: docs/protocol.md 7
 func (t Trust) VerifyApproval(bundle, manifest []byte, at time.Time) (*ApprovalPredicate, *Verified, error) {
-	return verifyTyped[ApprovalPredicate](t, bundle, manifest, at)
+	p, v, err := verifyTyped[ApprovalPredicate](t, bundle, manifest, at)
+	if err == nil {
+		p.PlanBundle = v.PlanBundle
+	}
+	return p, v, err
 }
 
 // VerifyFlightPlan reads a flight plan about this manifest.

@@ -35,6 +35,7 @@ type Verified struct {
 	Certificate    *Certificate // of who signed; nil for a key
 	Time           time.Time    // when it was signed, as an authority attests; zero if none does
 	TimeSource     string       // TimeTimestamp or TimeLog; empty if there is no Time
+	PlanBundle     string       // digest of an approval's second subject; empty: it has none
 }
 
 // Who attests a time.

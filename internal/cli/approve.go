@@ -92,7 +92,7 @@ func signApproval(k *signing.Key) func(context.Context, []byte, orchestrator.App
 	return func(ctx context.Context, manifest []byte, st orchestrator.ApprovalStatement) ([]byte, error) {
 		statement, err := signing.NewApproval(manifest, signing.ApprovalPredicate{
 			Version: signing.PredicateVersion, Request: st.Request, Response: st.Response,
-			FlightToken: st.FlightToken, Code: st.Code, Role: st.Role,
+			FlightToken: st.FlightToken, Code: st.Code, Role: st.Role, PlanBundle: st.PlanBundle,
 		})
 		if err != nil {
 			return nil, err

@@ -9,7 +9,6 @@ import (
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/orchestrator"
-	"github.com/cabincrew/action/protocol"
 )
 
 func (a *app) flightPlanCommand() *cobra.Command {
@@ -204,62 +203,4 @@ func (a *app) onFlight(cmd *cobra.Command, args []string, workspace bool, do fun
 		}
 		return s.finish(f, do(s, f))
 	})
-}
-
-func (a *app) verifyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "verify [FLIGHT]", Short: "Verify a flight from its bytes; each check by name", Args: cobra.MaximumNArgs(1),
-		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(s *session) error {
-				dir, err := s.find(args)
-				if err != nil {
-					return err
-				}
-				entries, _, checks, err := checkLogs(dir)
-				if err == nil {
-					var f *orchestrator.Flight
-					f, err = orchestrator.Load(dir, nil, entries)
-					if err == nil {
-						err = s.underPlanned(cmd.Context(), f, false)
-					}
-					checks = append(checks, checkOf("flight", "", err))
-					if err == nil {
-						var more []orchestrator.Check
-						more, err = s.crew.Verify(cmd.Context(), f, s.setup)
-						checks = append(checks, more...)
-					}
-				}
-				return a.verdict(dir.ID(), checks, err)
-			})
-		}),
-	}
-}
-
-func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
-	if err != nil && protocol.ExitCode(err) == protocol.ExitFailure {
-		err = protocol.Errorf(protocol.ExitIntegrity, "flight_invalid", "%w", err)
-	}
-	if a.flags.output == outputJSON {
-		doc := map[string]any{"workflow_id": id, "verified": err == nil, "checks": checks}
-		if err != nil {
-			doc["error"] = a.errorOf(err)
-		}
-		a.printJSON(doc)
-	}
-	for _, c := range checks {
-		a.text(padded(c.Status, 15) + padded(c.Name, 19) + visible(c.Detail) + "\n")
-	}
-	if err != nil {
-		a.complain(err)
-		return reportedError{err}
-	}
-	a.text("flight " + id + " verifies\n")
-	return nil
-}
-
-func padded(s string, n int) string {
-	for len(s) < n {
-		s += " "
-	}
-	return s
 }

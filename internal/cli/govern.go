@@ -170,7 +170,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 	if err != nil {
 		return g, nil, err
 	}
-	signer, planKeys, err := s.signer(o)
+	trust, err := s.planTrust(o)
 	if err != nil {
 		return g, nil, err
 	}
@@ -179,13 +179,17 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 		return g, nil, err
 	}
 	fingerprints := []any{}
-	for _, k := range planKeys {
+	for _, k := range trust.Keys {
 		fingerprints = append(fingerprints, k.Key.Fingerprint())
 	}
 	resolved["plan_keys"] = fingerprints
 	resolved["audit_key"] = ""
 	if s.seal != nil {
 		resolved["audit_key"] = s.seal.KeyRef()
+	}
+	resolved["trusted_root"] = ""
+	if trust.Root != nil {
+		resolved["trusted_root"] = trust.Root.Digest()
 	}
 	// What is known decides as much as where it stands.
 	resolved["secret_scan"] = map[string]any{"rules": secrets.RulesDigest(), "known": s.judges.baseline}
@@ -194,7 +198,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 		Plain: s.judges.plain,
 	}
 	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
-	return g, &signatures{version: Version(), approvers: keys, planKeys: planKeys, planKey: signer}, err
+	return g, &signatures{approvers: keys, trust: trust, signer: s.signer(o, trust)}, err
 }
 
 // governancePaths names the files that decide over flights, for the policies.
@@ -236,6 +240,10 @@ func governancePaths(p place, c *config.Config) []string {
 	for _, who := range c.Approvals.Approvers {
 		file(who.Key)
 	}
+	for _, k := range c.Signing.Trusted.Keys {
+		file(k.Key)
+	}
+	file(c.Signing.TrustedRoot)
 	// What a link leads to decides as much as the link.
 	for _, name := range paths {
 		to, err := filepath.EvalSymlinks(filepath.Join(p.workspace, filepath.FromSlash(name)))

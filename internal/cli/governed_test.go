@@ -108,13 +108,13 @@ func sorted(words string) string {
 	return strings.Join(list, " ")
 }
 
-// TestTakeOffOfUnendorsedGovernance: the policy owner's word lets it, and a plan
-// that was made elsewhere needs it too.
+// TestTakeOffOfUnendorsedGovernance: the policy owner's word lets it; a plan that was
+// made outside of the forge is none of it.
 func TestTakeOffOfUnendorsedGovernance(t *testing.T) {
 	t.Parallel()
 	d := governedDesk(t, governedPolicies)
 	elsewhere := d.plan(0)
-	d.inCI().must(4, []string{"policy-owner must now approve", "approval_waiting"}, "take-off", elsewhere)
+	d.inCI().must(5, []string{"the plan is of another forge", "plan_foreign"}, "take-off", elsewhere)
 	id := d.inCI().plan(4)
 	d.inCI().must(4, nil, "take-off", id)
 	d.must(0, nil, "approve", id, "--as", "boss", "--key", d.path("../boss"))

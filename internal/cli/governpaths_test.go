@@ -9,18 +9,22 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -49,6 +53,8 @@ func governedKeys() map[string]string {
 		"policies.sources[].oci_layout":   "conf/images/index.json",
 		"signing.key":                     "conf/plan.key.pub",
 		"audit.key":                       "conf/log.key.pub",
+		"signing.trusted.keys[].key":      "conf/keys/old.pub",
+		"signing.trusted_root":            "conf/trusted_root.json",
 		"the configuration itself":        "conf/c.yaml",
 		"code owners, whatever the forge": ".github/CODEOWNERS",
 	}
@@ -69,7 +75,7 @@ func otherKeys() []string {
 			"steps[].model", "steps[].needs[]", "steps[].target", "steps[].timeout", "steps[].tools[]", "steps[].tunnels[]",
 		},
 		// Secrets are the machine's, wherever governance comes from.
-		[]string{"steps[].secrets.*", "steps[].secrets.*.from"},
+		[]string{"steps[].secrets.*", "steps[].secrets.*.from", "signing.identity_token"},
 		// No files.
 		[]string{
 			"after.bundled[]", "approvals.approvers[].email", "approvals.approvers[].name", "approvals.approvers[].not_after", "approvals.approvers[].not_before",
@@ -78,6 +84,10 @@ func otherKeys() []string {
 			"models[].sha256", "models[].timeout", "policies.bundled[]", "policies.custom_rule", "policies.exemptions[].paths[]", "policies.exemptions[].reason",
 			"policies.exemptions[].rule", "policies.exemptions[].until", "policies.secrets.role", "policies.sources[].name", "policies.sources[].oci",
 			"policies.sources[].sha256", "policies.timeout", "rules[].id", "rules[].reason", "rules[].role", "workflow",
+			"min_version", "storage.encrypt_to[]", "storage.flights", "signing.fulcio_url", "signing.rekor_url", "signing.timestamp_url", "signing.trusted.identities[].events[]", "signing.trusted.identities[].issuer",
+			"signing.trusted.identities[].owner_id", "signing.trusted.identities[].ref", "signing.trusted.identities[].repository_id",
+			"signing.trusted.identities[].runner_environment", "signing.trusted.identities[].san", "signing.trusted.identities[].signer_digests[]",
+			"signing.trusted.identities[].signer_uri", "signing.trusted.keys[].not_after", "signing.trusted.keys[].not_before",
 		},
 		matchKeys("rules[].match"), matchKeys("rules[].except"),
 	)
@@ -172,12 +182,15 @@ func allKeys(t *testing.T) *desk {
 	must(t, err)
 	private, plan, err := signing.Generate(signing.Ed25519, nil, nil)
 	must(t, err)
+	_, old, err := signing.Generate(signing.Ed25519, nil, nil)
+	must(t, err)
 	archive, acme := signedBundle(t)
 	rego := func(name string) string {
 		return "package cabincrew." + name + "\n\ndeny contains \"no\" if input.mode == \"nonesuch\"\n"
 	}
 	for name, text := range map[string]string{
 		"conf/pol/sub/p.rego": rego("p"), "conf/after/a.rego": rego("a"), "conf/own/o.rego": rego("o"), "conf/keys/boss.pub": string(boss), "conf/keys/acme.pub": acme, "conf/plan.key.pub": string(plan), "conf/log.key.pub": string(plan),
+		"conf/keys/old.pub": string(old), "conf/trusted_root.json": trustedRoot(t),
 		"conf/b/acme.tar.gz": string(archive), "conf/known.json": `{"version": 1, "findings": []}`, "conf/m/risk.onnx": "a model", ".github/CODEOWNERS": "* @boss\n",
 		".gitignore": "plan.key\nlog.key\n.cabincrew/\n",
 	} {
@@ -202,7 +215,7 @@ models:
   - {name: a, path: m/risk.onnx, sha256: %x, labels: [x, y], decisions: [{label: y, at_least: 0.5, decision: warn}]}
   - {name: b, oci: "registry.example/m@%s", oci_layout: m/images, sha256: %x, labels: [x, y], decisions: [{label: y, at_least: 0.5, decision: warn}]}
 approvals: {approvers: [{name: boss, roles: [policy-owner], key: keys/boss.pub}]}
-signing: {key: plan.key}
+signing: {key: plan.key, trusted_root: trusted_root.json, trusted: {keys: [{key: keys/old.pub}]}}
 audit: {sign: checkpoint, key: log.key}
 `, sets, sha256.Sum256([]byte("a model")), model, sha256.Sum256([]byte("another model"))))
 	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-q", "-m", "start"}, {"checkout", "-q", "-b", "change"}} {
@@ -291,7 +304,7 @@ func (d *desk) judged(ref string) (by string, changed, paths []string, err error
 	defer func() { must(d.t, s.done()) }()
 	by = s.setup.Governance.Hash + s.setup.Governance.PolicyDigest
 	signed, _ := s.crew.Signatures.(*signatures)
-	for _, k := range slices.Concat(signed.planKeys, signed.approvers) {
+	for _, k := range slices.Concat(signed.trust.Keys, signed.approvers) {
 		by += " " + k.Key.Fingerprint()
 	}
 	for i := range s.setup.Config.Models {
@@ -430,4 +443,19 @@ func TestHashCoversThePlanKey(t *testing.T) {
 	if other := hash(); other == first {
 		t.Error("another key of the same name has the same hash")
 	}
+}
+
+// trustedRoot makes a trusted_root.json with one authority.
+func trustedRoot(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority"}, NotBefore: time.Unix(1_700_000_000, 0), NotAfter: time.Unix(2_700_000_000, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	return fmt.Sprintf(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","certificateAuthorities":[{"subject":{"organization":"o","commonName":"an authority"},`+
+		`"uri":"https://ca.example","certChain":{"certificates":[{"rawBytes":%q}]},"validFor":{"start":"2024-01-01T00:00:00Z"}}]}`, base64.StdEncoding.EncodeToString(der))
 }

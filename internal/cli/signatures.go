@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -22,80 +21,156 @@ import (
 	"github.com/cabincrew/action/signing"
 )
 
-// signatures implements orchestrator.Signatures with local keys.
+// signatures implements orchestrator.Signatures with what the configuration trusts.
 type signatures struct {
 	now       func() time.Time
-	version   string
 	approvers []signing.TrustedKey
-	planKeys  []signing.TrustedKey
-	planKey   func() (*signing.Key, error) // nil where plans are not signed
+	trust     signing.Trust
+	// signer makes what signs plans and take-offs; nil where they are not signed.
+	signer func(context.Context) (signing.Signer, error)
+	// verifies says that nothing is signed here, but plans must be all the same.
+	verifies bool
 }
 
 var _ orchestrator.Signatures = (*signatures)(nil)
 
 // Signs says whether plans are signed.
-func (s *signatures) Signs() bool { return s.planKey != nil }
+func (s *signatures) Signs() bool { return s.signer != nil || s.verifies }
+
+// Ready opens what signs, so that a key that is not at hand shows early.
+func (s *signatures) Ready(ctx context.Context) error {
+	if s.signer == nil {
+		return nil
+	}
+	_, err := s.signer(ctx)
+	return err
+}
 
 // Approval verifies a response against the manifest. Windows of keys are judged
 // by the orchestrator against the time of the approval, so none applies here.
 func (s *signatures) Approval(bundle, manifest []byte) (*orchestrator.ApprovalStatement, error) {
-	p, fingerprint, err := signing.VerifyApproval(bundle, manifest, s.now(), s.approvers...)
+	p, v, err := signing.TrustKeys(s.approvers...).VerifyApproval(bundle, manifest, s.now())
 	if err != nil {
 		return nil, err
 	}
 	return &orchestrator.ApprovalStatement{
-		Request: p.Request, Response: p.Response, FlightToken: p.FlightToken, Code: p.Code, Role: p.Role, Fingerprint: fingerprint,
+		Request: p.Request, Response: p.Response, FlightToken: p.FlightToken, Code: p.Code, Role: p.Role, Fingerprint: v.KeyFingerprint, PlanBundle: p.PlanBundle,
 	}, nil
+}
+
+func (s *signatures) sign(ctx context.Context, statement []byte, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	signer, err := s.signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return signer.Sign(ctx, statement)
 }
 
 // SignPlan signs the plan statement.
 func (s *signatures) SignPlan(ctx context.Context, manifest []byte, facts orchestrator.PlanFacts) ([]byte, error) {
-	key, err := s.planKey()
-	if err != nil {
-		return nil, err
-	}
 	p := signing.FlightPlanPredicate{
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Decision: facts.Decision,
-		ApprovalNonce: facts.Nonce, Claimed: map[string]string{},
-		Derived:   signing.Derived{AuthorEmail: facts.AuthorEmail, BaseCommit: facts.HeadCommit, HeadCommit: facts.HeadCommit},
-		AuditHead: signing.AuditHead{Size: strconv.FormatUint(facts.Audit.Size, 10), Root: facts.Audit.Root, LastHash: facts.Audit.Last, Checkpoint: facts.Audit.Checkpoint},
-		IssuedAt:  facts.IssuedAt, NotAfter: facts.NotAfter, CabinCrew: s.version,
+		Nonce: facts.Nonce, ApprovalNonce: facts.ApprovalNonce, Derived: signing.Derived(facts.Derived), Claimed: facts.Claimed,
+		AuditHead: signedHead(facts.Audit), IssuedAt: facts.IssuedAt, NotAfter: facts.NotAfter, CabinCrew: facts.CabinCrew,
 	}
 	for _, step := range facts.Steps {
-		p.Steps = append(p.Steps, signing.FlightPlanStep{
-			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision,
-			Isolation: step.Isolation, Required: step.Roles,
-		})
+		out := signing.FlightPlanStep{
+			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision, Isolation: step.Isolation,
+			Evaluations: []signing.Evaluation{}, Approvals: []signing.Approval{},
+		}
+		for _, e := range step.Evaluations {
+			out.Evaluations = append(out.Evaluations, signing.Evaluation(e))
+		}
+		for _, a := range step.Approvals {
+			out.Approvals = append(out.Approvals, signing.Approval(a))
+		}
+		p.Steps = append(p.Steps, out)
 	}
 	statement, err := signing.NewFlightPlan(manifest, p)
-	if err != nil {
-		return nil, err
-	}
-	return signing.Sign(ctx, key, statement)
+	return s.sign(ctx, statement, err)
 }
 
 // Plan verifies plan.sigstore.json.
 func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, error) {
-	p, _, err := signing.VerifyFlightPlan(bundle, manifest, s.now(), s.planKeys...)
+	p, v, err := s.trust.VerifyFlightPlan(bundle, manifest, s.now())
 	if err != nil {
 		return nil, err
 	}
-	size, err := strconv.ParseUint(p.AuditHead.Size, 10, 64)
-	if err != nil {
-		return nil, err // the statement's own check has looked
-	}
 	facts := &orchestrator.PlanFacts{
-		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Decision: p.Decision, Nonce: p.ApprovalNonce,
-		AuthorEmail: p.Derived.AuthorEmail, HeadCommit: p.Derived.HeadCommit,
-		Audit:    orchestrator.AuditHead{Size: size, Root: p.AuditHead.Root, Last: p.AuditHead.LastHash, Checkpoint: p.AuditHead.Checkpoint},
-		IssuedAt: p.IssuedAt, NotAfter: p.NotAfter,
+		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Decision: p.Decision, Derived: orchestrator.Derived(p.Derived), Claimed: p.Claimed,
+		SignedFacts: orchestrator.SignedFacts{
+			Nonce: p.Nonce, ApprovalNonce: p.ApprovalNonce, IssuedAt: p.IssuedAt, NotAfter: p.NotAfter, CabinCrew: p.CabinCrew, Signer: signerOf(v),
+		},
+	}
+	if facts.Audit, err = readHead(p.AuditHead); err != nil {
+		return nil, err
 	}
 	for _, step := range p.Steps {
-		facts.Steps = append(facts.Steps, orchestrator.PlanFactStep{
-			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision, Roles: step.Required,
-		})
+		out := orchestrator.PlanFactStep{
+			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision, Isolation: step.Isolation,
+			Evaluations: []orchestrator.FactEvaluation{}, Approvals: []orchestrator.FactApproval{},
+		}
+		for _, e := range step.Evaluations {
+			out.Evaluations = append(out.Evaluations, orchestrator.FactEvaluation(e))
+		}
+		for _, a := range step.Approvals {
+			out.Approvals = append(out.Approvals, orchestrator.FactApproval(a))
+		}
+		facts.Steps = append(facts.Steps, out)
 	}
 	return facts, nil
+}
+
+// SignTakeOff signs the take-off statement.
+func (s *signatures) SignTakeOff(ctx context.Context, manifest []byte, facts orchestrator.TakeOffFacts) ([]byte, error) {
+	p := signing.TakeOffPredicate{
+		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Workflow: facts.Workflow, Verdict: facts.Verdict,
+		Receipts: []signing.TakeOffReceipt{}, PlanBundle: facts.PlanBundle, Derived: signing.Derived(facts.Derived), AuditHead: signedHead(facts.Audit),
+		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew,
+	}
+	for _, r := range facts.Receipts {
+		p.Receipts = append(p.Receipts, signing.TakeOffReceipt(r))
+	}
+	statement, err := signing.NewTakeOff(manifest, p)
+	return s.sign(ctx, statement, err)
+}
+
+// TakeOff verifies take-off.sigstore.json.
+func (s *signatures) TakeOff(bundle, manifest []byte) (*orchestrator.TakeOffFacts, error) {
+	p, _, err := s.trust.VerifyTakeOff(bundle, manifest, s.now())
+	if err != nil {
+		return nil, err
+	}
+	facts := &orchestrator.TakeOffFacts{
+		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Workflow: p.Workflow, Verdict: p.Verdict, Receipts: []orchestrator.FactReceipt{},
+		PlanBundle: p.PlanBundle, PlannedAt: p.PlannedAt,
+		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew},
+	}
+	for _, r := range p.Receipts {
+		facts.Receipts = append(facts.Receipts, orchestrator.FactReceipt(r))
+	}
+	facts.Audit, err = readHead(p.AuditHead)
+	return facts, err
+}
+
+// signerOf names for people who signed.
+func signerOf(v *signing.Verified) string {
+	if v.Certificate == nil {
+		return "key " + v.KeyFingerprint
+	}
+	return v.Certificate.SAN + " of " + v.Certificate.Issuer
+}
+
+func signedHead(h orchestrator.AuditHead) signing.AuditHead {
+	return signing.AuditHead{Size: strconv.FormatUint(h.Size, 10), Root: h.Root, LastHash: h.Last, Checkpoint: h.Checkpoint}
+}
+
+func readHead(h signing.AuditHead) (orchestrator.AuditHead, error) {
+	size, err := strconv.ParseUint(h.Size, 10, 64) // the statement's own check has looked
+	return orchestrator.AuditHead{Size: size, Root: h.Root, Last: h.LastHash, Checkpoint: h.Checkpoint}, err
 }
 
 // auditRoot gives the RFC 6962 root of the first lines of an audit log.
@@ -128,37 +203,6 @@ func (a *app) approvers(c *config.Config, dir string) ([]orchestrator.Approver, 
 		keys = append(keys, signing.TrustedKey{Key: key})
 	}
 	return people, keys, nil
-}
-
-// signer prepares the plan's signatures from the configuration. The private key is
-// the machine's, its public part that of the governance.
-func (s *session) signer(o *origin) (func() (*signing.Key, error), []signing.TrustedKey, error) {
-	name := o.config.Signing.Key
-	switch {
-	case o.config.Signing.Keyless:
-		return nil, nil, usageError("signing_unsupported", "keyless signing is not supported by this version").
-			WithHint("use signing: {key: FILE}")
-	case name == "":
-		return nil, nil, nil
-	case strings.Contains(name, "://"):
-		return nil, nil, usageError("signing_unsupported", "key services (%s) are not supported by this version", name).
-			WithHint("use signing: {key: FILE}")
-	}
-	public, err := o.read(s.place, name+".pub")
-	if err != nil {
-		return nil, nil, err
-	}
-	load := func() (*signing.Key, error) { return s.app.openKey(s.place.file(name)) }
-	raw, err := os.ReadFile(public) //nolint:gosec // the configuration names it
-	if err != nil {
-		return nil, nil, usageError("signing_key", "the public part of the signing key cannot be read: %w", err).
-			WithHint("keep %s.pub beside the key; cabincrew keys generate writes both", name)
-	}
-	key, err := signing.ParsePublic(raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s.pub: %w", name, err)
-	}
-	return load, []signing.TrustedKey{{Key: key}}, nil
 }
 
 // privateKey reads a private key, asking for its passphrase where it has one.

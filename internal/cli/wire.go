@@ -203,7 +203,7 @@ func (s *session) source(o *origin) error {
 	if err != nil {
 		return err
 	}
-	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit}
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env)}
 	if s.setup.Redactor, err = a.redactor(o.config, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
-		Signatures: signed, AuditRoot: auditRoot, Temp: s.store.Temp, Isolation: isolation,
+		Signatures: signed, AuditRoot: auditRoot, AtLeast: atLeast, Earlier: s.earlier(signed), Temp: s.store.Temp, Isolation: isolation,
 	}
 	if s.seal != nil {
 		s.crew.Audit = s.seal
@@ -251,6 +251,13 @@ func (s *session) done() error {
 
 // temp makes a directory that lasts until the session is done.
 func (s *session) temp(pattern string) (string, error) {
+	if s.store == nil { // a command that has no state directory
+		dir, err := os.MkdirTemp("", "cabincrew-"+pattern)
+		if err == nil {
+			s.close = append(s.close, func() error { return os.RemoveAll(dir) })
+		}
+		return dir, err
+	}
 	dir, remove, err := s.store.Temp(pattern)
 	if err == nil {
 		s.close = append(s.close, remove)

@@ -28,6 +28,8 @@ type Config struct {
 	Retention Retention
 	Sandbox   Sandbox
 	Storage   Storage
+	// MinVersion is the oldest version of the program whose plans take off; "": any.
+	MinVersion string
 }
 
 // Sandbox says how engines must be held.
@@ -184,12 +186,6 @@ type Approver struct {
 
 // HasRole says whether the approver holds a role.
 func (a Approver) HasRole(role string) bool { return slices.Contains(a.Roles, role) }
-
-// Signing says how a plan is signed; nothing set means not at all.
-type Signing struct {
-	Key     string // a file or a key service's URI
-	Keyless bool
-}
 
 // Retention says what prune keeps of closed flights; 0 means no bound.
 type Retention struct {

@@ -93,7 +93,7 @@ func TestParseFull(t *testing.T) {
 				NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC),
 			}},
 		},
-		Signing:   Signing{Key: "plan.key"},
+		Signing:   Signing{Key: "plan.key", Trusted: Trusted{Keys: []TrustedKey{}, Identities: []TrustedIdentity{}}},
 		Audit:     Audit{Sign: AuditCheckpoint, Key: "audit.key"},
 		Retention: Retention{30, 10}, Sandbox: Sandbox{Require: []string{}, Sudo: SudoAuto},
 		Storage: Storage{Flights: "dir:../flights", EncryptTo: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}},
@@ -117,7 +117,7 @@ func TestParseDefaults(t *testing.T) {
 	if a := c.Approvals; a.Expire.Duration != 72*time.Hour || a.DefaultRole != "maintainer" || a.SelfApproval || a.Binding != "auto" {
 		t.Errorf("approvals: %+v", a)
 	}
-	if c.Signing != (Signing{}) || c.Retention != (Retention{90, 100}) {
+	if c.Signing.On() || len(c.Signing.Trusted.Keys)+len(c.Signing.Trusted.Identities) > 0 || c.Retention != (Retention{90, 100}) {
 		t.Errorf("signing %+v, retention %+v", c.Signing, c.Retention)
 	}
 	if s := c.Steps[0]; s.Timeout.Duration != limits.EngineTimeout || s.Idempotent || len(s.EngineConfig()) != 0 || s.EngineConfig() == nil {

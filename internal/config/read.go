@@ -13,7 +13,7 @@ import (
 )
 
 func (r *reader) config(n *yaml.Node) *Config {
-	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox", "storage")
+	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox", "storage", "min_version")
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
@@ -49,6 +49,7 @@ func (r *reader) config(n *yaml.Node) *Config {
 	c.Signing = r.signing(o)
 	c.Audit = r.audit(o, c.Signing)
 	c.Storage = r.storage(o)
+	c.MinVersion = o.text("min_version", "", matching(version, "a version such as 0.3.0"))
 	ret, p := o.at("retention")
 	k := r.object(ret, p, "days", "flights")
 	c.Retention = Retention{
@@ -122,18 +123,6 @@ func (r *reader) approver(n *yaml.Node, p string) Approver {
 	}
 	a.Bot, _ = o.bool("bot")
 	return a
-}
-
-func (r *reader) signing(top *object) Signing {
-	n, p := top.at("signing")
-	o := r.object(n, p, "key", "keyless")
-	s := Signing{Key: o.text("key", "", signingKey)}
-	s.Keyless, _ = o.bool("keyless")
-	if s.Keyless && s.Key != "" {
-		at, where := o.at("keyless")
-		r.failf(at, "config_value", "remove one of key and keyless", "%s cannot be true beside %s.key", where, p)
-	}
-	return s
 }
 
 // duration reads a length of time such as 90s, 10m or 1h30m.

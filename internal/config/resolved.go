@@ -129,11 +129,12 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 			"expire": c.Approvals.Expire.Text, "default_role": c.Approvals.DefaultRole,
 			"self_approval": c.Approvals.SelfApproval, "binding": c.Approvals.Binding, "approvers": approvers,
 		},
-		"signing":   map[string]any{"key": c.Signing.Key, "keyless": c.Signing.Keyless},
-		"audit":     map[string]any{"sign": c.Audit.Sign, "key": c.Audit.Key},
-		"retention": map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
-		"sandbox":   map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
-		"storage":   map[string]any{"flights": c.Storage.Flights, "encrypt_to": texts(c.Storage.EncryptTo)},
+		"signing":     resolvedSigning(c.Signing),
+		"audit":       map[string]any{"sign": c.Audit.Sign, "key": c.Audit.Key},
+		"retention":   map[string]any{"days": c.Retention.Days, "flights": c.Retention.Flights},
+		"min_version": c.MinVersion,
+		"sandbox":     map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
+		"storage":     map[string]any{"flights": c.Storage.Flights, "encrypt_to": texts(c.Storage.EncryptTo)},
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -56,6 +57,28 @@ func (s *Store) writeAside(temp, content string) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// Marks gives the content of all marks whose names begin so, by name.
+func (s *Store) Marks(prefix string) (map[string]string, error) {
+	entries, err := fs.ReadDir(s.root.FS(), marksDir)
+	if err != nil {
+		return nil, unusable(filepath.Join(s.dir, marksDir), err)
+	}
+	out := map[string]string{}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || strings.HasPrefix(e.Name(), tempPrefix) {
+			continue
+		}
+		content, made, err := s.Marked(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if made {
+			out[e.Name()] = content
+		}
+	}
+	return out, nil
 }
 
 // Marked gives the content of a mark and whether it was made.

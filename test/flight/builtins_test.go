@@ -408,7 +408,7 @@ func TestTerraform(t *testing.T) {
 func TestTerraformStateMoved(t *testing.T) {
 	t.Parallel()
 	w := terraformWS(t, "plaintext_state: true", "").with("TF_AGE_IDENTITY=not used here")
-	mine, theirs := w.json(0, "flight-plan"), w.json(0, "flight-plan")
+	theirs, mine := w.json(0, "flight-plan"), w.json(0, "flight-plan")
 	w.json(0, "take-off", theirs.WorkflowID)
 	state := w.read("terraform.tfstate")
 	var now struct {
@@ -465,8 +465,8 @@ func TestTerraformRemoteState(t *testing.T) {
 	w := terraformWS(t, "plaintext_state: true", "    hosts: ['"+host+"']\n").with("TF_AGE_IDENTITY=not used here")
 	w.trusts(server)
 	w.write("main.tf", infra+"terraform {\n  backend \"http\" {\n    address = \"https://"+host+"/state\"\n  }\n}\n")
-	mine, _ := w.ends(0, "flight-plan")
 	theirs, _ := w.ends(0, "flight-plan")
+	mine, _ := w.ends(0, "flight-plan")
 	for _, line := range seen.lines() {
 		if line != "GET /state" {
 			t.Errorf("flight-plan asked %s", line)

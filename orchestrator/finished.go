@@ -1,0 +1,157 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// TakeOffBundle is the signed statement of how a flight ended. No WAL entry tells of
+// it: it is about the whole log, with the last entry in it.
+const TakeOffBundle = "take-off.sigstore.json"
+
+// Verdicts of TakeOffFacts.
+const (
+	VerdictCompleted = "completed"
+	VerdictFailed    = "failed"
+)
+
+// TakeOffFacts is what a take-off statement says beside the manifest. Everything but
+// its SignedEnd can be made again from the flight's own bytes.
+type TakeOffFacts struct {
+	WorkflowID  string        `json:"workflow_id"`
+	FlightToken string        `json:"flight_token"`
+	Workflow    string        `json:"workflow"`
+	Verdict     string        `json:"verdict"`
+	Receipts    []FactReceipt `json:"receipts"`
+	PlanBundle  string        `json:"plan_bundle"`
+	PlannedAt   string        `json:"planned_at"`
+
+	SignedEnd `json:"-"`
+}
+
+// SignedEnd are facts that come to be when a take-off statement is signed.
+type SignedEnd struct {
+	Derived    Derived // of the run that took off
+	Audit      AuditHead
+	FinishedAt string
+	CabinCrew  string
+}
+
+// FactReceipt is what the take-off of one step left; empty where it did not get so far.
+type FactReceipt struct {
+	StepID    string `json:"step_id"`
+	Target    string `json:"target"`
+	Digest    string `json:"digest"`
+	LogDigest string `json:"log_digest"`
+}
+
+// takeOffFacts makes the facts of a flight that ended.
+func (f *Flight) takeOffFacts(plans []*stepPlan) TakeOffFacts {
+	facts := TakeOffFacts{
+		WorkflowID: f.ID(), FlightToken: f.Status.FlightToken, Workflow: f.Info.Workflow, Verdict: VerdictFailed, Receipts: []FactReceipt{},
+		PlanBundle: f.Status.Digests[PlanBundle], PlannedAt: f.Status.SealedAt,
+	}
+	if f.Status.State == protocol.StateCompleted {
+		facts.Verdict = VerdictCompleted
+	}
+	for _, p := range plans {
+		facts.Receipts = append(facts.Receipts, FactReceipt{
+			StepID: p.id, Target: p.preimage.Context.Target, Digest: f.Status.Digests[stepPath(p.id, takeoffReceipt)], LogDigest: f.Status.Digests[stepPath(p.id, takeoffLog)],
+		})
+	}
+	return facts
+}
+
+// ends says whether a flight is one whose end is signed: its plan is, its take-off
+// began, and it is over.
+func (f *Flight) ends() bool {
+	return f.Status.State.Terminal() && f.Status.Digests[PlanBundle] != "" && len(f.Status.Began) > 0
+}
+
+// close signs how a flight ended, unless that was done before. SPEC: docs/protocol.md 9.
+func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	if !f.ends() || !o.Signatures.Signs() {
+		return nil
+	}
+	if _, err := f.ReadFile(TakeOffBundle, limits.Approval); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	facts := f.takeOffFacts(v.plans)
+	var err error
+	if facts.Audit, err = o.auditHead(f); err != nil {
+		return err
+	}
+	facts.Derived, facts.FinishedAt, facts.CabinCrew = s.Source.derived(), stamp(o.Now()), o.Version
+	bundle, err := o.Signatures.SignTakeOff(ctx, v.raw, facts)
+	if err != nil {
+		return fmt.Errorf("the flight is %s, but its end could not be signed: %w", f.Status.State, err)
+	}
+	return f.WriteFile(TakeOffBundle, bundle)
+}
+
+// ended verifies a flight that is over, and signs its end where a command was killed
+// before it did.
+func (o *Orchestrator) ended(ctx context.Context, f *Flight, s *Setup, dry bool) error {
+	v, err := o.verified(ctx, f, s)
+	if dry || !errors.Is(err, protocol.Code("takeoff_unsigned")) {
+		return err
+	}
+	if err := o.close(ctx, f, s, v); err != nil {
+		return err
+	}
+	_, err = o.verified(ctx, f, s)
+	return err
+}
+
+// closed signs the end of a flight whose take-off was made, whatever came of it.
+func (o *Orchestrator) closed(ctx context.Context, f *Flight, s *Setup, v *verified, err error) error {
+	if closing := o.close(context.WithoutCancel(ctx), f, s, v); closing != nil {
+		if err != nil {
+			return fmt.Errorf("%w (and: %w)", err, closing)
+		}
+		return closing
+	}
+	return err
+}
+
+// readTakeOffBundle verifies the statement of how the flight ended.
+func (v *verified) readTakeOffBundle(o *Orchestrator, f *Flight) (string, error) {
+	raw, err := f.ReadFile(TakeOffBundle, limits.Approval)
+	if err != nil {
+		return "", integrity("takeoff_unsigned", "the take-off of a signed plan has no signed statement: %w", err).At(TakeOffBundle).
+			WithHint("if a command was interrupted, cabincrew resume signs it")
+	}
+	got, err := o.Signatures.TakeOff(raw, v.raw)
+	if err != nil {
+		return "", err
+	}
+	where, x, y, err := firstDifference(*got, f.takeOffFacts(v.plans))
+	if err != nil {
+		return "", err
+	}
+	if where != "" {
+		return "", integrity("takeoff_bundle_mismatch", "the signed take-off says %s is %s, the flight says %s", where, x, y).At(TakeOffBundle)
+	}
+	for _, p := range v.plans {
+		c := p.preimage.Context
+		for _, x := range []struct{ name, says, is string }{
+			{"head_commit", got.Derived.HeadCommit, c.HeadCommit}, {"forge", got.Derived.Forge, c.Forge}, {"repository_id", got.Derived.RepositoryID, c.Repository}, {"change", got.Derived.Change, c.Change},
+		} {
+			if x.says != x.is {
+				return "", integrity("takeoff_bundle_mismatch", "the signed take-off says derived.%s is %q, the plan says %q", x.name, x.says, x.is).At(TakeOffBundle)
+			}
+		}
+	}
+	if ordered, err := inOrder(f.Status.Updated, got.FinishedAt); err != nil || !ordered {
+		return "", integrity("takeoff_bundle_mismatch", "the signed take-off says finished_at is %s, but the flight ended at %s", got.FinishedAt, f.Status.Updated).At(TakeOffBundle)
+	}
+	if _, err := o.headHolds(f, got.Audit, "the signed take-off"); err != nil {
+		return "", err
+	}
+	return got.Verdict + ", signed at " + got.FinishedAt, nil
+}

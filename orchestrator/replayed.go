@@ -1,0 +1,215 @@
+package orchestrator
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cabincrew/action/protocol"
+)
+
+// clockSlack is by how much clocks of machines that one flight passes may differ.
+const clockSlack = time.Minute
+
+// fresh refuses a plan that is out of its time, of an old version, or behind another.
+func (o *Orchestrator) fresh(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	if err := o.timely(f, v); err != nil {
+		return err
+	}
+	if err := o.supported(s, v); err != nil {
+		return err
+	}
+	return o.newest(ctx, f, s, v)
+}
+
+// timely refuses a flight that this machine's clock says is not yet: a clock that was
+// set back would make an expired plan valid again.
+func (o *Orchestrator) timely(f *Flight, v *verified) error {
+	known := map[string]string{"the flight's last entry": f.Status.Updated}
+	if v.plan != nil {
+		known["the signed plan"] = v.plan.IssuedAt
+	}
+	for _, what := range sortedKeys(known) {
+		at, err := time.Parse(time.RFC3339, known[what])
+		if err != nil {
+			return integrity("wal_time", "the time of %s, %q, cannot be read", what, known[what])
+		}
+		if o.Now().Add(clockSlack).Before(at) {
+			return integrity("clock_back", "%s is of %s, but the clock says %s", what, known[what], stamp(o.Now())).
+				WithHint("set the clock right; a clock that was set back makes what has expired valid again")
+		}
+	}
+	return nil
+}
+
+// supported refuses plans that were made or signed by versions which the configuration
+// does not accept any more, and this program if it is one.
+func (o *Orchestrator) supported(s *Setup, v *verified) error {
+	least := s.Config.MinVersion
+	if least == "" {
+		return nil
+	}
+	versions := map[string]string{"this program": o.Version}
+	if v.plan != nil {
+		versions["the program that signed the plan"] = v.plan.CabinCrew
+		versions["the program that planned"] = v.plan.Claimed["cabincrew"]
+	}
+	for _, who := range sortedKeys(versions) {
+		if o.AtLeast == nil || !o.AtLeast(versions[who], least) {
+			return integrity("version_too_old", "%s is of version %q; min_version is %s", who, versions[who], least).
+				WithHint("use cabincrew %s or later for planning and take-off", least)
+		}
+	}
+	return nil
+}
+
+// lines names the lines of plans that a flight belongs to, one a target: within a line
+// only a plan that is newer than the last one applied takes off.
+// SPEC: docs/protocol.md 9.
+func lines(workflow string, d Derived, targets []string) ([]string, error) {
+	change := d.Change
+	if strings.HasPrefix(change, "run/") {
+		change = "run" // one line for all that is scheduled or dispatched
+	}
+	var out []string
+	for _, target := range targets {
+		raw, err := protocol.Canonical(map[string]any{
+			"forge": d.Forge, "repository": d.RepositoryID, "workflow": workflow, "target": target, "change": change,
+		})
+		if err != nil {
+			return nil, err
+		}
+		const digits = 32
+		out = append(out, "line-"+strings.TrimPrefix(protocol.H("line", raw), "sha256:")[:digits])
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+func (f *Flight) lines(s *Setup, plans []*stepPlan) ([]string, error) {
+	targets := make([]string, len(plans))
+	for i, p := range plans {
+		targets[i] = p.preimage.Context.Target
+	}
+	return lines(f.Info.Workflow, s.Source.derived(), targets)
+}
+
+// newest refuses a plan that is older than, or as old as, one that was applied in its
+// line, as far as marks or signed take-offs tell.
+func (o *Orchestrator) newest(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	mine, err := f.lines(s, v.plans)
+	if err != nil {
+		return err
+	}
+	if o.Fence != nil {
+		for _, line := range mine {
+			marks, err := o.Fence.Marks(line + ".")
+			if err != nil {
+				return unfenced(err)
+			}
+			for _, name := range sortedKeys(marks) {
+				id := strings.TrimPrefix(name, line+".")
+				if newer, err := later(f.Status.SealedAt, marks[name]); id != f.ID() && (err != nil || !newer) {
+					return superseded(f, id, marks[name])
+				}
+			}
+		}
+	}
+	if o.Earlier == nil {
+		return nil
+	}
+	earlier, err := o.Earlier(ctx)
+	if err != nil {
+		return unfenced(err)
+	}
+	for _, t := range earlier {
+		targets := make([]string, len(t.Receipts))
+		for i, r := range t.Receipts {
+			targets[i] = r.Target
+		}
+		theirs, err := lines(t.Workflow, t.Derived, targets)
+		if err != nil {
+			return err
+		}
+		newer, err := later(f.Status.SealedAt, t.PlannedAt)
+		if t.WorkflowID != f.ID() && (err != nil || !newer) && slices.ContainsFunc(theirs, func(l string) bool { return slices.Contains(mine, l) }) {
+			return superseded(f, t.WorkflowID, t.PlannedAt)
+		}
+	}
+	return nil
+}
+
+// later says whether a time of a WAL is later than another one.
+func later(a, b string) (bool, error) {
+	x, err := time.Parse(time.RFC3339, a)
+	if err != nil {
+		return false, err
+	}
+	y, err := time.Parse(time.RFC3339, b)
+	return x.After(y), err
+}
+
+func superseded(f *Flight, by, at string) error {
+	return integrity("plan_superseded", "flight %s, planned at %s, took off already; this plan is of %s, not newer", by, at, f.Status.SealedAt).
+		WithHint("plan again with cabincrew flight-plan")
+}
+
+// tokenMark is the mark of a flight token. In CI a token takes off once, in whatever
+// run: plans of one commit with the same artifacts have the same token.
+func tokenMark(token string) string { return "token-" + strings.TrimPrefix(token, "sha256:") }
+
+// consumed says whether the flight's token took off in another flight. done: it did,
+// to its end, so that nothing is left to do. SPEC: docs/protocol.md 9.
+func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
+	if o.Fence == nil || s.Source.Run.Forge == "" || f.Status.FlightToken == "" {
+		return false, nil
+	}
+	by, begun, err := o.Fence.Marked(tokenMark(f.Status.FlightToken))
+	if err != nil {
+		return false, unfenced(err)
+	}
+	if !begun || by == f.ID() {
+		return false, nil
+	}
+	_, done, err = o.Fence.Marked(tokenMark(f.Status.FlightToken) + ".done")
+	if err != nil {
+		return false, unfenced(err)
+	}
+	if done {
+		return true, nil
+	}
+	return false, integrity("token_consumed", "flight %s began a take-off of the same token and has no end", by).
+		WithHint("look at what it did; a person decides how to go on")
+}
+
+// consume marks token and lines right before the first engine starts.
+func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	if o.Fence == nil {
+		return nil
+	}
+	if s.Source.Run.Forge != "" {
+		made, err := o.Fence.Mark(tokenMark(f.Status.FlightToken), f.ID())
+		if err != nil {
+			return unfenced(err)
+		}
+		if !made {
+			if by, _, err := o.Fence.Marked(tokenMark(f.Status.FlightToken)); err != nil {
+				return unfenced(err)
+			} else if by != f.ID() {
+				return integrity("token_consumed", "flight %s began a take-off of the same token just now", by)
+			}
+		}
+	}
+	mine, err := f.lines(s, v.plans)
+	if err != nil {
+		return err
+	}
+	for _, line := range mine {
+		if _, err := o.Fence.Mark(line+"."+f.ID(), f.Status.SealedAt); err != nil {
+			return unfenced(err)
+		}
+	}
+	// Of two that began at once, each sees the other's mark now.
+	return o.newest(ctx, f, s, v)
+}
