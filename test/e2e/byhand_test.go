@@ -31,7 +31,7 @@ func blocks(t *testing.T) []block {
 		}
 		out = append(out, block{under, m[2]})
 	}
-	if len(out) != 12 {
+	if len(out) != 14 {
 		t.Fatalf("the document has %d pieces of shell: this test does not see them, or tampers with too little", len(out))
 	}
 	return out
@@ -62,6 +62,7 @@ const (
 	decided   = "4 What was decided"
 	approvals = "5 The approvals"
 	audit     = "6 The audit log"
+	takeOff   = "7 The take-off"
 	certified = "Signed with a certificate"
 )
 
@@ -130,7 +131,7 @@ func edit(dir, pattern, from, to string) error {
 func TestByHand(t *testing.T) {
 	t.Parallel()
 	dir, env := flown(t)
-	if failed, said := refusals(t, dir, env, signature, files, tokens, decided, approvals, audit); len(failed) > 0 {
+	if failed, said := refusals(t, dir, env, signature, files, tokens, decided, approvals, audit, takeOff); len(failed) > 0 {
 		t.Fatalf("%q fails on a flight in order:\n%s", failed, said)
 	}
 	for name, c := range tamperings() {
@@ -203,6 +204,11 @@ func tamperings() map[string]tampering {
 		}},
 		"an event says something else": {audit, change("audit.jsonl", "planning begins", "planning starts")},
 		"the log is cut":               {audit, cut},
+		"a receipt":                    {takeOff, change("steps/edit/takeoff-receipt.json", `"receipt_id":"`, `"receipt_id":"x`)},
+		"a log of the take-off":        {takeOff, add("steps/edit/takeoff.log", "nothing happened\n")},
+		"another end":                  {takeOff, change("take-off.sigstore.json", `"sig":"ME`, `"sig":"MF`)},
+		"the end of another plan":      {takeOff, add("plan.sigstore.json", "{}")},
+		"what came after is rewritten": {audit, func(dir string) error { return rewritten(dir, 20) }},
 		"the log is written anew":      {audit, rechained},
 	}
 }

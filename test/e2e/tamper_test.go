@@ -105,14 +105,24 @@ func cut(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "audit.jsonl"), []byte(strings.Join(lines[:5], "")), 0o600)
 }
 
-// rechained changes an event and makes the chain fit again.
-func rechained(dir string) error {
+// rechained changes an event of the plan and makes the chain fit again.
+func rechained(dir string) error { return rewritten(dir, 2) }
+
+// rewritten changes the time of an event and makes the chain fit again.
+func rewritten(dir string, event int) error {
 	lines, err := auditLines(dir)
 	if err != nil {
 		return err
 	}
-	lines[2] = strings.Replace(lines[2], "planning begins", "planning starts", 1)
-	for i := 3; i < len(lines); i++ {
+	if len(lines) < event+2 {
+		return fmt.Errorf("the log has only %d lines", len(lines))
+	}
+	data, err := changed([]byte(lines[event]), "timestamp", func(s string) string { return strings.Replace(s, "T", "t", 1) })
+	if err != nil {
+		return err
+	}
+	lines[event] = string(data) + "\n"
+	for i := event + 1; i < len(lines); i++ {
 		sum := sha256.Sum256([]byte("cabincrew/audit-chain/v1\n" + strings.TrimSuffix(lines[i-1], "\n")))
 		data, err := changed([]byte(lines[i]), "chain_hash", func(string) string { return "sha256:" + hex.EncodeToString(sum[:]) })
 		if err != nil {

@@ -59,14 +59,22 @@ type ws struct {
 }
 
 // newWS makes a workspace whose one step changes a document and a workflow, which
-// needs the approval of the role maintainer. signing is its signing section.
-func newWS(t *testing.T, signing string) *ws {
+// needs the approval of the role maintainer. signing is its signing section; the files
+// are copied into it.
+func newWS(t *testing.T, signing string, copied ...string) *ws {
 	t.Helper()
 	w := &ws{t: t, dir: t.TempDir()}
 	w.env = bare(t.TempDir())
 	w.write("hello.txt", "hello\n")
 	w.write(".github/workflows/ci.yml", "on: push\n")
 	w.write(".gitignore", "/keys/*\n!/keys/*.pub\n")
+	for _, name := range copied {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(filepath.Base(name), string(data))
+	}
 	for _, name := range []string{"plan", "boss"} {
 		if err := os.MkdirAll(filepath.Join(w.dir, "keys"), 0o755); err != nil {
 			t.Fatal(err)
