@@ -13,31 +13,28 @@ const AuditFile = "audit.jsonl"
 // auditHead gives how far the audit log has come, as it lies on disk, signed where
 // audit logs are.
 func (o *Orchestrator) auditHead(f *Flight) (AuditHead, error) {
-	events, last := f.Journal.AuditHead()
-	head := AuditHead{Size: uint64(events), Last: last} //nolint:gosec // a count
-	root, err := o.auditRoot(f, head.Size)
-	head.Root = root
-	if err == nil && o.Audit != nil {
-		head.Checkpoint, err = o.Audit.Checkpoint(f.Dir, head.Size, root)
+	head := AuditHead{Size: uint64(f.Journal.AuditHead())} //nolint:gosec // a count
+	var err error
+	if head.Root, head.Last, err = o.auditRoot(f, head.Size); err == nil && o.Audit != nil {
+		head.Checkpoint, err = o.Audit.Checkpoint(f.Dir, head.Size, head.Root)
 	}
 	return head, err
 }
 
-// auditRoot gives the root of the audit log's first lines.
-func (o *Orchestrator) auditRoot(f *Flight, size uint64) (string, error) {
+// auditRoot gives the root of the audit log's first lines, and the hash of the last.
+func (o *Orchestrator) auditRoot(f *Flight, size uint64) (root, last string, err error) {
 	if o.AuditRoot == nil {
-		return "", errors.New("nothing is there to compute the audit log's root")
+		return "", "", errors.New("nothing is there to compute the audit log's root")
 	}
 	file, err := engines.OpenPlainIn(f.Root(), AuditFile)
 	if err != nil {
-		return "", fmt.Errorf("the audit log cannot be read: %w", err)
+		return "", "", fmt.Errorf("the audit log cannot be read: %w", err)
 	}
 	defer func() { _ = file.Close() }() // only read
-	root, err := o.AuditRoot(file, size)
-	if err != nil {
-		return "", fmt.Errorf("the audit log cannot be read: %w", err)
+	if root, last, err = o.AuditRoot(file, size); err != nil {
+		return "", "", fmt.Errorf("the audit log cannot be read: %w", err)
 	}
-	return root, nil
+	return root, last, nil
 }
 
 // auditHolds refuses a flight whose audit log does not begin with what it held when
@@ -59,23 +56,29 @@ func (o *Orchestrator) headHolds(f *Flight, head AuditHead, who string) (string,
 			return "", err
 		}
 		if size != head.Size || root != head.Root {
-			return "", integrity("audit_checkpoint", "%s says %d events with root %s, the checkpoint in it %d with %s", who, head.Size, head.Root, size, root).
+			return "", integrity("audit_checkpoint", "%s says audit_head.size is %d and audit_head.root %s, the checkpoint in it %d and %s", who, head.Size, head.Root, size, root).
 				WithHint("plan again with cabincrew flight-plan")
 		}
 	}
-	return o.logHolds(f, head.Size, head.Root, who)
+	return o.logHolds(f, head, who)
 }
 
+// unknownLast stands for the hash of a last event that nobody kept, as in marks.
+const unknownLast = "-"
+
 // logHolds refuses an audit log whose first events are not those that somebody knows.
-func (o *Orchestrator) logHolds(f *Flight, size uint64, want, who string) (string, error) {
-	root, err := o.auditRoot(f, size)
+func (o *Orchestrator) logHolds(f *Flight, head AuditHead, who string) (string, error) {
+	root, last, err := o.auditRoot(f, head.Size)
 	if err != nil {
-		return "", integrity("audit_cut", "%s knows an audit log of %d events: %w", who, size, err).At(AuditFile).
+		return "", integrity("audit_cut", "%s knows an audit log of %d events (audit_head.size): %w", who, head.Size, err).At(AuditFile).
 			WithHint("restore the flight's directory from a copy")
 	}
-	if root != want {
-		return "", integrity("audit_rewritten", "the first %d events are not those that %s knows (root %s, there %s)", size, who, root, want).
+	if root != head.Root {
+		return "", integrity("audit_rewritten", "the first %d events (audit_head.size) are not those that %s knows (root %s, there %s)", head.Size, who, root, head.Root).
 			At(AuditFile).WithHint("restore the flight's directory from a copy")
 	}
-	return fmt.Sprintf("%d events are those of %s", size, who), nil
+	if last != head.Last && head.Last != unknownLast {
+		return "", integrity("audit_rewritten", "event %d has hash %s, %s says audit_head.last_hash is %s", head.Size, last, who, head.Last).At(AuditFile)
+	}
+	return fmt.Sprintf("%d events are those of %s", head.Size, who), nil
 }

@@ -38,8 +38,8 @@ type Record struct {
 // durable, the events before the entries, before it comes back.
 type Journal interface {
 	Entries() []protocol.WALEntry
-	// AuditHead gives how many events there are and the hash of the last line.
-	AuditHead() (events int64, lastHash string)
+	// AuditHead gives how many events there are.
+	AuditHead() (events int64)
 	Append(at time.Time, records ...Record) error
 }
 
@@ -240,8 +240,9 @@ type Orchestrator struct {
 	// AtLeast says whether a version is another one or a later one.
 	AtLeast    func(version, least string) bool
 	Signatures Signatures
-	// AuditRoot gives the RFC 6962 root of the first lines of an audit log.
-	AuditRoot func(log io.Reader, lines uint64) (digest string, err error)
+	// AuditRoot gives the RFC 6962 root of the first lines of an audit log, and the hash
+	// of the last of them ("" of none).
+	AuditRoot func(log io.Reader, lines uint64) (root, last string, err error)
 	// Audit signs audit logs; nil: they are not signed.
 	Audit AuditSeal
 	// Isolation tells the best isolation that this machine offers. It is asked often.

@@ -57,7 +57,7 @@ func (o *Orchestrator) sealedSteps(ctx context.Context, f *Flight, s *Setup, vis
 	if _, err := v.readSteps(ctx, f, s); err != nil {
 		return err
 	}
-	if _, err := v.readManifest(f); err != nil {
+	if err := v.manifestOnly(f); err != nil {
 		return err
 	}
 	if _, err := v.readTokens(f); err != nil {

@@ -56,7 +56,7 @@ func (o *Orchestrator) once(f *Flight) error {
 	case mark.Audit == nil:
 		return nil
 	}
-	_, err = o.logHolds(f, mark.Audit.Size, mark.Audit.Root, "the mark of its take-off")
+	_, err = o.logHolds(f, AuditHead{Size: mark.Audit.Size, Root: mark.Audit.Root, Last: unknownLast}, "the mark of its take-off")
 	return err
 }
 
@@ -128,8 +128,8 @@ func (o *Orchestrator) begin(f *Flight) error {
 	if o.Fence == nil {
 		return nil
 	}
-	size, _ := f.Journal.AuditHead()
-	root, err := o.auditRoot(f, uint64(size)) //nolint:gosec // a count
+	size := f.Journal.AuditHead()
+	root, _, err := o.auditRoot(f, uint64(size)) //nolint:gosec // a count
 	if err != nil {
 		return err
 	}

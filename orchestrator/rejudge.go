@@ -74,7 +74,7 @@ func (v *verified) readRecorded(ctx context.Context, f *Flight) error {
 	if err := f.conflicts(v.plans); err != nil {
 		return asIntegrity(err, "")
 	}
-	if _, err := v.readManifest(f); err != nil {
+	if err := v.manifestOnly(f); err != nil {
 		return err
 	}
 	if _, err := v.readTokens(f); err != nil {

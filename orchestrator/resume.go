@@ -176,7 +176,7 @@ func (o *Orchestrator) asked(f *Flight, s *Setup) ([]Report, []protocol.Approval
 		return nil, nil, asIntegrity(err, "")
 	}
 	v.plans = plans
-	if _, err := v.readManifest(f); err != nil {
+	if err := v.manifestOnly(f); err != nil {
 		return nil, nil, err
 	}
 	if _, err := v.readTokens(f); err != nil {

@@ -40,6 +40,7 @@ type verified struct {
 	responses map[string]*ApprovalStatement
 	fresh     []*ApprovalStatement // signed responses that the WAL does not know yet
 	plan      *PlanFacts           // of the signed plan, nil where unsigned
+	bundle    []byte               // of the signed plan
 	code      string               // approval code, "" where unsigned
 }
 
@@ -68,10 +69,12 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		{"steps", f.Status.State.Reached(protocol.StatePlanGenerated) || sealed, func() (string, error) { return v.readSteps(ctx, f, s) }},
 		{"manifest", sealed, func() (string, error) { return v.readManifest(f) }},
 		{"tokens", sealed, func() (string, error) { return v.readTokens(f) }},
+		{"manifest record", sealed, func() (string, error) { return f.recorded(ManifestFile, "manifest_changed", v.raw) }},
 		{"artifact records", sealed, func() (string, error) { return v.artifactRecords(f) }},
 		{"decisions", sealed, func() (string, error) { return v.readDecisions(f) }},
 		{"plan signature", !o.Unsigned && (f.Status.Digests[PlanBundle] != "" || sealed && o.Signatures.Signs() && !o.NoSign && !f.deniedState()), func() (string, error) { return v.readPlanBundle(o, f) }},
 		{"audit head", v.signed(o, f), func() (string, error) { return v.auditHolds(o, f) }},
+		{"plan record", v.signed(o, f), func() (string, error) { return f.recorded(PlanBundle, "plan_bundle_changed", v.bundle) }},
 		{"audit signatures", o.Audit != nil, func() (string, error) { return o.Audit.Holds(f.Dir) }},
 		{"approval requests", sealed, func() (string, error) { return v.readRequests(f) }},
 		{"approvals", sealed && (s != nil || o.KnowsApprovers), func() (string, error) { return v.readResponses(o, f) }},
@@ -152,11 +155,27 @@ func (v *verified) readManifest(f *Flight) (string, error) {
 	if err := sameFiles(v.manifest.Files, have); err != nil {
 		return "", err
 	}
-	// Last: what the WAL says of it names no member.
-	if got := protocol.Digest(raw); got != f.Status.Digests[ManifestFile] {
-		return "", integrity("manifest_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[ManifestFile]).At(ManifestFile)
-	}
 	return fmt.Sprintf("%d files", len(have)), nil
+}
+
+// manifestOnly reads the manifest, and compares it with the WAL, for those who make no
+// other check of it.
+func (v *verified) manifestOnly(f *Flight) error {
+	_, err := v.readManifest(f)
+	if err == nil {
+		_, err = f.recorded(ManifestFile, "manifest_changed", v.raw)
+	}
+	return err
+}
+
+// recorded compares a file with what the WAL says of it. It comes after all that can
+// name a member: a digest names none.
+func (f *Flight) recorded(name, code string, raw []byte) (string, error) {
+	got := protocol.Digest(raw)
+	if got != f.Status.Digests[name] {
+		return "", integrity(code, "it has digest %s, the WAL says %s", got, f.Status.Digests[name]).At(name)
+	}
+	return got, nil
 }
 
 // sameFiles names the first file that differs from the manifest.
@@ -277,10 +296,7 @@ func (v *verified) readPlanBundle(o *Orchestrator, f *Flight) (string, error) {
 	if err := v.says(f); err != nil {
 		return "", err
 	}
-	// Last: what the WAL says of it names no member.
-	if got := protocol.Digest(raw); got != f.Status.Digests[PlanBundle] {
-		return "", integrity("plan_bundle_changed", "it has digest %s, the WAL says %s", got, f.Status.Digests[PlanBundle]).At(PlanBundle)
-	}
+	v.bundle = raw
 	v.code, err = plantoken.ApprovalCode(v.manifest.FlightToken, v.plan.ApprovalNonce)
 	return "signed by " + v.plan.Signer + " at " + v.plan.IssuedAt, err
 }

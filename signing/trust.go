@@ -86,7 +86,7 @@ func (t Trust) VerifyStatement(bundle []byte, manifestDigest, predicateType stri
 		return nil, err
 	}
 	if v.Statement.PredicateType != predicateType {
-		return nil, mismatch("the statement is a %.100q, not a %q", v.Statement.PredicateType, predicateType)
+		return nil, mismatch("the statement's predicateType is %.100q, not %q", v.Statement.PredicateType, predicateType)
 	}
 	subjects := v.Statement.Subject
 	if predicateType == ApprovalType && len(subjects) == 2 && subjects[1].Name == PlanBundleName {

@@ -99,11 +99,11 @@ func VerifyStatement(bundle []byte, manifestDigest, predicateType string, at tim
 
 func checkSubject(subjects []Subject, manifestDigest string) error {
 	if len(subjects) != 1 {
-		return mismatch("the statement has %d subjects, not exactly one", len(subjects))
+		return mismatch("the statement's subject has %d entries, not exactly one", len(subjects))
 	}
 	s := subjects[0]
 	if s.Name != ManifestName {
-		return mismatch("the statement is about %.100q, not about %q", s.Name, ManifestName)
+		return mismatch("the statement's subject has name %.100q, not %q", s.Name, ManifestName)
 	}
 	want, err := protocol.ParseDigest(manifestDigest)
 	if err != nil {
@@ -113,7 +113,7 @@ func checkSubject(subjects []Subject, manifestDigest string) error {
 		if _, err := hex.DecodeString(s.Digest.SHA256); err != nil {
 			return mismatch("the subject's digest is malformed")
 		}
-		return mismatch("the statement is about a %s with digest sha256:%.64s, this one has %s",
+		return mismatch("the statement's subject %s has digest (sha256) %.64s, this one has %s",
 			ManifestName, s.Digest.SHA256, manifestDigest)
 	}
 	return nil

@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,7 +18,10 @@ import (
 type Root = [sha256.Size]byte
 
 // Tree is the tree of the lines so far. It holds one hash a level.
-type Tree struct{ lines *compact.Range }
+type Tree struct {
+	lines *compact.Range
+	last  []byte
+}
 
 func factory() *compact.RangeFactory {
 	return &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
@@ -33,6 +37,9 @@ func (t *Tree) Append(line []byte) error {
 
 // Size is the number of lines.
 func (t *Tree) Size() uint64 { return t.lines.End() }
+
+// Last gives the last line of a tree that Read made of so many lines.
+func (t *Tree) Last() []byte { return t.last }
 
 // Root gives the root of the lines so far.
 func (t *Tree) Root() (Root, error) {
@@ -55,7 +62,11 @@ func Read(r io.Reader, size *uint64) (*Tree, error) {
 	}
 	err := eachLine(r, func(line []byte) (bool, error) {
 		err := t.Append(line)
-		return size == nil || t.Size() < *size, err // what follows may be half written
+		more := size == nil || t.Size() < *size // what follows may be half written
+		if !more {
+			t.last = bytes.Clone(line)
+		}
+		return more, err
 	})
 	if err != nil {
 		return nil, err

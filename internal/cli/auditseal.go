@@ -239,7 +239,7 @@ func (s *auditSeal) renew(dir *file.Flight, events uint64) error {
 		return err
 	}
 	defer func() { _ = in.Close() }() // only read
-	root, err := auditRoot(in, events)
+	root, _, err := auditRoot(in, events)
 	if err != nil {
 		return err
 	}

@@ -83,9 +83,9 @@ func openJournal(f *file.Flight, r *redact.Redactor, seal *auditSeal) (_ *journa
 func (j *journal) Entries() []protocol.WALEntry { return j.wal.Entries() }
 
 // AuditHead gives how far the audit log has come.
-func (j *journal) AuditHead() (int64, string) {
-	count, head := j.log.Head()
-	return int64(count), head
+func (j *journal) AuditHead() int64 {
+	count, _ := j.log.Head()
+	return int64(count)
 }
 
 // Append makes records durable: the events first, then the entries.

@@ -173,14 +173,18 @@ func readHead(h signing.AuditHead) (orchestrator.AuditHead, error) {
 	return orchestrator.AuditHead{Size: size, Root: h.Root, Last: h.LastHash, Checkpoint: h.Checkpoint}, err
 }
 
-// auditRoot gives the RFC 6962 root of the first lines of an audit log.
-func auditRoot(log io.Reader, lines uint64) (string, error) {
+// auditRoot gives the RFC 6962 root of the first lines of an audit log, and the hash of
+// the last of them, by which the next one is chained.
+func auditRoot(log io.Reader, lines uint64) (root, last string, err error) {
 	tree, err := merkle.Read(log, &lines)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	root, err := tree.Root()
-	return protocol.FormatDigest(root[:]), err
+	if lines > 0 {
+		last = protocol.H(protocol.KindAuditChain, tree.Last())
+	}
+	sum, err := tree.Root()
+	return protocol.FormatDigest(sum[:]), last, err
 }
 
 // approvers reads the approvers' keys of a configuration.

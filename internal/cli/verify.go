@@ -294,7 +294,7 @@ func statementChecks(raw, manifest []byte, trust signing.Trust) (checks []orches
 	case signing.ApprovalType:
 		_, _, err = trust.VerifyApproval(raw, manifest, time.Now())
 	default:
-		err = protocol.Errorf(protocol.ExitIntegrity, signing.CodeStatementMismatch, "the statement is a %.100q, which this program does not know", v.Statement.PredicateType)
+		err = protocol.Errorf(protocol.ExitIntegrity, signing.CodeStatementMismatch, "the statement's predicateType is %.100q, which this program does not know", v.Statement.PredicateType)
 	}
 	return append(checks, checkOf("statement", v.Statement.PredicateType+" about "+orchestrator.ManifestFile, err)), doc, err
 }

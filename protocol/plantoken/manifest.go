@@ -91,7 +91,7 @@ func (m Manifest) check() error {
 			return fmt.Errorf("step id %q is not allowed or there twice", s.StepID)
 		}
 		if s.Context.StepID != s.StepID {
-			return fmt.Errorf("step %q: its context names step %q", s.StepID, s.Context.StepID)
+			return fmt.Errorf("step_id is %q, but its context.step_id is %q", s.StepID, s.Context.StepID)
 		}
 		seen[s.StepID] = true
 		pairs = append(pairs, StepToken{s.StepID, s.Token})

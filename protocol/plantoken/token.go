@@ -211,7 +211,7 @@ type StepToken struct {
 // FlightToken gives the token of the whole flight from its steps in plan order.
 func FlightToken(steps []StepToken) (string, error) {
 	if len(steps) == 0 {
-		return "", fmt.Errorf("a flight has at least one step")
+		return "", fmt.Errorf("steps is empty: a flight has at least one step")
 	}
 	pairs := make([][]string, len(steps))
 	for i, s := range steps {
