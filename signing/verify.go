@@ -113,7 +113,7 @@ func checkSubject(subjects []Subject, manifestDigest string) error {
 		if _, err := hex.DecodeString(s.Digest.SHA256); err != nil {
 			return mismatch("the subject's digest is malformed")
 		}
-		return mismatch("the statement's subject %s has digest (sha256) %.64s, this one has %s",
+		return mismatch("the statement's subject %s has digest sha256:%.64s, this one has %s",
 			ManifestName, s.Digest.SHA256, manifestDigest)
 	}
 	return nil

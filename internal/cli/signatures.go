@@ -66,7 +66,12 @@ func (s *signatures) sign(ctx context.Context, statement []byte, err error) ([]b
 	if err != nil {
 		return nil, err
 	}
-	return signer.Sign(ctx, statement)
+	bundle, err := signer.Sign(ctx, statement)
+	if err == nil {
+		// What does not count here would be refused at take-off, after people did their part.
+		_, err = s.trust.Verify(bundle, s.now())
+	}
+	return bundle, err
 }
 
 // SignPlan signs the plan statement.

@@ -127,7 +127,7 @@ func statement(t *testing.T) []byte {
 	s, err := signing.NewTakeOff(nil, signing.TakeOffPredicate{
 		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digest, Verdict: signing.VerdictCompleted,
 		Receipts: []signing.TakeOffReceipt{{StepID: "format", Digest: digest}}, PlanBundle: digest,
-		AuditHead: signing.AuditHead{Size: "0", Root: digest}, FinishedAt: "2026-03-01T12:00:00Z", CabinCrew: "0.1.0",
+		AuditHead: signing.AuditHead{Size: "0", Root: digest}, FinishedAt: "2026-03-01T12:00:00Z", Workflow: "w", PlannedAt: "2026-03-01T11:00:00Z", CabinCrew: "0.1.0",
 	})
 	if err != nil {
 		t.Fatal(err)
