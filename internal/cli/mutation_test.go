@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,10 +37,7 @@ func mutants(doc any) []mutant {
 		case map[string]any:
 			for _, k := range sortedNames(x) {
 				walk(strings.TrimPrefix(at+"."+k, "."), x[k], func(n any) any {
-					c := map[string]any{}
-					for name, value := range x {
-						c[name] = value
-					}
+					c := maps.Clone(x)
 					c[k] = n
 					return put(c)
 				})
