@@ -1,7 +1,6 @@
 package engines
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -37,6 +36,8 @@ type Artifact struct {
 	RawDigest   string // digest of artifact.json's bytes
 	BodyDigest  string // digest of the body file's bytes, "" without one
 	Size        int64  // bytes of the body file, 0 without one
+	// RawExec and BodyExec say that the files may be executed, where they are not copied.
+	RawExec, BodyExec bool
 }
 
 // Collector checks the artifacts that a receipt declares.
@@ -110,6 +111,20 @@ func (c Collector) names(from *os.Root, declared []protocol.EngineArtifact) erro
 	return nil
 }
 
+// namesIn is list without looking at what the names are of.
+func namesIn(dir *os.Root, most int) ([]string, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }() // only read
+	names, err := d.Readdirnames(most + 1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return names, err
+}
+
 func list(root *os.Root, dir string, most int) ([]fs.DirEntry, error) {
 	d, err := root.Open(dir)
 	if err != nil {
@@ -131,11 +146,11 @@ func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.Engine
 		return out, c.fail("artifact_unreadable", a.Name, "its directory: %w", err)
 	}
 	defer func() { _ = dir.Close() }() // only read
-	raw, err := c.description(dir, a.Name)
+	raw, info, err := c.description(dir, a.Name)
 	if err != nil {
 		return out, err
 	}
-	out.Raw, out.RawDigest = raw, protocol.Digest(raw)
+	out.Raw, out.RawDigest, out.RawExec = raw, protocol.Digest(raw), to == nil && info.Mode()&executable != 0
 	if budget.Add(-int64(len(raw))) < 0 {
 		return out, c.tooMuch()
 	}
@@ -159,9 +174,11 @@ func (c Collector) one(ctx context.Context, from, to *os.Root, a protocol.Engine
 		defer func() { _ = copied.Close() }() // its files are closed one by one
 	}
 	if body := out.Description.BodyFile; body != "" {
-		if out.BodyDigest, out.Size, err = c.body(ctx, dir, copied, a.Name, body, budget); err != nil {
+		var mode fs.FileMode
+		if out.BodyDigest, out.Size, mode, err = c.body(ctx, dir, copied, a.Name, body, budget); err != nil {
 			return out, err
 		}
+		out.BodyExec = to == nil && mode&executable != 0
 	}
 	return out, c.matches(a, out)
 }
@@ -201,21 +218,26 @@ func (c Collector) matches(a protocol.EngineArtifact, got Artifact) error {
 	return nil
 }
 
-func (c Collector) description(dir *os.Root, name string) ([]byte, error) {
+// executable is the bit of a file's mode that manifests tell.
+const executable = 0o100
+
+func (c Collector) description(dir *os.Root, name string) ([]byte, fs.FileInfo, error) {
 	f, info, err := OpenRegular(dir, DescriptionFile)
 	if err != nil {
-		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
+		return nil, nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	if info.Size() > limits.ArtifactJSON {
-		return nil, c.fail("artifact_too_large", name, "artifact.json has %d bytes, the limit is %d", info.Size(), limits.ArtifactJSON).
+	raw := []byte{}
+	if info.Size() <= limits.ArtifactJSON {
+		if raw, err = readSmall(f, info.Size()); err != nil {
+			return nil, nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
+		}
+	}
+	if size := max(info.Size(), int64(len(raw))); size > limits.ArtifactJSON {
+		return nil, nil, c.fail("artifact_too_large", name, "artifact.json has %d bytes, the limit is %d", size, limits.ArtifactJSON).
 			WithHint("put the content into a body file")
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, limits.ArtifactJSON+1))
-	if err != nil {
-		return nil, c.fail("artifact_unreadable", name, "artifact.json: %w", err)
-	}
-	return raw, nil
+	return raw, info, nil
 }
 
 // files refuses further files, and a body_file that is no plain name or stands beside a body.
@@ -235,13 +257,13 @@ func (c Collector) files(dir *os.Root, name string, raw []byte, d protocol.Artif
 			return c.fail("artifact_body", name, "body and body_file exclude each other")
 		}
 	}
-	entries, err := list(dir, ".", want)
+	names, err := namesIn(dir, want)
 	if err != nil {
 		return c.fail("artifact_unreadable", name, "its directory cannot be read: %w", err)
 	}
-	for _, e := range entries {
-		if e.Name() != DescriptionFile && e.Name() != d.BodyFile {
-			return c.fail("artifact_extra_file", name, "it holds the further file %q", printable(e.Name()))
+	for _, n := range names {
+		if n != DescriptionFile && n != d.BodyFile {
+			return c.fail("artifact_extra_file", name, "it holds the further file %q", printable(n))
 		}
 	}
 	return nil
@@ -298,21 +320,21 @@ func kind(m fs.FileMode) string {
 	return "special file"
 }
 
-func (c Collector) body(ctx context.Context, dir, to *os.Root, name, file string, budget *atomic.Int64) (string, int64, error) {
+func (c Collector) body(ctx context.Context, dir, to *os.Root, name, file string, budget *atomic.Int64) (digest string, size int64, mode fs.FileMode, err error) {
 	in, info, err := OpenRegular(dir, file)
 	if err != nil {
-		return "", 0, c.fail("artifact_unreadable", name, "body file: %w", err)
+		return "", 0, 0, c.fail("artifact_unreadable", name, "body file: %w", err)
 	}
 	defer func() { _ = in.Close() }() // only read
 	if budget.Add(-info.Size()) < 0 {
-		return "", 0, c.tooMuch()
+		return "", 0, 0, c.tooMuch()
 	}
 	var sinks []io.Writer
 	var copied *os.File
 	if to != nil {
 		copied, err = to.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
-			return "", 0, c.fail("artifact_store", name, "the body cannot be written into the flight: %w", err)
+			return "", 0, 0, c.fail("artifact_store", name, "the body cannot be written into the flight: %w", err)
 		}
 		sinks = append(sinks, copied)
 	}
@@ -327,13 +349,13 @@ func (c Collector) body(ctx context.Context, dir, to *os.Root, name, file string
 	}
 	switch {
 	case err != nil:
-		return "", 0, c.fail("artifact_store", name, "copying the body: %w", err)
+		return "", 0, 0, c.fail("artifact_store", name, "copying the body: %w", err)
 	case n != info.Size():
-		return "", 0, c.fail("artifact_changed", name, "the body had %d bytes and then %d while it was read", info.Size(), n)
+		return "", 0, 0, c.fail("artifact_changed", name, "the body had %d bytes and then %d while it was read", info.Size(), n)
 	case detector.Found() != "":
-		return "", 0, c.secret(name, detector.Found())
+		return "", 0, 0, c.secret(name, detector.Found())
 	}
-	return protocol.FormatDigest(h.Sum(nil)), n, nil
+	return protocol.FormatDigest(h.Sum(nil)), n, info.Mode(), nil
 }
 
 func (c Collector) holdsSecret(b []byte) string {
@@ -400,19 +422,28 @@ const (
 	chunkSize = 256 << 10          // what is read is still in the cache when it is hashed
 )
 
+// readSmall reads what should have so many bytes, and one more if there is one, at once.
+func readSmall(in io.Reader, size int64) ([]byte, error) {
+	b := make([]byte, size+1)
+	n, err := io.ReadFull(in, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return b[:n], err
+}
+
 // stream copies size bytes and looks at one more, writing to every sink at the
 // same time on goroutines of their own: hashing and writing to disk overlap.
 func stream(ctx context.Context, in io.Reader, size int64, sinks []io.Writer) (int64, error) {
 	in = io.LimitReader(in, size+1)
 	if size <= chunkSize {
-		var b bytes.Buffer
-		n, err := b.ReadFrom(in)
+		b, err := readSmall(in, size)
 		for _, s := range sinks {
 			if err == nil {
-				_, err = s.Write(b.Bytes())
+				_, err = s.Write(b)
 			}
 		}
-		return n, err
+		return int64(len(b)), err
 	}
 	return pipeline(ctx, in, sinks)
 }

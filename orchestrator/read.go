@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 
@@ -248,31 +247,28 @@ func allPatches(plans []*stepPlan) []patched {
 // with its digest. Digests that are known from reading the artifacts are not
 // computed again.
 func (f *Flight) listed(plans []*stepPlan) ([]plantoken.ManifestFile, error) {
-	known := map[string]string{}
-	for _, p := range plans {
-		for _, a := range p.artifacts {
-			known[stepPath(p.id, artifactsDir, a.Name, engines.DescriptionFile)] = a.RawDigest
-			if a.BodyDigest != "" {
-				known[stepPath(p.id, artifactsDir, a.Name, a.Description.BodyFile)] = a.BodyDigest
-			}
-		}
-	}
 	var out []plantoken.ManifestFile
+	collected := map[string]bool{}
+	for _, p := range plans {
+		// Collecting them has looked that there is nothing else.
+		collected[stepPath(p.id, artifactsDir)] = true
+		out = append(out, p.artifactFiles()...)
+	}
 	for _, top := range []string{"approvals", "steps"} {
 		err := fs.WalkDir(f.Root().FS(), top, func(name string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) && name == top {
+			switch {
+			case errors.Is(err, fs.ErrNotExist) && name == top:
 				return nil
-			}
-			if err != nil {
+			case err != nil:
 				return err
-			}
-			if d.IsDir() || !plantoken.Covered(name) || plantoken.Later(name) {
+			case d.IsDir() && collected[name]:
+				return fs.SkipDir
+			case d.IsDir() || !plantoken.Covered(name) || plantoken.Later(name):
 				return nil
-			}
-			if len(out) >= limits.FlightFiles {
+			case len(out) >= limits.FlightFiles:
 				return fmt.Errorf("more than %d files", limits.FlightFiles)
 			}
-			file, err := f.manifestFile(name, d, known[name])
+			file, err := f.manifestFile(name, d)
 			out = append(out, file)
 			return err
 		})
@@ -280,11 +276,34 @@ func (f *Flight) listed(plans []*stepPlan) ([]plantoken.ManifestFile, error) {
 			return nil, integrity("flight_unreadable", "%w", err).At(top)
 		}
 	}
+	if len(out) > limits.FlightFiles {
+		return nil, integrity("flight_unreadable", "more than %d files", limits.FlightFiles)
+	}
+	slices.SortFunc(out, func(a, b plantoken.ManifestFile) int { return cmp.Compare(a.Path, b.Path) })
 	return out, nil
 }
 
-func (f *Flight) manifestFile(name string, d fs.DirEntry, digest string) (plantoken.ManifestFile, error) {
-	m := plantoken.ManifestFile{Path: name, Mode: "0644", Digest: digest}
+// artifactFiles gives the files of a step's artifacts, as they were collected.
+func (p *stepPlan) artifactFiles() []plantoken.ManifestFile {
+	var out []plantoken.ManifestFile
+	mode := func(executable bool) string {
+		if executable {
+			return "0755"
+		}
+		return "0644"
+	}
+	for _, a := range p.artifacts {
+		at := stepPath(p.id, artifactsDir, a.Name) + "/"
+		out = append(out, plantoken.ManifestFile{Path: at + engines.DescriptionFile, Mode: mode(a.RawExec), Size: int64(len(a.Raw)), Digest: a.RawDigest})
+		if a.BodyDigest != "" {
+			out = append(out, plantoken.ManifestFile{Path: at + a.Description.BodyFile, Mode: mode(a.BodyExec), Size: a.Size, Digest: a.BodyDigest})
+		}
+	}
+	return out
+}
+
+func (f *Flight) manifestFile(name string, d fs.DirEntry) (plantoken.ManifestFile, error) {
+	m := plantoken.ManifestFile{Path: name, Mode: "0644"}
 	info, err := d.Info()
 	if err != nil {
 		return m, err
@@ -296,11 +315,9 @@ func (f *Flight) manifestFile(name string, d fs.DirEntry, digest string) (planto
 		m.Mode = "0755"
 	}
 	m.Size = info.Size()
-	if digest == "" {
-		var in *os.File
-		if in, err = f.Root().Open(name); err == nil {
-			m.Digest, err = digestOf(in, nil)
-		}
+	in, err := f.Root().Open(name)
+	if err == nil {
+		m.Digest, err = digestOf(in, nil)
 	}
 	return m, err
 }

@@ -1,9 +1,11 @@
 package orchestrator
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -176,24 +178,18 @@ func inOrder(first, then string) (bool, error) {
 // firstDifference names the first member in which two documents differ, and what it
 // is in both; "" if they are equal.
 func firstDifference(a, b any) (where, x, y string, err error) {
-	left, err := plain(a)
-	if err != nil {
+	left, errA := protocol.Canonical(a)
+	right, errB := protocol.Canonical(b)
+	if err := errors.Join(errA, errB); err != nil || bytes.Equal(left, right) {
 		return "", "", "", err
 	}
-	right, err := plain(b)
-	if err != nil {
+	l, errA := protocol.DecodeAny(left)
+	r, errB := protocol.DecodeAny(right)
+	if err := errors.Join(errA, errB); err != nil {
 		return "", "", "", err
 	}
-	where, x, y = differ("", left, right)
+	where, x, y = differ("", l, r)
 	return where, x, y, nil
-}
-
-func plain(v any) (any, error) {
-	raw, err := protocol.Canonical(v)
-	if err != nil {
-		return nil, err
-	}
-	return protocol.DecodeAny(raw)
 }
 
 func differ(at string, a, b any) (where, x, y string) {
