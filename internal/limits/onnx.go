@@ -30,6 +30,9 @@ const (
 	OnnxThread  = 16 << 20
 	OnnxProgram = 256 << 20
 	OnnxScratch = 4 << 20 // bytes of files that it could write
+	// OnnxAhead is how many windows the process of a model holds beside those that it
+	// scores, so that it need not wait for each.
+	OnnxAhead = 8
 	// OnnxRestarts is how often the process of a model is started again after it
 	// crashed or had to be ended.
 	OnnxRestarts = 3

@@ -21,7 +21,7 @@ import (
 // Evaluator judges with loaded models. It implements policies.Evaluator.
 type Evaluator struct {
 	models  []*loaded
-	slots   chan struct{} // one for each inference at a time
+	slots   chan struct{} // one for each inference at a time, and for each that waits
 	runtime string
 }
 
@@ -52,7 +52,7 @@ func New(ctx context.Context, models []Model, o Options) (*Evaluator, error) {
 
 // load is New with any engine.
 func load(ctx context.Context, models []Model, start func() (engine, error)) (*Evaluator, error) {
-	e := &Evaluator{slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	e := &Evaluator{slots: make(chan struct{}, runtime.GOMAXPROCS(0)+limits.OnnxAhead)}
 	if len(models) == 0 {
 		return e, nil
 	}

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -220,16 +221,32 @@ func (p *process) reason() error {
 }
 
 func (p *process) write() {
+	out := bufio.NewWriterSize(p.in, wireBuffer)
 	for {
 		select {
 		case parts := <-p.send:
-			for _, b := range parts {
-				if _, err := p.in.Write(b); err != nil {
-					return // it has ended, or will when nothing more comes
-				}
+			if err := p.together(out, parts); err != nil {
+				return // it has ended, or will when nothing more comes
 			}
 		case <-p.gone:
 			return
+		}
+	}
+}
+
+// together writes frames with all others that wait, as each time that somebody has
+// to be woken costs as much as scoring a short text.
+func (p *process) together(out *bufio.Writer, parts [][]byte) error {
+	for {
+		for _, b := range parts {
+			if _, err := out.Write(b); err != nil {
+				return err
+			}
+		}
+		select {
+		case parts = <-p.send:
+		default:
+			return out.Flush()
 		}
 	}
 }
@@ -238,8 +255,9 @@ func (p *process) write() {
 func (p *process) read() error {
 	notes := 0
 	alive := false
+	from := bufio.NewReaderSize(p.out, wireBuffer)
 	for {
-		kind, id, body, err := readFrame(p.out, fromModel)
+		kind, id, body, err := readFrame(from, fromModel)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -21,7 +22,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, _ io.Write
 	if len(args) != 0 {
 		return protocol.ExitUsage
 	}
-	c := &program{in: bufio.NewReaderSize(stdin, 64<<10), out: stdout, stops: map[uint32]context.CancelFunc{}}
+	c := &program{in: bufio.NewReaderSize(stdin, wireBuffer), out: stdout, stops: map[uint32]context.CancelFunc{}}
 	if err := c.serve(ctx); err != nil {
 		return protocol.ExitFailure
 	}
@@ -30,7 +31,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, _ io.Write
 
 // program is the other side of a process.
 type program struct {
-	in *bufio.Reader
+	in      *bufio.Reader
+	workers int
+	queue   chan request // what is to be run
 
 	write sync.Mutex
 	out   io.Writer
@@ -81,6 +84,10 @@ func (c *program) serve(ctx context.Context) error {
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	for range c.workers {
+		runs.Go(func() { c.work(s) })
+	}
+	defer close(c.queue)
 	for {
 		kind, id, body, err := readFrame(c.in, fromJudge)
 		switch {
@@ -98,12 +105,27 @@ func (c *program) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ctx := c.started(ctx, id)
-		runs.Go(func() {
-			scores, err := s.run(ctx, in)
-			c.stop(id)
-			_ = c.say(kindScores, id, answerBytes(scores, err)) // without a judge nobody listens
-		})
+		c.queue <- request{c.started(ctx, id), id, in}
+	}
+}
+
+// request is one run of the model.
+type request struct {
+	ctx context.Context
+	id  uint32
+	in  input
+}
+
+// work runs the model for one request after the other. There are as many workers as
+// runs at a time; what the judge sends beside is there when one of them is done.
+func (c *program) work(s session) {
+	for r := range c.queue {
+		scores, err := []float64(nil), error(errStopped)
+		if r.ctx.Err() == nil {
+			scores, err = s.run(r.ctx, r.in)
+		}
+		c.stop(r.id)
+		_ = c.say(kindScores, r.id, answerBytes(scores, err)) // without a judge nobody listens
 	}
 }
 
@@ -117,6 +139,7 @@ func (c *program) prepare() (session, ports, error) {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return nil, ports{}, err
 	}
+	c.workers, c.queue = n.Runs, make(chan request, n.Runs+limits.OnnxAhead)
 	version, err := start(n.Library)
 	if err != nil {
 		return nil, ports{}, c.note(kindReady, readyNote{Code: codeOf(err), Error: short(err.Error())})
@@ -137,9 +160,15 @@ func (c *program) prepare() (session, ports, error) {
 		return nil, ports{}, c.note(kindLoaded, loadedNote{Memory: errors.Is(why, errMemory), Error: short(err.Error())})
 	}
 	runtime.KeepAlive(file)
-	debug.FreeOSMemory() // the model has its own copy
+	if len(file) > smallFile {
+		debug.FreeOSMemory() // the model has its own copy
+	}
 	return s, n.ports(), c.note(kindLoaded, loadedNote{})
 }
+
+// smallFile, in bytes, is a model's file for which it takes longer to collect garbage
+// than to have it twice.
+const smallFile = 8 << 20
 
 // codeOf gives the code of an error of the library.
 func codeOf(err error) string {

@@ -127,7 +127,7 @@ func (s *remote) begin(ctx context.Context, file []byte) (*process, error) {
 	}
 	version, err := p.start(ctx, startNote{
 		Library: s.engine.library, Input: s.ports.input, InDims: s.ports.inDims, Text: s.ports.text,
-		Output: s.ports.output, OutDims: s.ports.outDims, Double: s.ports.double, Room: room,
+		Output: s.ports.output, OutDims: s.ports.outDims, Double: s.ports.double, Room: room, Runs: runtime.GOMAXPROCS(0),
 	}, file)
 	if err != nil {
 		p.end()

@@ -37,6 +37,9 @@ const (
 	statusStopped
 )
 
+// wireBuffer, in bytes, is what each side reads or writes at a time.
+const wireBuffer = 64 << 10
+
 // longestNote, in bytes, is how long a note of a model's process may be, and
 // longestReply the same of any of its frames.
 const (
@@ -54,6 +57,7 @@ type startNote struct {
 	OutDims []int64 `json:"out_dims"`
 	Double  bool    `json:"double"`
 	Room    int64   `json:"room"` // bytes that it may take beyond what it has with the library
+	Runs    int     `json:"runs"` // that it is to do at a time; it gets limits.OnnxAhead more
 }
 
 func (n startNote) ports() ports {
