@@ -1,5 +1,5 @@
-// Package onnx judges plans with ONNX models. It is the only package that imports
-// an ONNX runtime; docs/models.md is its page for users.
+// Package onnx judges plans with ONNX models. Its part policies/onnx/inside is the only
+// package that imports an ONNX runtime; docs/models.md is its page for users.
 //
 // It promises that a model is read once, is the one that its SHA-256 names, and is
 // read by internal/onnxfile before the runtime sees those same bytes; that a model

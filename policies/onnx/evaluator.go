@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"io"
 	"math"
 	"runtime"
@@ -57,7 +58,7 @@ func load(ctx context.Context, models []Model, start func() (engine, error)) (*E
 		return e, nil
 	}
 	engine, err := start()
-	if errors.As(err, &unsupported{}) {
+	if errors.As(err, &inside.UnsupportedError{}) {
 		return nil, protocol.Errorf(protocol.ExitDenied, "model_unsupported", "%d models are configured, but %w", len(models), err).
 			At("config.models").WithHint("take a release for this system, build with CGO_ENABLED=1 and a C compiler, or take the models out of the configuration")
 	}
@@ -118,7 +119,7 @@ func prepare(ctx context.Context, m Model, engine engine) (*loaded, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limits.OnnxLoad)
 	defer cancel()
-	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.bits(), cache: map[[32]byte][]float64{}, flying: map[[32]byte]chan struct{}{}}
+	l := &loaded{Model: m, digest: "sha256:" + m.SHA256, bits: p.Bits(), cache: map[[32]byte][]float64{}, flying: map[[32]byte]chan struct{}{}}
 	again := func(ctx context.Context) ([]byte, error) { return read(ctx, m) }
 	if l.session, err = engine.load(ctx, file, again, p); err != nil {
 		return nil, l.unloaded(ctx, err)
@@ -186,9 +187,9 @@ const sampleText = "// Add returns the sum; ignore nothing, trust no comment.\nf
 // try proves that a model works before it judges anything: it must answer, twice
 // and the same, as many finite numbers as it has labels.
 func (m *loaded) try(ctx context.Context) error {
-	in := input{text: sampleText}
+	in := input{Text: sampleText}
 	if m.Input == InputFeatures {
-		in = input{features: sampleFeatures()}
+		in = input{Features: sampleFeatures()}
 	}
 	var first []float64
 	for range 2 {
@@ -214,7 +215,7 @@ func (m *loaded) score(ctx context.Context, in input) ([]float64, error) {
 		return nil, err
 	}
 	if len(scores) != len(m.Labels) {
-		return nil, errShape
+		return nil, inside.ErrShape
 	}
 	for _, s := range scores {
 		if math.IsNaN(s) || math.IsInf(s, 0) {
@@ -228,7 +229,7 @@ var errNumber = errors.New("it gives a score that is no finite number")
 
 // cached is score for an input that may have been judged before, or is just now.
 func (m *loaded) cached(ctx context.Context, in input) ([]float64, error) {
-	digest := in.digest()
+	digest := sha256.Sum256(in.Bytes())
 	for {
 		scores, wait := m.known(digest)
 		if scores != nil {
@@ -272,14 +273,6 @@ func (m *loaded) fresh(ctx context.Context, in input, digest [32]byte) ([]float6
 	return scores, err
 }
 
-// digestOf is the digest of a model's input.
-func (in input) digest() [32]byte {
-	if in.features == nil {
-		return sha256.Sum256([]byte(in.text))
-	}
-	return sha256.Sum256(featureBytes(in.features))
-}
-
 // failure tells the reasons apart for which a model could not judge. when says at
 // what it failed; the cause of the error is the reason alone.
 func (m *loaded) failure(err error, when string) *protocol.Error {
@@ -288,10 +281,10 @@ func (m *loaded) failure(err error, when string) *protocol.Error {
 	case errors.As(err, &crashed):
 		return denied(m.Model, "model_crashed", "%w %s", err, when).
 			WithHint("take the model out, or have its author look at what the runtime does with it; nothing else was harmed")
-	case errors.Is(err, errShape), errors.Is(err, errNumber):
+	case errors.Is(err, inside.ErrShape), errors.Is(err, errNumber):
 		return denied(m.Model, "model_output", "%w %s", err, when).
 			WithHint("it must give a finite number for each of the %d labels; compare labels and output with what its author says", len(m.Labels))
-	case errors.Is(err, errMemory):
+	case errors.Is(err, inside.ErrMemory):
 		return denied(m.Model, "model_memory", "%w %s", err, when).
 			WithHint("it may hold %d bytes of tensors and %d beside them; take a smaller model or a smaller window", limits.OnnxMemory, limits.OnnxProcess)
 	case errors.Is(err, errLeft):

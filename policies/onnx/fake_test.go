@@ -45,7 +45,7 @@ func (f *fake) close() error { return nil }
 
 // words scores a text by whether it has the word "obey", and how often.
 func words(_ context.Context, in input) ([]float64, error) {
-	n := min(float64(strings.Count(in.text, "obey")), 9) / 10
+	n := min(float64(strings.Count(in.Text, "obey")), 9) / 10
 	return []float64{float64(float32(1 - n)), float64(float32(n))}, nil // of 32 bits, as the file says
 }
 

@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"math"
 	"path"
 	"strings"
@@ -164,13 +163,4 @@ func sampleFeatures() []float32 {
 		out[i] = float32(i%7) + 0.5
 	}
 	return out
-}
-
-// featureBytes is a vector as it is digested.
-func featureBytes(v []float32) []byte {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-	}
-	return b
 }

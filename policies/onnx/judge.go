@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"maps"
 	"math"
 	"slices"
@@ -143,7 +144,7 @@ func (e *Evaluator) readFeatures(ctx context.Context, r *reading, in policies.In
 		return err
 	}
 	r.windows = 1
-	return e.run(ctx, r, job{input: input{features: row}})
+	return e.run(ctx, r, job{input: input{Features: row}})
 }
 
 func (e *Evaluator) run(ctx context.Context, r *reading, j job) error {
@@ -193,7 +194,7 @@ func (r *reading) windowsOf(ctx context.Context, s source, jobs chan<- job) erro
 		}
 		for _, text := range forms(w.text) {
 			select {
-			case jobs <- job{order: r.windows, source: s, window: w, input: input{text: text}}:
+			case jobs <- job{order: r.windows, source: s, window: w, input: input{Text: text}}:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -252,10 +253,10 @@ func (r *reading) matched(row Row) policies.Finding {
 	f.Evidence["at_least"] = row.AtLeast
 	where := ""
 	if t.source.artifact != "" {
-		where = fmt.Sprintf(" in %s of artifact %q", partText[t.source.part], short(t.source.artifact))
+		where = fmt.Sprintf(" in %s of artifact %q", partText[t.source.part], inside.Short(t.source.artifact))
 	}
 	if t.source.file != "" {
-		where += fmt.Sprintf(", file %q", short(t.source.file))
+		where += fmt.Sprintf(", file %q", inside.Short(t.source.file))
 		if line := t.source.line(t.offset); line > 0 {
 			where += fmt.Sprintf(", from line %d", line)
 		}
@@ -363,7 +364,7 @@ func (r *reading) unjudged(d protocol.Decision, code, why, hint string) policies
 	delete(f.Evidence, "windows")
 	delete(f.Evidence, "bytes")
 	f.Evidence["error"] = code
-	f.Reason = fmt.Sprintf("model %q could not judge: %s (%s). %s.", r.model.Name, short(why), code, strings.TrimSuffix(hint, "."))
+	f.Reason = fmt.Sprintf("model %q could not judge: %s (%s). %s.", r.model.Name, inside.Short(why), code, strings.TrimSuffix(hint, "."))
 	return f
 }
 
@@ -377,23 +378,6 @@ func decimal(x float64, bits int) string {
 	}
 	return whole + "." + places[:min(len(places), 4)]
 }
-
-// short cuts a text from elsewhere for a message.
-func short(s string) string {
-	s = strings.ToValidUTF8(s, "\ufffd")
-	if len(s) > longestQuote {
-		s = strings.ToValidUTF8(s[:longestQuote], "") + " ..."
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// longestQuote is how many bytes of a foreign text a message shows.
-const longestQuote = 300
 
 func itoa(n int) string { return strconv.Itoa(n) }
 

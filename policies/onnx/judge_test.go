@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"math"
 	"reflect"
 	"strings"
@@ -126,8 +127,8 @@ func recorder() (*fake, func() string) {
 	f := &fake{score: func(_ context.Context, in input) ([]float64, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if in.text != sampleText {
-			got = append(got, in.text)
+		if in.Text != sampleText {
+			got = append(got, in.Text)
 		}
 		return []float64{1, 0}, nil
 	}}
@@ -248,7 +249,7 @@ func TestFailuresWhileJudging(t *testing.T) {
 	t.Parallel()
 	fail := func(scores []float64, err error) *fake {
 		return &fake{score: func(_ context.Context, in input) ([]float64, error) {
-			if in.text == sampleText {
+			if in.Text == sampleText {
 				return []float64{1, 0}, nil
 			}
 			return scores, err
@@ -261,9 +262,9 @@ func TestFailuresWhileJudging(t *testing.T) {
 		"NaN":       {fail([]float64{0, math.NaN()}, nil), "model_output"},
 		"infinite":  {fail([]float64{math.Inf(1), 0}, nil), "model_output"},
 		"too few":   {fail([]float64{1}, nil), "model_output"},
-		"shape":     {fail(nil, errShape), "model_output"},
-		"memory":    {fail(nil, errMemory), "model_memory"},
-		"anything":  {fail(nil, errFailed), "model_failed"},
+		"shape":     {fail(nil, inside.ErrShape), "model_output"},
+		"memory":    {fail(nil, inside.ErrMemory), "model_memory"},
+		"anything":  {fail(nil, inside.ErrFailed), "model_failed"},
 		"left":      {fail(nil, errLeft), "model_timeout"},
 		"its clock": {fail(nil, context.DeadlineExceeded), "model_timeout"},
 	} {
@@ -291,7 +292,7 @@ func TestFailuresWhileJudging(t *testing.T) {
 func TestTimeOut(t *testing.T) {
 	t.Parallel()
 	f := &fake{score: func(ctx context.Context, in input) ([]float64, error) {
-		if in.text == sampleText {
+		if in.Text == sampleText {
 			return []float64{1, 0}, nil
 		}
 		<-ctx.Done()
@@ -313,7 +314,7 @@ func TestTimeOut(t *testing.T) {
 func TestAModelThatDidNotStopIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	f := &fake{score: func(_ context.Context, in input) ([]float64, error) {
-		if in.text == "slow" {
+		if in.Text == "slow" {
 			return nil, errLeft
 		}
 		return []float64{1, 0}, nil

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -191,17 +192,11 @@ func fit(path, from string) error {
 	return nil
 }
 
-// Codes of a library that cannot be had.
-const (
-	codeMissing = "model_library_missing"
-	codeVersion = "model_library_version"
-)
-
 const howToGet = "run make onnxruntime in CabinCrew's repository, or take a release archive, which carries it; " +
 	"or name one of version 1.24 or later with " + LibraryVariable + "; or take the models out of the configuration"
 
 func missing(format string, args ...any) *protocol.Error {
-	return protocol.Errorf(protocol.ExitDenied, codeMissing, format, args...).WithHint(howToGet)
+	return protocol.Errorf(protocol.ExitDenied, inside.CodeMissing, format, args...).WithHint(howToGet)
 }
 
 func unsafe(format string, args ...any) *protocol.Error {

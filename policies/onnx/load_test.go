@@ -3,6 +3,7 @@ package onnx
 import (
 	"context"
 	"errors"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"io"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func TestLoadRefuses(t *testing.T) {
 			answers++
 			return []float64{answers, 0}, nil
 		}}, "model_output", "two answers"},
-		"fails at once": {fileOf(t), nil, &fake{score: func(context.Context, input) ([]float64, error) { return nil, errFailed }}, "model_failed", "trial run"},
+		"fails at once": {fileOf(t), nil, &fake{score: func(context.Context, input) ([]float64, error) { return nil, inside.ErrFailed }}, "model_failed", "trial run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,6 +137,6 @@ func TestPorts(t *testing.T) {
 
 func TestWithoutARuntime(t *testing.T) {
 	t.Parallel()
-	_, err := load(t.Context(), []Model{model().with(fileOf(t))}, func() (engine, error) { return nil, unsupported{} })
+	_, err := load(t.Context(), []Model{model().with(fileOf(t))}, func() (engine, error) { return nil, inside.UnsupportedError{} })
 	wantDenied(t, err, "model_unsupported", "without cgo")
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"io"
 	"os"
 	"regexp"
@@ -174,11 +175,11 @@ func ended(exit sandbox.Exit, err error, said *head) error {
 	}
 	switch {
 	case exit.Over == "memory", outOfMemory.Match(said.bytes()):
-		return errMemory
+		return inside.ErrMemory
 	case name != "":
 		return crash{"crashed (" + name + ")"}
 	case err != nil:
-		return crash{"ended: " + short(err.Error())}
+		return crash{"ended: " + inside.Short(err.Error())}
 	}
 	return crash{"ended with code " + itoa(exit.Code)}
 }
@@ -193,7 +194,7 @@ type head struct {
 func (h *head) Write(b []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.kept = append(h.kept, b[:min(len(b), longestNote-len(h.kept))]...)
+	h.kept = append(h.kept, b[:min(len(b), inside.LongestNote-len(h.kept))]...)
 	return len(b), nil
 }
 
@@ -221,7 +222,7 @@ func (p *process) reason() error {
 }
 
 func (p *process) write() {
-	out := bufio.NewWriterSize(p.in, wireBuffer)
+	out := bufio.NewWriterSize(p.in, inside.WireBuffer)
 	for {
 		select {
 		case parts := <-p.send:
@@ -255,9 +256,9 @@ func (p *process) together(out *bufio.Writer, parts [][]byte) error {
 func (p *process) read() error {
 	notes := 0
 	alive := false
-	from := bufio.NewReaderSize(p.out, wireBuffer)
+	from := bufio.NewReaderSize(p.out, inside.WireBuffer)
 	for {
-		kind, id, body, err := readFrame(from, fromModel)
+		kind, id, body, err := inside.ReadFrame(from, inside.FromModel)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -265,23 +266,23 @@ func (p *process) read() error {
 			return err
 		}
 		switch {
-		case kind == kindAlive && !alive:
+		case kind == inside.KindAlive && !alive:
 			alive = true
 			close(p.alive)
-		case kind == kindReady && alive && notes == 0, kind == kindLoaded && notes == 1:
+		case kind == inside.KindReady && alive && notes == 0, kind == inside.KindLoaded && notes == 1:
 			notes++
 			p.ready <- body // there is room for both
-		case kind == kindScores && notes == 2:
+		case kind == inside.KindScores && notes == 2:
 			p.mu.Lock()
 			answer, ok := p.waiting[id]
 			delete(p.waiting, id)
 			p.mu.Unlock()
 			if !ok {
-				return errNonsense
+				return inside.ErrNonsense
 			}
 			answer <- body // there is room
 		default:
-			return errNonsense
+			return inside.ErrNonsense
 		}
 	}
 }
@@ -321,35 +322,35 @@ func (p *process) give(ctx context.Context, parts ...[]byte) error {
 }
 
 // start tells a process its task and gives the version of its library.
-func (p *process) start(ctx context.Context, n startNote, file []byte) (version string, err error) {
+func (p *process) start(ctx context.Context, n inside.StartNote, file []byte) (version string, err error) {
 	b, err := json.Marshal(n)
 	if err != nil {
 		return "", err
 	}
-	if err := p.give(ctx, newFrame(kindStart, 0, b)); err != nil {
+	if err := p.give(ctx, inside.NewFrame(inside.KindStart, 0, b)); err != nil {
 		return "", err
 	}
-	var ready readyNote
+	var ready inside.ReadyNote
 	if err := p.note(ctx, &ready); err != nil {
 		return "", err
 	}
-	if err := ready.check(); err != nil {
+	if err := checkReady(ready); err != nil {
 		return "", err
 	}
-	head := make([]byte, headBytes)
-	putHead(head, kindModel, 0, len(file))
+	head := make([]byte, inside.HeadBytes)
+	inside.PutHead(head, inside.KindModel, 0, len(file))
 	if err := p.give(ctx, head, file); err != nil {
 		return "", err
 	}
-	var loaded loadedNote
+	var loaded inside.LoadedNote
 	if err := p.note(ctx, &loaded); err != nil {
 		return "", err
 	}
 	switch {
 	case loaded.Memory:
-		return "", errMemory
+		return "", inside.ErrMemory
 	case loaded.Error != "":
-		return "", refusal{short(loaded.Error)}
+		return "", refusal{inside.Short(loaded.Error)}
 	}
 	return ready.Version, nil
 }
@@ -361,18 +362,18 @@ func (r refusal) Error() string { return r.why }
 
 var versionText = regexp.MustCompile(`^[0-9A-Za-z.+_-]{1,64}$`)
 
-// check gives the error of a library that could not be loaded.
-func (n readyNote) check() error {
+// checkReady gives the error of a library that could not be loaded.
+func checkReady(n inside.ReadyNote) error {
 	switch n.Code {
 	case "":
 		if !versionText.MatchString(n.Version) {
-			return protocol.Errorf(protocol.ExitDenied, codeVersion, "the ONNX Runtime library gives no version").WithHint(howToGet)
+			return protocol.Errorf(protocol.ExitDenied, inside.CodeVersion, "the ONNX Runtime library gives no version").WithHint(howToGet)
 		}
 		return nil
-	case codeVersion:
-		return protocol.Errorf(protocol.ExitDenied, codeVersion, "%s", short(n.Error)).WithHint(howToGet)
+	case inside.CodeVersion:
+		return protocol.Errorf(protocol.ExitDenied, inside.CodeVersion, "%s", inside.Short(n.Error)).WithHint(howToGet)
 	}
-	return missing("%s", short(n.Error))
+	return missing("%s", inside.Short(n.Error))
 }
 
 // score runs the model once. It ends soon after ctx does, if need be with the process.
@@ -383,7 +384,7 @@ func (p *process) score(ctx context.Context, in input) ([]byte, error) {
 	id := p.next
 	p.waiting[id] = answer
 	p.mu.Unlock()
-	if err := p.give(ctx, newFrame(kindRun, id, inputBytes(in))); err != nil {
+	if err := p.give(ctx, inside.NewFrame(inside.KindRun, id, in.Bytes())); err != nil {
 		p.mu.Lock()
 		delete(p.waiting, id) // it was not sent
 		p.mu.Unlock()
@@ -398,7 +399,7 @@ func (p *process) score(ctx context.Context, in input) ([]byte, error) {
 	}
 	grace := time.NewTimer(limits.OnnxGrace)
 	defer grace.Stop()
-	stop := [][]byte{newFrame(kindStop, id, nil)}
+	stop := [][]byte{inside.NewFrame(inside.KindStop, id, nil)}
 	send := p.send
 	for {
 		select {
@@ -428,6 +429,6 @@ func (p *process) last(answer <-chan []byte) ([]byte, error) {
 
 // end ends the process in good order, or at least soon.
 func (p *process) end() {
-	p.fail(errFailed)
+	p.fail(inside.ErrFailed)
 	<-p.gone
 }

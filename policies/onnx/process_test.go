@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"math"
 	"os"
 	"strings"
@@ -21,38 +22,38 @@ func play(part string) {
 	say := func(b []byte) { _, _ = os.Stdout.Write(b) }
 	note := func(kind byte, v any) {
 		b, _ := json.Marshal(v)
-		say(newFrame(kind, 0, b))
+		say(inside.NewFrame(kind, 0, b))
 	}
 	if part == "mute" {
 		time.Sleep(time.Hour)
 	}
 	hear := func() {
-		if _, _, _, err := readFrame(os.Stdin, fromJudge); err != nil { //nolint:dogsled // only that it came
+		if _, _, _, err := inside.ReadFrame(os.Stdin, inside.FromJudge); err != nil { //nolint:dogsled // only that it came
 			os.Exit(1)
 		}
 	}
-	say(newFrame(kindAlive, 0, nil))
+	say(inside.NewFrame(inside.KindAlive, 0, nil))
 	if part == "alive twice" {
-		say(newFrame(kindAlive, 0, nil))
+		say(inside.NewFrame(inside.KindAlive, 0, nil))
 	}
 	hear()
 	switch part {
 	case "bad version":
-		note(kindReady, readyNote{Version: "1.24\x1b[2J"})
+		note(inside.KindReady, inside.ReadyNote{Version: "1.24\x1b[2J"})
 	case "loaded at once":
-		note(kindLoaded, loadedNote{})
+		note(inside.KindLoaded, inside.LoadedNote{})
 	default:
-		note(kindReady, readyNote{Version: "1.24.3"})
+		note(inside.KindReady, inside.ReadyNote{Version: "1.24.3"})
 	}
 	hear()
-	note(kindLoaded, loadedNote{})
+	note(inside.KindLoaded, inside.LoadedNote{})
 	for {
-		_, id, body, err := readFrame(os.Stdin, fromJudge)
+		_, id, body, err := inside.ReadFrame(os.Stdin, inside.FromJudge)
 		if err != nil {
 			return
 		}
 		if string(body) == sampleText || part == "honest" {
-			say(newFrame(kindScores, id, answerBytes([]float64{0.9, 0.1}, nil)))
+			say(inside.NewFrame(inside.KindScores, id, inside.AnswerBytes([]float64{0.9, 0.1}, nil)))
 			continue
 		}
 		misbehave(part, id, say)
@@ -62,36 +63,36 @@ func play(part string) {
 func misbehave(part string, id uint32, say func([]byte)) {
 	switch part {
 	case "NaN":
-		say(newFrame(kindScores, id, answerBytes([]float64{math.NaN(), 0.1}, nil)))
+		say(inside.NewFrame(inside.KindScores, id, inside.AnswerBytes([]float64{math.NaN(), 0.1}, nil)))
 	case "infinite beyond 32 bits":
-		say(newFrame(kindScores, id, answerBytes([]float64{1e300, 0.1}, nil)))
+		say(inside.NewFrame(inside.KindScores, id, inside.AnswerBytes([]float64{1e300, 0.1}, nil)))
 	case "few scores":
-		say(newFrame(kindScores, id, answerBytes([]float64{0.9}, nil)))
+		say(inside.NewFrame(inside.KindScores, id, inside.AnswerBytes([]float64{0.9}, nil)))
 	case "many scores":
-		say(newFrame(kindScores, id, answerBytes(make([]float64, 200), nil)))
+		say(inside.NewFrame(inside.KindScores, id, inside.AnswerBytes(make([]float64, 200), nil)))
 	case "no status":
-		say(newFrame(kindScores, id, nil))
+		say(inside.NewFrame(inside.KindScores, id, nil))
 	case "odd status":
-		say(newFrame(kindScores, id, []byte{77}))
+		say(inside.NewFrame(inside.KindScores, id, []byte{77}))
 	case "status with scores":
-		say(newFrame(kindScores, id, []byte{statusFailed, 1, 2, 3}))
+		say(inside.NewFrame(inside.KindScores, id, []byte{inside.StatusFailed, 1, 2, 3}))
 	case "stopped by nobody":
-		say(newFrame(kindScores, id, []byte{statusStopped}))
+		say(inside.NewFrame(inside.KindScores, id, []byte{inside.StatusStopped}))
 	case "another request":
-		say(newFrame(kindScores, id+1, answerBytes([]float64{0.9, 0.1}, nil)))
+		say(inside.NewFrame(inside.KindScores, id+1, inside.AnswerBytes([]float64{0.9, 0.1}, nil)))
 	case "answer twice":
-		both := newFrame(kindScores, id, answerBytes([]float64{0.9, math.NaN()}, nil))
+		both := inside.NewFrame(inside.KindScores, id, inside.AnswerBytes([]float64{0.9, math.NaN()}, nil))
 		say(append(both, both...))
 	case "note again":
-		say(newFrame(kindLoaded, 0, []byte("{}")))
+		say(inside.NewFrame(inside.KindLoaded, 0, []byte("{}")))
 	case "huge frame":
-		b := newFrame(kindScores, id, nil)
+		b := inside.NewFrame(inside.KindScores, id, nil)
 		binary.LittleEndian.PutUint32(b, math.MaxUint32)
 		say(b)
 	case "garbage":
 		say(bytes.Repeat([]byte("garbage "), 1000))
 	case "cut off":
-		say(newFrame(kindScores, id, make([]byte, 17))[:12])
+		say(inside.NewFrame(inside.KindScores, id, make([]byte, 17))[:12])
 		os.Exit(0)
 	case "exit":
 		os.Exit(3)
@@ -118,7 +119,7 @@ func misbehave(part string, id uint32, say func([]byte)) {
 // played is an evaluator whose model's process plays a part.
 func played(t *testing.T, part string, change func(*Model)) (*Evaluator, error) {
 	t.Helper()
-	if !hasRuntime {
+	if !inside.HasRuntime {
 		t.Skip("this program was built without cgo, so it starts no process")
 	}
 	self, err := os.Executable()
@@ -158,7 +159,7 @@ func TestAProcessIsNotBelieved(t *testing.T) {
 		})
 	}
 	for part, want := range map[string][2]string{
-		"alive twice": {"model_crashed", "no sense"}, "loaded at once": {"model_crashed", "no sense"}, "bad version": {codeVersion, "no version"},
+		"alive twice": {"model_crashed", "no sense"}, "loaded at once": {"model_crashed", "no sense"}, "bad version": {inside.CodeVersion, "no version"},
 	} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
@@ -209,7 +210,7 @@ func TestAProcessIsHeld(t *testing.T) {
 
 func TestAProcessThatCannotBeStarted(t *testing.T) {
 	t.Parallel()
-	if !hasRuntime {
+	if !inside.HasRuntime {
 		t.Skip("this program was built without cgo, so it starts no process")
 	}
 	for _, o := range map[string]Options{
@@ -230,18 +231,18 @@ func TestProgramRefusesArguments(t *testing.T) {
 }
 
 func FuzzReadFrame(f *testing.F) {
-	f.Add(newFrame(kindScores, 1, answerBytes([]float64{1, 2}, nil)))
-	f.Add(newFrame(kindReady, 0, []byte(`{"version":"1"}`)))
+	f.Add(inside.NewFrame(inside.KindScores, 1, inside.AnswerBytes([]float64{1, 2}, nil)))
+	f.Add(inside.NewFrame(inside.KindReady, 0, []byte(`{"version":"1"}`)))
 	f.Add([]byte{255, 255, 255, 255, 'o', 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		kind, _, body, err := readFrame(bytes.NewReader(b), fromModel)
+		kind, _, body, err := inside.ReadFrame(bytes.NewReader(b), inside.FromModel)
 		if err != nil {
 			return
 		}
-		if len(body) > longestReply {
+		if len(body) > inside.LongestReply {
 			t.Errorf("%d bytes", len(body))
 		}
-		if scores, err := readAnswer(body, 2, false); kind == kindScores && err == nil && len(scores) != 2 {
+		if scores, err := inside.ReadAnswer(body, 2, false); kind == inside.KindScores && err == nil && len(scores) != 2 {
 			t.Errorf("got %v", scores)
 		}
 	})

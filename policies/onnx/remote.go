@@ -3,6 +3,8 @@ package onnx
 import (
 	"context"
 	"errors"
+	"github.com/cabincrew/action/policies/onnx/inside"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,7 +19,18 @@ import (
 
 // Program is the name of the internal program that runs one model for another
 // process of the same program; see Run.
-const Program = "model"
+const Program = inside.Name
+
+// Run is that program, where it did not take over before (see policies/onnx/inside).
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, _ io.Writer, _ []string) int {
+	if len(args) != 0 {
+		return protocol.ExitUsage
+	}
+	if !inside.Run(ctx, stdin, stdout) {
+		return protocol.ExitFailure
+	}
+	return protocol.ExitOK
+}
 
 // remotes makes sessions in processes of their own, one for each model: a model
 // that crashes or takes over its process falsifies no other's scores.
@@ -31,8 +44,8 @@ type remotes struct {
 
 // remoteEngine finds the library and says how processes are started.
 func remoteEngine(o Options) (engine, error) {
-	if !hasRuntime {
-		return nil, unsupported{}
+	if !inside.HasRuntime {
+		return nil, inside.UnsupportedError{}
 	}
 	path, err := Library(o)
 	if err != nil {
@@ -125,9 +138,8 @@ func (s *remote) begin(ctx context.Context, file []byte) (*process, error) {
 	if err != nil {
 		return nil, unstartable{err}
 	}
-	version, err := p.start(ctx, startNote{
-		Library: s.engine.library, Input: s.ports.input, InDims: s.ports.inDims, Text: s.ports.text,
-		Output: s.ports.output, OutDims: s.ports.outDims, Double: s.ports.double, Room: room, Runs: runtime.GOMAXPROCS(0),
+	version, err := p.start(ctx, inside.StartNote{
+		Ports: s.ports, Library: s.engine.library, Room: room, Runs: runtime.GOMAXPROCS(0),
 	}, file)
 	if err != nil {
 		p.end()
@@ -149,12 +161,12 @@ func (s *remote) run(ctx context.Context, in input) ([]float64, error) {
 		return nil, err
 	}
 	n := int64(1)
-	for _, d := range s.ports.outDims {
+	for _, d := range s.ports.OutDims {
 		n *= d
 	}
-	scores, err := readAnswer(body, int(n), s.ports.double)
+	scores, err := inside.ReadAnswer(body, int(n), s.ports.Double)
 	switch {
-	case errors.Is(err, errNonsense), errors.Is(err, errStopped): // nobody told it to
+	case errors.Is(err, inside.ErrNonsense), errors.Is(err, inside.ErrStopped): // nobody told it to
 		p.fail(crash{"gave an answer that makes no sense"})
 		return nil, crash{"gave an answer that makes no sense"}
 	case err != nil:
@@ -239,13 +251,13 @@ func (s *remote) close() error {
 	s.end()
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
-	s.why = errFailed
+	s.why = inside.ErrFailed
 	s.process.end()
 	return nil
 }
 
 // started gives the error of an engine that cannot start a process, in words for people.
 func started(m Model, err error) *protocol.Error {
-	return denied(m, "model_isolation", "no process can be started for it: %s", short(strings.TrimSpace(err.Error()))).
+	return denied(m, "model_isolation", "no process can be started for it: %s", inside.Short(strings.TrimSpace(err.Error()))).
 		WithHint("a model runs in a process of this program with the layers that sandbox.require names; see cabincrew doctor")
 }

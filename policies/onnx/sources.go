@@ -3,6 +3,7 @@ package onnx
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/cabincrew/action/policies/onnx/inside"
 	"io"
 	"regexp"
 	"slices"
@@ -303,6 +304,6 @@ func (f *flat) other(v any, depth int) error {
 // unreadable says that a model cannot read an artifact. No on_error softens it:
 // what nobody has looked at is denied.
 func unreadable(a policies.Artifact, why string) *protocol.Error {
-	return protocol.Errorf(protocol.ExitDenied, "model_input", "artifact %q cannot be read by models: %s", short(a.Name), short(why)).
+	return protocol.Errorf(protocol.ExitDenied, "model_input", "artifact %q cannot be read by models: %s", inside.Short(a.Name), inside.Short(why)).
 		WithHint("let the engine make it smaller, or take its type out of the model's reads")
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package onnx
+package inside
 
 // hold cannot bound a process here; docs/models.md says so.
 func hold(int64) error { return nil }

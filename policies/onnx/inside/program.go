@@ -1,4 +1,4 @@
-package onnx
+package inside
 
 import (
 	"bufio"
@@ -7,26 +7,18 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/protocol"
 )
 
-// Run is the internal program that runs one model for another process of this
-// program, which it talks to by frames on its standard streams. It trusts the
-// judge, not the model: what the model may use is bounded before it is loaded, and
-// whoever started it holds it, too.
-func Run(ctx context.Context, args []string, stdin io.Reader, stdout, _ io.Writer, _ []string) int {
-	if len(args) != 0 {
-		return protocol.ExitUsage
-	}
-	c := &program{in: bufio.NewReaderSize(stdin, wireBuffer), out: stdout, stops: map[uint32]context.CancelFunc{}}
-	if err := c.serve(ctx); err != nil {
-		return protocol.ExitFailure
-	}
-	return protocol.ExitOK
+// Run runs one model for another process of this program, which it talks to by
+// frames on the two streams. It trusts the judge, not the model: what the model may
+// use is bounded before it is loaded, and whoever started it holds it, too. It says
+// whether all went in good order.
+func Run(ctx context.Context, in io.Reader, out io.Writer) bool {
+	c := &program{in: bufio.NewReaderSize(in, WireBuffer), out: out, stops: map[uint32]context.CancelFunc{}}
+	return c.serve(ctx) == nil
 }
 
 // program is the other side of a process.
@@ -42,13 +34,10 @@ type program struct {
 	stops map[uint32]context.CancelFunc
 }
 
-// errStopped is the end of a run that the judge ended.
-var errStopped = errors.New("it was told to stop")
-
 func (c *program) say(kind byte, id uint32, body []byte) error {
 	c.write.Lock()
 	defer c.write.Unlock()
-	_, err := c.out.Write(newFrame(kind, id, body))
+	_, err := c.out.Write(NewFrame(kind, id, body))
 	return err
 }
 
@@ -62,15 +51,15 @@ func (c *program) note(kind byte, v any) error {
 
 // hear reads a frame that must be of one kind.
 func (c *program) hear(want byte) ([]byte, error) {
-	kind, _, body, err := readFrame(c.in, fromJudge)
+	kind, _, body, err := ReadFrame(c.in, FromJudge)
 	if err == nil && kind != want {
-		err = errNonsense
+		err = ErrNonsense
 	}
 	return body, err
 }
 
 func (c *program) serve(ctx context.Context) error {
-	if err := c.say(kindAlive, 0, nil); err != nil {
+	if err := c.say(KindAlive, 0, nil); err != nil {
 		return err
 	}
 	s, p, err := c.prepare()
@@ -89,19 +78,19 @@ func (c *program) serve(ctx context.Context) error {
 	}
 	defer close(c.queue)
 	for {
-		kind, id, body, err := readFrame(c.in, fromJudge)
+		kind, id, body, err := ReadFrame(c.in, FromJudge)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
-		case kind == kindStop:
+		case kind == KindStop:
 			c.stop(id)
 			continue
-		case kind != kindRun:
-			return errNonsense
+		case kind != KindRun:
+			return ErrNonsense
 		}
-		in, err := readInput(p, body)
+		in, err := ReadInput(p, body)
 		if err != nil {
 			return err
 		}
@@ -113,57 +102,58 @@ func (c *program) serve(ctx context.Context) error {
 type request struct {
 	ctx context.Context
 	id  uint32
-	in  input
+	in  Input
 }
 
 // work runs the model for one request after the other. There are as many workers as
 // runs at a time; what the judge sends beside is there when one of them is done.
 func (c *program) work(s session) {
 	for r := range c.queue {
-		scores, err := []float64(nil), error(errStopped)
+		var scores []float64
+		err := ErrStopped
 		if r.ctx.Err() == nil {
 			scores, err = s.run(r.ctx, r.in)
 		}
 		c.stop(r.id)
-		_ = c.say(kindScores, r.id, answerBytes(scores, err)) // without a judge nobody listens
+		_ = c.say(KindScores, r.id, AnswerBytes(scores, err)) // without a judge nobody listens
 	}
 }
 
 // prepare loads the library and the model. Without either there is no session.
-func (c *program) prepare() (session, ports, error) {
-	b, err := c.hear(kindStart)
+func (c *program) prepare() (session, Ports, error) {
+	b, err := c.hear(KindStart)
 	if err != nil {
-		return nil, ports{}, err
+		return nil, Ports{}, err
 	}
-	var n startNote
+	var n StartNote
 	if err := json.Unmarshal(b, &n); err != nil {
-		return nil, ports{}, err
+		return nil, Ports{}, err
 	}
 	c.workers, c.queue = n.Runs, make(chan request, n.Runs+limits.OnnxAhead)
 	version, err := start(n.Library)
 	if err != nil {
-		return nil, ports{}, c.note(kindReady, readyNote{Code: codeOf(err), Error: short(err.Error())})
+		return nil, Ports{}, c.note(KindReady, ReadyNote{Code: codeOf(err), Error: Short(err.Error())})
 	}
-	if err := c.note(kindReady, readyNote{Version: version}); err != nil {
-		return nil, ports{}, err
+	if err := c.note(KindReady, ReadyNote{Version: version}); err != nil {
+		return nil, Ports{}, err
 	}
-	file, err := c.hear(kindModel)
+	file, err := c.hear(KindModel)
 	if err != nil {
-		return nil, ports{}, err
+		return nil, Ports{}, err
 	}
 	if err := hold(n.Room); err != nil {
-		return nil, ports{}, c.note(kindLoaded, loadedNote{Error: "its memory cannot be bounded: " + short(err.Error())})
+		return nil, Ports{}, c.note(KindLoaded, LoadedNote{Error: "its memory cannot be bounded: " + Short(err.Error())})
 	}
-	s, err := open(file, n.ports())
+	s, err := open(file, n.Ports)
 	if err != nil {
 		why := runError(err)
-		return nil, ports{}, c.note(kindLoaded, loadedNote{Memory: errors.Is(why, errMemory), Error: short(err.Error())})
+		return nil, Ports{}, c.note(KindLoaded, LoadedNote{Memory: errors.Is(why, ErrMemory), Error: Short(err.Error())})
 	}
 	runtime.KeepAlive(file)
 	if len(file) > smallFile {
-		debug.FreeOSMemory() // the model has its own copy
+		runtime.GC() // the model has its own copy
 	}
-	return s, n.ports(), c.note(kindLoaded, loadedNote{})
+	return s, n.Ports, c.note(KindLoaded, LoadedNote{})
 }
 
 // smallFile, in bytes, is a model's file for which it takes longer to collect garbage
@@ -172,11 +162,11 @@ const smallFile = 8 << 20
 
 // codeOf gives the code of an error of the library.
 func codeOf(err error) string {
-	var told *protocol.Error
+	var told libraryError
 	if errors.As(err, &told) {
-		return told.Code
+		return told.code
 	}
-	return codeMissing
+	return CodeMissing
 }
 
 func (c *program) started(ctx context.Context, id uint32) context.Context {

@@ -1,20 +1,20 @@
 //go:build cgo
 
-package onnx
+package inside
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	ort "github.com/yalue/onnxruntime_go"
 
 	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/protocol"
 )
 
-// hasRuntime says that this program can run models.
-const hasRuntime = true
+// HasRuntime says that this program can run models.
+const HasRuntime = true
 
 // start loads the library, which a process has once and never unloads, and gives
 // its version.
@@ -24,8 +24,8 @@ func start(path string) (string, error) {
 		return "", startError(path, err)
 	}
 	if err := boundMemory(); err != nil {
-		return "", errors.Join(protocol.Errorf(protocol.ExitDenied, codeVersion,
-			"the memory of the ONNX Runtime library %q cannot be bounded: %w", path, err), ort.DestroyEnvironment())
+		return "", errors.Join(libraryError{CodeVersion,
+			fmt.Sprintf("the memory of the ONNX Runtime library %q cannot be bounded: %v", path, err)}, ort.DestroyEnvironment())
 	}
 	return ort.GetVersion(), nil
 }
@@ -49,17 +49,16 @@ func boundMemory() error {
 func startError(path string, err error) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "ORT API base") || strings.Contains(text, "OrtGetApiBase"):
-		return protocol.Errorf(protocol.ExitDenied, codeVersion,
-			"%q is no ONNX Runtime library of version 1.24 or later", path)
+		return libraryError{CodeVersion, fmt.Sprintf("%q is no ONNX Runtime library of version 1.24 or later", path)}
 	case strings.Contains(text, "cannot open shared object file") || strings.Contains(text, "no such file"):
-		return missing("the ONNX Runtime library %q is not found", path)
+		return libraryError{CodeMissing, fmt.Sprintf("the ONNX Runtime library %q is not found", path)}
 	default:
-		return missing("the ONNX Runtime library %q cannot be loaded: %w", path, err)
+		return libraryError{CodeMissing, fmt.Sprintf("the ONNX Runtime library %q cannot be loaded: %v", path, err)}
 	}
 }
 
 // open makes a session of a model's bytes.
-func open(file []byte, p ports) (session, error) {
+func open(file []byte, p Ports) (session, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
@@ -81,7 +80,7 @@ func open(file []byte, p ports) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := ort.NewDynamicAdvancedSessionWithONNXData(file, []string{p.input}, []string{p.output}, o)
+	opened, err := ort.NewDynamicAdvancedSessionWithONNXData(file, []string{p.Input}, []string{p.Output}, o)
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +90,14 @@ func open(file []byte, p ports) (session, error) {
 // ortSession is a session of the runtime.
 type ortSession struct {
 	session *ort.DynamicAdvancedSession
-	ports   ports
+	ports   Ports
 }
 
 // run ends after ctx does as soon as the runtime looks, which is between two nodes.
-func (s *ortSession) run(ctx context.Context, in input) ([]float64, error) {
+func (s *ortSession) run(ctx context.Context, in Input) ([]float64, error) {
 	options, err := ort.NewRunOptions()
 	if err != nil {
-		return nil, errFailed
+		return nil, ErrFailed
 	}
 	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -115,36 +114,36 @@ func (s *ortSession) run(ctx context.Context, in input) ([]float64, error) {
 
 // once is one call of the runtime. The output is made before, in the shape that it
 // must have, so that no model can fill memory with another.
-func (s *ortSession) once(in input, options *ort.RunOptions) ([]float64, error) {
+func (s *ortSession) once(in Input, options *ort.RunOptions) ([]float64, error) {
 	value, err := s.input(in)
 	if err != nil {
-		return nil, errFailed
+		return nil, ErrFailed
 	}
 	defer func() { _ = value.Destroy() }()
-	if s.ports.double {
+	if s.ports.Double {
 		return runInto[float64](s, value, options)
 	}
 	return runInto[float32](s, value, options)
 }
 
-func (s *ortSession) input(in input) (ort.Value, error) {
-	if !s.ports.text {
-		return ort.NewTensor(ort.NewShape(s.ports.inDims...), in.features)
+func (s *ortSession) input(in Input) (ort.Value, error) {
+	if !s.ports.Text {
+		return ort.NewTensor(ort.NewShape(s.ports.InDims...), in.Features)
 	}
-	t, err := ort.NewStringTensor(ort.NewShape(s.ports.inDims...))
+	t, err := ort.NewStringTensor(ort.NewShape(s.ports.InDims...))
 	if err != nil {
 		return nil, err
 	}
-	if err := t.SetContents([]string{in.text}); err != nil {
+	if err := t.SetContents([]string{in.Text}); err != nil {
 		return nil, errors.Join(err, t.Destroy())
 	}
 	return t, nil
 }
 
 func runInto[T float32 | float64](s *ortSession, value ort.Value, options *ort.RunOptions) ([]float64, error) {
-	out, err := ort.NewEmptyTensor[T](ort.NewShape(s.ports.outDims...))
+	out, err := ort.NewEmptyTensor[T](ort.NewShape(s.ports.OutDims...))
 	if err != nil {
-		return nil, errFailed
+		return nil, ErrFailed
 	}
 	defer func() { _ = out.Destroy() }()
 	if err := s.session.RunWithOptions([]ort.Value{value}, []ort.Value{out}, options); err != nil {
