@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -123,7 +122,7 @@ type certificateChain struct {
 
 // certificate asks Fulcio, and checks that the answer is about our key.
 func (k *Keyless) certificate(ctx context.Context, private *ecdsa.PrivateKey, token Token) ([]byte, error) {
-	c := call{"Fulcio (" + k.services.Fulcio + ")", []string{token.text()}}
+	c := call{"Fulcio (" + k.services.Fulcio + ")"}
 	body, err := requestCertificate(private, token)
 	if err != nil {
 		return nil, err
@@ -138,22 +137,22 @@ func (k *Keyless) certificate(ctx context.Context, private *ecdsa.PrivateKey, to
 		Detached certificateChain `json:"signedCertificateDetachedSct"`
 	}
 	if err := json.Unmarshal(answer, &chains); err != nil {
-		return nil, c.failed(ctx, errors.New("its answer is no chain of certificates"))
+		return nil, c.failed(ctx, refuses("its answer is no chain of certificates"))
 	}
 	list := slices.Concat(chains.Embedded.Chain.Certificates, chains.Detached.Chain.Certificates)
 	if len(list) == 0 {
-		return nil, c.failed(ctx, errors.New("it answers without a certificate"))
+		return nil, c.failed(ctx, refuses("it answers without a certificate"))
 	}
 	block, _ := pem.Decode([]byte(list[0]))
 	if block == nil || block.Type != pemCertificate {
-		return nil, c.failed(ctx, errors.New("its certificate is not in PEM form"))
+		return nil, c.failed(ctx, refuses("its certificate is not in PEM form"))
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, c.failed(ctx, err)
+	if err != nil { // which can quote it
+		return nil, c.failed(ctx, refuses("its certificate cannot be read"))
 	}
 	if !private.PublicKey.Equal(leaf.PublicKey) {
-		return nil, c.failed(ctx, errors.New("its certificate is about another key"))
+		return nil, c.failed(ctx, refuses("its certificate is about another key"))
 	}
 	return block.Bytes, nil
 }

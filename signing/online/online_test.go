@@ -266,7 +266,7 @@ func TestServicesThatFail(t *testing.T) {
 		"Fulcio is busy":      {func(s *online.Services) { s.Fulcio = answer(503, "") }, 7, signing.CodeSignerUnreachable, "503"},
 		"Fulcio is too busy":  {func(s *online.Services) { s.Fulcio = answer(429, "") }, 7, signing.CodeSignerUnreachable, "429"},
 		"Fulcio refuses":      {func(*online.Services) {}, 1, signing.CodeSignerRefused, "401"},
-		"Fulcio says all":     {func(s *online.Services) { s.Fulcio = answer(400, "no: ") }, 1, signing.CodeSignerRefused, "no: Bearer [secret]"},
+		"Fulcio says all":     {func(s *online.Services) { s.Fulcio = answer(400, "no: ") }, 1, signing.CodeSignerRefused, "400"},
 		"Fulcio says nothing": {func(s *online.Services) { s.Fulcio = answer(200, "{}") }, 1, signing.CodeSignerRefused, "chain"},
 		"Fulcio says much": {
 			func(s *online.Services) { s.Fulcio = answer(200, strings.Repeat("x", limits.SignerResponseBytes+1)) },

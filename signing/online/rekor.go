@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -43,7 +42,7 @@ func (s Services) addEntry(ctx context.Context, b *protobundle.Bundle, who *pem.
 	}
 	var entry rekorv1.TransparencyLogEntry
 	if err := protojson.Unmarshal(answer, &entry); err != nil {
-		return c.failed(ctx, errors.New("its answer is no log entry"))
+		return c.failed(ctx, refuses("its answer is no log entry"))
 	}
 	b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, &entry)
 	return nil
@@ -52,18 +51,18 @@ func (s Services) addEntry(ctx context.Context, b *protobundle.Bundle, who *pem.
 const jsonType = "application/json"
 
 // post sends a body to a service and gives its answer. Any status but 200 and 201
-// is an error with what the service says of it.
+// is an error.
 func (c call) post(ctx context.Context, transport http.RoundTripper, url, contentType string, body []byte, header http.Header) ([]byte, error) {
 	req, err := newRequest(ctx, url, contentType, body, header)
 	if err != nil {
-		return nil, c.failed(ctx, err)
+		return nil, c.failed(ctx, refuses("its address is none"))
 	}
-	status, answer, err := roundTrip(transport, req)
-	if err == nil && status != http.StatusOK && status != http.StatusCreated {
-		err = fmt.Errorf("it answers %d: %s", status, answer)
+	status, answer, kind, bad := roundTrip(transport, req)
+	if bad == nil && status != http.StatusOK && status != http.StatusCreated {
+		bad = &problem{text: fmt.Sprintf("it answers %d%s", status, kind)}
 	}
-	if err != nil {
-		return nil, c.failed(ctx, err)
+	if bad != nil {
+		return nil, c.failed(ctx, bad)
 	}
 	return answer, nil
 }

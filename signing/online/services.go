@@ -121,18 +121,18 @@ func (s Services) timestamp(ctx context.Context, signature []byte) ([]byte, erro
 	request := timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Certificates: true}
 	body, err := request.Marshal()
 	if err != nil {
-		return nil, c.failed(ctx, err)
+		return nil, c.failed(ctx, refuses("the request cannot be made"))
 	}
 	answer, err := c.post(ctx, s.Transport, s.Timestamp, "application/timestamp-query", body, nil)
 	if err != nil {
 		return nil, err
 	}
 	stamp, err := timestamp.ParseResponse(answer)
-	if err != nil {
-		return nil, c.failed(ctx, err)
+	if err != nil { // which can quote it
+		return nil, c.failed(ctx, refuses("its answer is no time stamp"))
 	}
 	if stamp.HashAlgorithm != crypto.SHA256 || !bytes.Equal(stamp.HashedMessage, sum[:]) {
-		return nil, c.failed(ctx, errors.New("its time stamp is about something else"))
+		return nil, c.failed(ctx, refuses("its time stamp is about something else"))
 	}
 	return answer, nil
 }
@@ -156,14 +156,16 @@ func (s Services) finish(b *protobundle.Bundle, verify func(bundle []byte) error
 	return bundle, nil
 }
 
-// notSigned keeps a bundle here that would be refused elsewhere.
+// notSigned keeps a bundle here that would be refused elsewhere. Of why, it tells the
+// code only: the text could quote a certificate, which is what a service has sent.
 func notSigned(err error) error {
-	hint := ""
+	why := "it cannot be put together"
 	var known *protocol.Error
 	if errors.As(err, &known) {
-		hint = known.Hint
+		why = known.Code
 	}
-	return protocol.Errorf(protocol.ExitFailure, signing.CodeSignFailed, "the new signature does not verify: %w", err).WithHint("%s", hint)
+	return protocol.Errorf(protocol.ExitFailure, signing.CodeSignFailed, "the new signature does not verify: %s", why).
+		WithHint("the services must be those of signing.trusted_root, and the identity one of signing.trusted.identities; docs/errors.md explains the code")
 }
 
 // Key is a key whose signatures have a time stamp, and a log entry if wanted.

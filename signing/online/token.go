@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -143,29 +142,29 @@ func (*github) Describe() string { return "the identity token of a GitHub job" }
 func (g *github) Token(ctx context.Context) (Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.SignerTimeout)
 	defer cancel()
-	c := call{"the issuer of identity tokens", []string{g.request()}}
+	c := call{"the issuer of identity tokens"}
 	u := *g.url
 	query := u.Query()
 	query.Set("audience", audience)
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
-		return Token{}, c.failed(ctx, err)
+		return Token{}, c.failed(ctx, refuses("its address is none"))
 	}
 	req.Header.Set("Authorization", "Bearer "+g.request())
 	req.Header.Set("Accept", "application/json")
-	status, body, err := roundTrip(g.transport, req)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("it answers %d", status)
+	status, body, kind, bad := roundTrip(g.transport, req)
+	if bad == nil && status != http.StatusOK {
+		bad = &problem{text: fmt.Sprintf("it answers %d%s", status, kind)}
 	}
-	if err != nil {
-		return Token{}, c.failed(ctx, err)
+	if bad != nil {
+		return Token{}, c.failed(ctx, bad)
 	}
 	var answer struct {
 		Value string `json:"value"`
 	}
 	if json.Unmarshal(body, &answer) != nil || answer.Value == "" {
-		return Token{}, c.failed(ctx, errors.New("it answers without a token"))
+		return Token{}, c.failed(ctx, refuses("it answers without a token"))
 	}
 	return NewToken(answer.Value)
 }
