@@ -180,6 +180,10 @@ func (g Governance) approver(name, fingerprint string) (Approver, error) {
 // counts says whether a verified approval counts for a request now. Each refusal
 // has a code of its own. SPEC: docs/protocol.md 7.
 func (o *Orchestrator) counts(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement) error {
+	return o.countsAt(f, s, v, q, st, o.Now())
+}
+
+func (o *Orchestrator) countsAt(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, now time.Time) error {
 	asked, err := protocol.Canonical(q)
 	if err != nil {
 		return err
@@ -219,7 +223,7 @@ func (o *Orchestrator) counts(f *Flight, s *Setup, v *verified, q protocol.Appro
 	case !a.NotBefore.IsZero() && given.Before(a.NotBefore), !a.NotAfter.IsZero() && given.After(a.NotAfter):
 		return notCounted("approval_key_window", "the key of %s was not valid at %s", a.Name, r.Timestamp)
 	}
-	return o.inTime(f, s, v, q, st, given)
+	return inTime(f, s, v, q, st, given, now)
 }
 
 // samePlan refuses an approval that is about another signed plan, or about none
@@ -233,7 +237,7 @@ func samePlan(f *Flight, st *ApprovalStatement) error {
 		At(responsePath(st.Request.ApprovalID)).WithHint("the plan must be approved as it is signed now")
 }
 
-func (o *Orchestrator) inTime(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, given time.Time) error {
+func inTime(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, given, now time.Time) error {
 	sealed, err := time.Parse(time.RFC3339, f.Status.SealedAt)
 	if err != nil {
 		return integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
@@ -246,16 +250,17 @@ func (o *Orchestrator) inTime(f *Flight, s *Setup, v *verified, q protocol.Appro
 		return notCounted("approval_unknown", "approval %s was never asked for", q.ApprovalID)
 	}
 	expire := s.Config.Approvals.Expire
-	late, end, err := expired(f.Status.Requested[i].At, expire.Text, expire.Duration, o.Now())
+	late, end, err := expired(f.Status.Requested[i].At, expire.Text, expire.Duration, now)
 	if err != nil {
 		return integrity("wal_time", "%w", err).At("wal.jsonl")
 	}
 	// The WAL's own times are nobody's word; the answer's time is signed.
-	if late || given.After(end) || o.Now().After(given.Add(expire.Duration)) {
+	if late || given.After(end) || now.After(given.Add(expire.Duration)) {
 		return notCounted("approval_expired", "the request expired at %s", stamp(end)).
 			WithHint("plan again with cabincrew flight-plan")
 	}
-	if s.Config.Approvals.Binding == "code" && st.Response.Approved && (v.code == "" || st.Code != v.code) {
+	wrong := st.Code != "" && st.Code != v.code // it was read on another plan
+	if wrong || s.Config.Approvals.Binding == "code" && st.Response.Approved && (v.code == "" || st.Code != v.code) {
 		return notCounted("approval_code", "the approval names code %q, not the flight's", st.Code).
 			WithHint("give the code that cabincrew status shows with --code; only signed plans have one")
 	}
@@ -352,6 +357,28 @@ func (o *Orchestrator) responses(f *Flight, v *verified) (known map[string]*Appr
 		}
 	}
 	return known, fresh, nil
+}
+
+// counted counts every answer that was recorded again, as of when that was.
+func (o *Orchestrator) counted(f *Flight, s *Setup, v *verified) error {
+	if s == nil {
+		return nil
+	}
+	for _, q := range v.requests {
+		got, recorded := f.Status.Received[q.ApprovalID]
+		st := v.responses[q.ApprovalID]
+		if !recorded || st == nil {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, got.At)
+		if err != nil {
+			return integrity("wal_time", "the time %q of an answer cannot be read", got.At).At("wal.jsonl")
+		}
+		if err := o.countsAt(f, s, v, q, st, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // approvalsHold counts every approval again for take-off.

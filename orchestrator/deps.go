@@ -93,6 +93,8 @@ type Verifier interface {
 	Plan(bundle, manifest []byte) (*PlanFacts, error)
 	// TakeOff verifies take-off.sigstore.json.
 	TakeOff(bundle, manifest []byte) (*TakeOffFacts, error)
+	// Required says that a flight which is not signed does not verify, whatever its state.
+	Required() bool
 }
 
 // Signer signs statements.
@@ -257,7 +259,10 @@ type Orchestrator struct {
 	Unsigned bool
 	// KnowsApprovers says that Signatures knows approvers, where there is no Setup.
 	KnowsApprovers bool
-	Jobs           int // independent steps at once; 0 means one a processor
+	// Approving has Config.Approvals and Governance.Approvers, by which answers are
+	// counted where there is no Setup; nil: nobody knows.
+	Approving *Setup
+	Jobs      int // independent steps at once; 0 means one a processor
 }
 
 func (o *Orchestrator) progress(p Progress) {

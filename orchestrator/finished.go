@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -78,11 +79,14 @@ func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verifi
 	if !f.ends() || !o.Signatures.Signs() {
 		return nil
 	}
-	if _, err := f.ReadFile(TakeOffBundle, limits.Approval); !errors.Is(err, fs.ErrNotExist) {
+	_, err := f.ReadFile(TakeOffBundle, limits.Approval)
+	if err == nil {
+		_, err = v.readTakeOffBundle(o, f)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	facts := f.takeOffFacts(v.plans)
-	var err error
 	if facts.Audit, err = o.auditHead(f); err != nil {
 		return err
 	}
@@ -95,17 +99,56 @@ func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verifi
 }
 
 // ended verifies a flight that is over, and signs its end where a command was killed
-// before it did.
-func (o *Orchestrator) ended(ctx context.Context, f *Flight, s *Setup, dry bool) error {
+// before it did. Only what this machine's own marks tell is signed afterwards: the
+// logs of a flight that ended without a signature are nobody's word.
+func (o *Orchestrator) ended(ctx context.Context, f *Flight, s *Setup, opt TakeOffOptions) error {
 	v, err := o.verified(ctx, f, s)
-	if dry || !errors.Is(err, protocol.Code("takeoff_unsigned")) {
+	if errors.Is(err, protocol.Code("takeoff_unsigned")) && !opt.DryRun {
+		here, markErr := o.tookOffHere(f)
+		if markErr != nil || !here {
+			return errors.Join(markErr, err)
+		}
+		if err = o.close(ctx, f, s, v); err == nil {
+			v, err = o.verified(ctx, f, s)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	if err := o.close(ctx, f, s, v); err != nil {
-		return err
+	if opt.RequireSigned && v.plan == nil {
+		return integrity("plan_unsigned", "the plan is not signed; in CI only signed plans take off").WithHint("set signing in the configuration")
 	}
-	_, err = o.verified(ctx, f, s)
-	return err
+	for _, p := range v.plans {
+		if err := ofHere(p.id, p.preimage.Context, s.Source.Run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tookOffHere says whether the marks tell of this flight's take-off, in this directory
+// and as far as its WAL does.
+func (o *Orchestrator) tookOffHere(f *Flight) (bool, error) {
+	if o.Fence == nil {
+		return false, nil
+	}
+	content, made, err := o.Fence.Marked(begunMark(f.ID()))
+	if err != nil || !made {
+		return false, err
+	}
+	mark, err := readBegun(content)
+	if err != nil || mark.Dir != place(f) {
+		return false, err
+	}
+	for _, id := range f.order() {
+		if !f.Status.TakenOff[id] && f.Status.State != protocol.StateCompleted {
+			continue
+		}
+		if began, err := o.beganBefore(f, id); err != nil || !began {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // closed signs the end of a flight whose take-off was made, whatever came of it.
@@ -121,6 +164,10 @@ func (o *Orchestrator) closed(ctx context.Context, f *Flight, s *Setup, v *verif
 
 // readTakeOffBundle verifies the statement of how the flight ended.
 func (v *verified) readTakeOffBundle(o *Orchestrator, f *Flight) (string, error) {
+	if !f.Status.State.Terminal() {
+		return "", integrity("takeoff_replayed", "it says how the flight ended, yet here it is %s: its logs were wound back, or the file was put there", f.Status.State).
+			At(TakeOffBundle).WithHint("plan again with cabincrew flight-plan")
+	}
 	raw, err := f.ReadFile(TakeOffBundle, limits.Approval)
 	if err != nil {
 		return "", integrity("takeoff_unsigned", "the take-off of a signed plan has no signed statement: %w", err).At(TakeOffBundle).
@@ -149,6 +196,10 @@ func (v *verified) readTakeOffBundle(o *Orchestrator, f *Flight) (string, error)
 	}
 	if ordered, err := inOrder(f.Status.Updated, got.FinishedAt); err != nil || !ordered {
 		return "", integrity("takeoff_bundle_mismatch", "the signed take-off says finished_at is %s, but the flight ended at %s", got.FinishedAt, f.Status.Updated).At(TakeOffBundle)
+	}
+	if end, err := time.Parse(time.RFC3339, got.FinishedAt); err != nil || end.After(o.Now().Add(clockSlack)) {
+		return "", integrity("clock_back", "the signed take-off says finished_at is %s, but the clock says %s", got.FinishedAt, stamp(o.Now())).At(TakeOffBundle).
+			WithHint("set the clock right")
 	}
 	if _, err := o.headHolds(f, got.Audit, "the signed take-off"); err != nil {
 		return "", err

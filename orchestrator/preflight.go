@@ -459,6 +459,20 @@ func (o *Orchestrator) Sign(ctx context.Context, f *Flight, s *Setup) error {
 	if err != nil {
 		return err
 	}
+	for i, r := range reports {
+		if err := ofHere(r.StepID, plans[i].preimage.Context, s.Source.Run); err != nil {
+			return err
+		}
+		// A job that signs may have no checkout; what it knows must be as it was sealed.
+		for _, x := range []struct{ what, plan, now string }{
+			{"commit", r.Derived.HeadCommit, s.Source.HeadCommit}, {"governance commit", r.Derived.GovernanceCommit, s.Source.GovernanceCommit},
+		} {
+			if x.now != "" && x.plan != x.now {
+				return integrity("plan_foreign", "the plan is of another %s: %q, this is %q", x.what, x.plan, x.now).At("step " + r.StepID).
+					WithHint("sign it where its commit is checked out")
+			}
+		}
+	}
 	bundle, err := o.sign(ctx, f, s, plans, reports, raw)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -172,10 +173,17 @@ func (s *Status) entered(d protocol.StepStartedData, at string) error {
 	if !state.CanFollow(s.State) {
 		return fmt.Errorf("%s cannot follow %s", d.StepType, s.State)
 	}
-	s.State = state
-	if state == protocol.StateTokenCreated {
+	// What the later states are about must have been fixed before them: else a flight
+	// could be in one with nothing that could be verified.
+	switch {
+	case state == protocol.StateTokenCreated && (s.FlightToken == "" || len(s.Tokens) == 0):
+		return errors.New("the tokens are made, but none is recorded")
+	case state == protocol.StatePreflightComplete && s.Digests[ManifestFile] == "":
+		return errors.New("preflight ended, but no manifest is recorded")
+	case state == protocol.StateTokenCreated:
 		s.SealedAt = at
 	}
+	s.State = state
 	return nil
 }
 

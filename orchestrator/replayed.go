@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -31,14 +32,22 @@ func (o *Orchestrator) timely(f *Flight, v *verified) error {
 		known["the signed plan"] = v.plan.IssuedAt
 	}
 	for _, what := range sortedKeys(known) {
-		at, err := time.Parse(time.RFC3339, known[what])
-		if err != nil {
-			return integrity("wal_time", "the time of %s, %q, cannot be read", what, known[what])
+		if err := o.notBefore(what, known[what]); err != nil {
+			return err
 		}
-		if o.Now().Add(clockSlack).Before(at) {
-			return integrity("clock_back", "%s is of %s, but the clock says %s", what, known[what], stamp(o.Now())).
-				WithHint("set the clock right; a clock that was set back makes what has expired valid again")
-		}
+	}
+	return nil
+}
+
+// notBefore refuses a clock that is behind a time that is known.
+func (o *Orchestrator) notBefore(what, known string) error {
+	at, err := time.Parse(time.RFC3339, known)
+	if err != nil {
+		return integrity("wal_time", "the time of %s, %q, cannot be read", what, known)
+	}
+	if o.Now().Add(clockSlack).Before(at) {
+		return integrity("clock_back", "%s is of %s, but the clock says %s", what, known, stamp(o.Now())).
+			WithHint("set the clock right; a clock that was set back makes what has expired valid again")
 	}
 	return nil
 }
@@ -102,40 +111,63 @@ func (o *Orchestrator) newest(ctx context.Context, f *Flight, s *Setup, v *verif
 	if err != nil {
 		return err
 	}
-	if o.Fence != nil {
-		for _, line := range mine {
-			marks, err := o.Fence.Marks(line + ".")
-			if err != nil {
-				return unfenced(err)
-			}
-			for _, name := range sortedKeys(marks) {
-				id := strings.TrimPrefix(name, line+".")
-				if newer, err := later(f.Status.SealedAt, marks[name]); id != f.ID() && (err != nil || !newer) {
-					return superseded(f, id, marks[name])
-				}
-			}
-		}
-	}
-	if o.Earlier == nil {
-		return nil
+	if err := o.newestByMarks(f, mine); err != nil || o.Earlier == nil {
+		return err
 	}
 	earlier, err := o.Earlier(ctx)
 	if err != nil {
 		return unfenced(err)
 	}
 	for _, t := range earlier {
-		targets := make([]string, len(t.Receipts))
-		for i, r := range t.Receipts {
-			targets[i] = r.Target
-		}
-		theirs, err := lines(t.Workflow, t.Derived, targets)
-		if err != nil {
+		if err := o.newerThan(f, mine, t); err != nil {
 			return err
 		}
-		newer, err := later(f.Status.SealedAt, t.PlannedAt)
-		if t.WorkflowID != f.ID() && (err != nil || !newer) && slices.ContainsFunc(theirs, func(l string) bool { return slices.Contains(mine, l) }) {
-			return superseded(f, t.WorkflowID, t.PlannedAt)
+	}
+	return nil
+}
+
+func (o *Orchestrator) newestByMarks(f *Flight, mine []string) error {
+	if o.Fence == nil {
+		return nil
+	}
+	for _, line := range mine {
+		marks, err := o.Fence.Marks(line + ".")
+		if err != nil {
+			return unfenced(err)
 		}
+		for _, name := range sortedKeys(marks) {
+			if err := o.notBefore("the plan of a flight that took off", marks[name]); err != nil {
+				return err
+			}
+			id := strings.TrimPrefix(name, line+".")
+			if newer, err := later(f.Status.SealedAt, marks[name]); id != f.ID() && (err != nil || !newer) {
+				return superseded(f, id, marks[name])
+			}
+		}
+	}
+	return nil
+}
+
+// newerThan compares a flight with the signed end of one that took off.
+func (o *Orchestrator) newerThan(f *Flight, mine []string, t TakeOffFacts) error {
+	if t.WorkflowID == f.ID() {
+		return integrity("takeoff_replayed", "flight %s took off before: its signed end of %s is here, yet the flight is %s", f.ID(), t.FinishedAt, f.Status.State).
+			WithHint("plan again with cabincrew flight-plan")
+	}
+	if err := o.notBefore("the end of flight "+t.WorkflowID, t.FinishedAt); err != nil {
+		return err
+	}
+	targets := make([]string, len(t.Receipts))
+	for i, r := range t.Receipts {
+		targets[i] = r.Target
+	}
+	theirs, err := lines(t.Workflow, t.Derived, targets)
+	if err != nil {
+		return err
+	}
+	newer, err := later(f.Status.SealedAt, t.PlannedAt)
+	if (err != nil || !newer) && slices.ContainsFunc(theirs, func(l string) bool { return slices.Contains(mine, l) }) {
+		return superseded(f, t.WorkflowID, t.PlannedAt)
 	}
 	return nil
 }
@@ -158,6 +190,9 @@ func superseded(f *Flight, by, at string) error {
 // tokenMark is the mark of a flight token. In CI a token takes off once, in whatever
 // run: plans of one commit with the same artifacts have the same token.
 func tokenMark(token string) string { return "token-" + strings.TrimPrefix(token, "sha256:") }
+
+// errConsumed says that the plan's token took off in another flight, to its end.
+var errConsumed = errors.New("the token took off in another flight")
 
 // consumed says whether the flight's token took off in another flight. done: it did,
 // to its end, so that nothing is left to do. SPEC: docs/protocol.md 9.

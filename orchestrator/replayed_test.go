@@ -69,24 +69,40 @@ func TestOnlyNewerPlans(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fence := marks{}
-			o := &Orchestrator{Fence: fence}
+			o := &Orchestrator{Fence: fence, Now: func() time.Time { return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) }}
 			if err := o.consume(t.Context(), plannedFlight(c.applied, planned), on(c.run), aimedAt("production", "docs")); err != nil {
 				t.Fatal(err)
 			}
 			check := func(how string, o *Orchestrator) {
 				err := o.newest(t.Context(), plannedFlight(c.mine, c.at), on(c.other), aimedAt(c.target))
+				if how == "statements" && c.applied == c.mine { // it took off before, wherever
+					if !errors.Is(err, protocol.Code("takeoff_replayed")) {
+						t.Errorf("by %s: %v", how, err)
+					}
+					return
+				}
 				if c.refused != errors.Is(err, protocol.Code("plan_superseded")) || !c.refused && err != nil {
 					t.Errorf("by %s: %v", how, err)
 				}
 			}
 			check("marks", o)
-			check("statements", &Orchestrator{Earlier: func(context.Context) ([]TakeOffFacts, error) {
+			check("statements", &Orchestrator{Now: o.Now, Earlier: func(context.Context) ([]TakeOffFacts, error) {
 				return []TakeOffFacts{{
 					WorkflowID: c.applied, Workflow: "w", PlannedAt: planned, Receipts: []FactReceipt{{Target: "docs"}, {Target: "production"}},
-					SignedEnd: SignedEnd{Derived: on(c.run).Source.derived()},
+					SignedEnd: SignedEnd{Derived: on(c.run).Source.derived(), FinishedAt: planned},
 				}}, nil
 			}})
 		})
+	}
+	late := &Orchestrator{Fence: marks{"line-x.a": planned}, Now: func() time.Time { return time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC) }}
+	if err := late.newest(t.Context(), plannedFlight("b", before), on(pull), aimedAt("x")); err != nil {
+		t.Errorf("marks of other lines: %v", err)
+	}
+	if err := (&Orchestrator{Fence: late.Fence, Now: time.Now}).consume(t.Context(), plannedFlight("a", planned), on(pull), aimedAt("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.newest(t.Context(), plannedFlight("b", after1), on(pull), aimedAt("x")); !errors.Is(err, protocol.Code("clock_back")) {
+		t.Errorf("a clock that is behind what took off: %v", err)
 	}
 	broken := &Orchestrator{Earlier: func(context.Context) ([]TakeOffFacts, error) { return nil, errors.New("no") }}
 	if err := broken.newest(t.Context(), plannedFlight("a", planned), on(pull), aimedAt("x")); err == nil {
@@ -99,7 +115,7 @@ func TestOnlyNewerPlans(t *testing.T) {
 func TestBothBegan(t *testing.T) {
 	t.Parallel()
 	fence := marks{}
-	o := &Orchestrator{Fence: fence}
+	o := &Orchestrator{Fence: fence, Now: func() time.Time { return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) }}
 	older, newer := plannedFlight("older", before), plannedFlight("newer", planned)
 	for _, f := range []*Flight{older, newer} {
 		if err := o.newest(t.Context(), f, on(Run{}), aimedAt("")); err != nil {
@@ -119,7 +135,7 @@ func TestTokenOnce(t *testing.T) {
 	t.Parallel()
 	ci := on(Run{Forge: "github", RepositoryID: "1"})
 	fence := marks{}
-	o := &Orchestrator{Fence: fence}
+	o := &Orchestrator{Fence: fence, Now: func() time.Time { return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) }}
 	first, second := plannedFlight("first", planned), plannedFlight("second", after1)
 	must := func(done bool, code string) {
 		t.Helper()

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -39,8 +40,13 @@ func (o *Orchestrator) Mend(f *Flight, ending bool) error {
 		return err
 	}
 	if f.Status.State.Terminal() && (f.Status.Failure == nil || failureExit(f.Status.Failure.Error) != protocol.ExitIntegrity) {
-		// A command that was killed right before it made the mark.
-		if err := o.end(f); err != nil {
+		// A command that was killed right before it made the mark. Of a take-off that was
+		// not made here, the logs are nobody's word.
+		here, err := o.tookOffHere(f)
+		if err == nil && (here || len(f.Status.Began) == 0) {
+			err = o.end(f)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -113,7 +119,7 @@ func (o *Orchestrator) resumeOnce(ctx context.Context, f *Flight, s *Setup, opt 
 		}
 		return o.closed(ctx, f, s, v, o.complete(ctx, f, s, v))
 	case protocol.StateCompleted, protocol.StateFailed:
-		return o.ended(ctx, f, s, false)
+		return o.ended(ctx, f, s, TakeOffOptions{RequireSigned: opt.RequireSigned})
 	}
 	return nil
 }
@@ -218,7 +224,7 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	if len(stuck) > 0 && !opt.RetryTakeOff {
 		err := integrity("takeoff_indeterminate", "step %s may have been applied in part and is not idempotent, so it is not run again", strings.Join(stuck, ", ")).
 			WithHint("look at what it did, mend it, and plan again (resume --retry-take-off would have run it again)")
-		return o.Fail(f, stuck[0], err)
+		return o.closed(ctx, f, s, v, o.Fail(f, stuck[0], err))
 	}
 	base, err := s.scan(ctx, allPatches(v.plans))
 	if err != nil {
@@ -246,7 +252,7 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 		return err
 	}
 	if err := o.consume(ctx, f, s, v); err != nil {
-		return o.Fail(f, "", err)
+		return o.closed(ctx, f, s, v, o.Fail(f, "", err))
 	}
 	return o.closed(ctx, f, s, v, o.apply(ctx, f, s, v, broken))
 }
@@ -301,7 +307,7 @@ func (o *Orchestrator) Ended(f *Flight) bool {
 }
 
 // Cancel ends an open flight.
-func (o *Orchestrator) Cancel(f *Flight, reason string) error {
+func (o *Orchestrator) Cancel(ctx context.Context, f *Flight, s *Setup, reason string) error {
 	if f.Status.State.Terminal() {
 		return protocol.Errorf(protocol.ExitUsage, "state_wrong", "flight %s is %s already", f.ID(), f.Status.State)
 	}
@@ -316,6 +322,12 @@ func (o *Orchestrator) Cancel(f *Flight, reason string) error {
 		return protocol.Errorf(protocol.ExitUnreachable, "cancel_unrecorded", "the flight is still open: %w", err).WithHint("mend what keeps its logs from being written, then cancel it again")
 	case protocol.ExitCode(err) != protocol.ExitDenied:
 		return err
+	}
+	if here, err := o.tookOffHere(f); !f.ends() || err != nil || !here {
+		return err
+	}
+	if err := o.ended(ctx, f, s, TakeOffOptions{}); err != nil {
+		return fmt.Errorf("the flight is cancelled, but: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,18 +34,15 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	}
 	switch state := f.Status.State; state {
 	case protocol.StateReadyForTakeoff:
-		if done, err := o.consumed(f, s); done || err != nil {
-			return done, err
-		}
 	case protocol.StateAwaitingApproval:
 		return false, o.outcome(ctx, f, s)
 	case protocol.StateCompleted:
 		// Even an answer that changes nothing is given from verified bytes only.
-		return true, o.ended(ctx, f, s, opt.DryRun)
+		return true, o.ended(ctx, f, s, opt)
 	case protocol.StateTakeoffRunning, protocol.StateExecutionComplete:
 		return false, indeterminate(f)
 	case protocol.StateFailed:
-		if err := o.ended(ctx, f, s, opt.DryRun); err != nil {
+		if err := o.ended(ctx, f, s, opt); err != nil {
 			return false, err
 		}
 		return false, o.failedBefore(ctx, f, s)
@@ -53,6 +51,9 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 			WithHint("cabincrew resume goes on with a flight that was interrupted")
 	}
 	v, err := o.cleared(ctx, f, s, opt)
+	if errors.Is(err, errConsumed) {
+		return true, nil
+	}
 	if err != nil {
 		return false, o.refused(f, v, err, opt.DryRun)
 	}
@@ -108,6 +109,14 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 	}
 	if err := o.signedPlan(v, opt.RequireSigned); err != nil {
 		return v, err
+	}
+	for _, p := range v.plans {
+		if err := ofHere(p.id, p.preimage.Context, s.Source.Run); err != nil {
+			return v, err
+		}
+	}
+	if done, err := o.consumed(f, s); err != nil || done {
+		return v, cmp.Or(err, errConsumed)
 	}
 	if err := o.fresh(ctx, f, s, v); err != nil {
 		return v, err
@@ -175,15 +184,8 @@ func (o *Orchestrator) current(ctx context.Context, f *Flight, s *Setup, v *veri
 
 // moved names what is another now than it was when the plan was made.
 func moved(step string, plan, now plantoken.Preimage) error {
-	for _, c := range []struct{ what, plan, now string }{
-		{"forge", plan.Context.Forge, now.Context.Forge},
-		{"repository", plan.Context.Repository, now.Context.Repository},
-		{"change", plan.Context.Change, now.Context.Change},
-	} {
-		if c.plan != c.now {
-			return integrity("plan_foreign", "the plan is of another %s: %q, this is %q", c.what, c.plan, c.now).At("step " + step).
-				WithHint("a plan takes off where it was made for, nowhere else")
-		}
+	if err := ofHere(step, plan.Context, Run{Forge: now.Context.Forge, RepositoryID: now.Context.Repository, Change: now.Context.Change}); err != nil {
+		return err
 	}
 	for _, c := range []struct{ code, what, plan, now string }{
 		{"config_changed", "the step's configuration", plan.Context.ConfigDigest, now.Context.ConfigDigest},
@@ -209,6 +211,20 @@ func moved(step string, plan, now plantoken.Preimage) error {
 	}
 	if a != b {
 		return protocol.Errorf(protocol.ExitStale, "context_changed", "the plan-token would be %s now, it was %s", b, a).At("step " + step)
+	}
+	return nil
+}
+
+// ofHere refuses a plan that was made for another forge, repository or change than
+// those of this run.
+func ofHere(step string, plan plantoken.Context, run Run) error {
+	for _, c := range []struct{ what, plan, now string }{
+		{"forge", plan.Forge, run.Forge}, {"repository", plan.Repository, run.RepositoryID}, {"change", plan.Change, run.Change},
+	} {
+		if c.plan != c.now {
+			return integrity("plan_foreign", "the plan is of another %s: %q, this is %q", c.what, c.plan, c.now).At("step " + step).
+				WithHint("a plan takes off where it was made for, nowhere else; a run that another event started names the change with --change")
+		}
 	}
 	return nil
 }

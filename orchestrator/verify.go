@@ -40,7 +40,6 @@ type verified struct {
 	responses map[string]*ApprovalStatement
 	fresh     []*ApprovalStatement // signed responses that the WAL does not know yet
 	plan      *PlanFacts           // of the signed plan, nil where unsigned
-	bundle    []byte               // of the signed plan
 	code      string               // approval code, "" where unsigned
 }
 
@@ -72,14 +71,14 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		{"manifest record", sealed, func() (string, error) { return f.recorded(ManifestFile, "manifest_changed", v.raw) }},
 		{"artifact records", sealed, func() (string, error) { return v.artifactRecords(f) }},
 		{"decisions", sealed, func() (string, error) { return v.readDecisions(f) }},
-		{"plan signature", !o.Unsigned && (f.Status.Digests[PlanBundle] != "" || sealed && o.Signatures.Signs() && !o.NoSign && !f.deniedState()), func() (string, error) { return v.readPlanBundle(o, f) }},
+		{"plan signature", v.wanted(o, f), func() (string, error) { return v.readPlanBundle(o, f) }},
 		{"audit head", v.signed(o, f), func() (string, error) { return v.auditHolds(o, f) }},
-		{"plan record", v.signed(o, f), func() (string, error) { return f.recorded(PlanBundle, "plan_bundle_changed", v.bundle) }},
+		{"plan record", f.Status.Digests[PlanBundle] != "", func() (string, error) { return f.planRecord() }},
 		{"audit signatures", o.Audit != nil, func() (string, error) { return o.Audit.Holds(f.Dir) }},
 		{"approval requests", sealed, func() (string, error) { return v.readRequests(f) }},
-		{"approvals", sealed && (s != nil || o.KnowsApprovers), func() (string, error) { return v.readResponses(o, f) }},
+		{"approvals", sealed && (s != nil || o.Approving != nil || o.KnowsApprovers), func() (string, error) { return v.readResponses(o, f, s) }},
 		{"take-off records", len(f.Status.Began) > 0, func() (string, error) { return v.takeoffRecords(f) }},
-		{"take-off signature", !o.Unsigned && f.ends() && (f.Status.State == protocol.StateCompleted || f.has(TakeOffBundle)), func() (string, error) { return v.readTakeOffBundle(o, f) }},
+		{"take-off signature", !o.Unsigned && (f.ends() || !f.Status.State.Terminal() && f.has(TakeOffBundle)), func() (string, error) { return v.readTakeOffBundle(o, f) }},
 	}
 	for _, step := range steps {
 		if !step.applies {
@@ -107,7 +106,28 @@ func (f *Flight) has(name string) bool {
 	return err == nil
 }
 
-func (f *Flight) deniedState() bool { return f.Status.State == protocol.StateFailed }
+// wanted says whether the plan's signature is to be verified: where there is one, and
+// where there must be. A flight that was denied or cancelled was never signed; but one
+// whose take-off began must have been.
+func (v *verified) wanted(o *Orchestrator, f *Flight) bool {
+	switch sealed, failed := f.Status.Digests[ManifestFile] != "", f.Status.State == protocol.StateFailed && len(f.Status.Began) == 0; {
+	case o.Unsigned:
+		return false
+	case f.Status.Digests[PlanBundle] != "", o.Signatures.Required():
+		return true
+	default:
+		return sealed && o.Signatures.Signs() && !o.NoSign && !failed
+	}
+}
+
+// planRecord compares the signed plan with what the WAL says of it.
+func (f *Flight) planRecord() (string, error) {
+	raw, err := f.ReadFile(PlanBundle, limits.Approval)
+	if err != nil {
+		return "", integrity("plan_unsigned", "%w", err).At(PlanBundle)
+	}
+	return f.recorded(PlanBundle, "plan_bundle_changed", raw)
+}
 
 func (v *verified) readSteps(ctx context.Context, f *Flight, s *Setup) (string, error) {
 	var c *config.Config
@@ -296,7 +316,6 @@ func (v *verified) readPlanBundle(o *Orchestrator, f *Flight) (string, error) {
 	if err := v.says(f); err != nil {
 		return "", err
 	}
-	v.bundle = raw
 	v.code, err = plantoken.ApprovalCode(v.manifest.FlightToken, v.plan.ApprovalNonce)
 	return "signed by " + v.plan.Signer + " at " + v.plan.IssuedAt, err
 }
@@ -307,9 +326,15 @@ func (v *verified) readRequests(f *Flight) (string, error) {
 	return fmt.Sprintf("%d requests", len(v.requests)), err
 }
 
-func (v *verified) readResponses(o *Orchestrator, f *Flight) (string, error) {
+func (v *verified) readResponses(o *Orchestrator, f *Flight, s *Setup) (string, error) {
 	var err error
 	if v.responses, v.fresh, err = o.responses(f, v); err != nil {
+		return "", err
+	}
+	if s == nil {
+		s = o.Approving
+	}
+	if err := o.counted(f, s, v); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d of %d answered", len(v.responses), len(v.requests)), f.noStrayApprovals(v.requests)

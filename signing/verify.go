@@ -83,6 +83,15 @@ func inWindow(windows []TrustedKey, at time.Time) error {
 		WithHint("sign again with a key that is valid, or correct the key's validity window")
 }
 
+// Counts says whether what a key signs at that time would count.
+func (t Trust) Counts(key *PublicKey, at time.Time) error {
+	_, windows, err := choose(key.hint(), t.Keys)
+	if err != nil {
+		return err
+	}
+	return inWindow(windows, at)
+}
+
 // readable gives the fingerprint form of a bundle's hint, or quotes a foreign one.
 func readable(hint string) string {
 	const digestBytes = 32

@@ -26,6 +26,11 @@ func (a *app) flightPlanCommand() *cobra.Command {
 					return err
 				}
 				s.crew.Jobs, s.crew.NoSign = jobs, noSign
+				if !unsealed && !noSign { // before engines run for a plan that cannot be signed
+					if err := s.crew.Signatures.Ready(ctx); err != nil {
+						return err
+					}
+				}
 				f, err := s.begin()
 				if err != nil {
 					return err
@@ -148,7 +153,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		Use: "cancel [FLIGHT]", Short: "End an open flight", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			return a.endFlight(cmd, args, func(s *session, f *orchestrator.Flight) error {
-				return s.crew.Cancel(f, s.setup.Redactor.String(reason))
+				return s.crew.Cancel(cmd.Context(), f, s.setup, s.setup.Redactor.String(reason))
 			})
 		}),
 	}

@@ -47,7 +47,7 @@ const (
 
 // flags are those that every command has; each is also CABINCREW_<FLAG>.
 type flags struct {
-	output, config, stateDir, workspace, governanceRef, onnxruntime, logLevel, logFormat string
+	output, config, stateDir, workspace, governanceRef, change, onnxruntime, logLevel, logFormat string
 }
 
 func (a *app) root() *cobra.Command {
@@ -68,6 +68,7 @@ with a key; take-off verifies everything again and applies exactly the plan, onc
 	f.StringVar(&a.flags.config, "config", config.FileName, "configuration file")
 	f.StringVar(&a.flags.stateDir, "state-dir", "", "directory of flights (default .cabincrew in the workspace)")
 	f.StringVar(&a.flags.workspace, "workspace", "", "workspace (default the directory of the configuration)")
+	f.StringVar(&a.flags.change, "change", "", "in CI: the change that the flight belongs to, such as pull/7, where the run's event does not tell")
 	f.StringVar(&a.flags.governanceRef, "governance-ref", "", "take configuration, policies, keys and models from this branch, tag or commit, not from the workspace")
 	f.StringVar(&a.flags.onnxruntime, "onnxruntime", "", "the ONNX Runtime library (default beside the program, then the system's)")
 	f.StringVar(&a.flags.logLevel, "log-level", "warn", "debug, info, warn or error")

@@ -37,6 +37,9 @@ var _ orchestrator.Signatures = (*signatures)(nil)
 // Signs says whether plans are signed.
 func (s *signatures) Signs() bool { return s.signer != nil || s.verifies }
 
+// Required says whether flights must be signed to verify.
+func (s *signatures) Required() bool { return s.verifies }
+
 // Ready opens what signs, so that a key that is not at hand shows early.
 func (s *signatures) Ready(ctx context.Context) error {
 	if s.signer == nil {

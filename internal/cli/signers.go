@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
@@ -143,6 +144,10 @@ func (s *session) newSigner(ctx context.Context, c config.Signing, trust signing
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := trust.Counts(key.Public(), time.Now()); err != nil {
+		return nil, usageError("signing_key", "what %s signs would not count: %w", key.Describe(), err).
+			WithHint("sign with a key that signing.trusted.keys names, in its window")
 	}
 	if c.TimestampURL == "" && c.RekorURL == "" {
 		return key, nil

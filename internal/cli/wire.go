@@ -203,7 +203,7 @@ func (s *session) source(o *origin) error {
 	if err != nil {
 		return err
 	}
-	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env)}
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
 	if s.setup.Redactor, err = a.redactor(o.config, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	isolation := a.isolation(o.config)
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
-			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.home,
+			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.fence(o),
 		Signatures: signed, AuditRoot: auditRoot, AtLeast: atLeast, Earlier: s.earlier(signed), Temp: s.store.Temp, Isolation: isolation,
 	}
 	if s.seal != nil {

@@ -99,7 +99,7 @@ func (r *reader) signing(top *object) Signing {
 	if at == nil {
 		at, where = n, p
 	}
-	if (s.Keyless || len(s.Trusted.Identities) > 0 || s.RequireTimestamp) && s.TrustedRoot == "" {
+	if (s.Keyless || len(s.Trusted.Identities) > 0 || s.RequireTimestamp || s.TimestampURL != "" || s.RekorURL != "") && s.TrustedRoot == "" {
 		r.failf(at, "config_value", "pin the authorities: trusted_root: trusted_root.json", "%s has no trusted_root, by which certificates and time stamps are verified", where)
 	}
 	if s.Keyless && len(s.Trusted.Identities) == 0 {
