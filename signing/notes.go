@@ -104,3 +104,35 @@ func auditHeadOf(s *Statement) (string, AuditHead, error) {
 	}
 	return "", AuditHead{}, mismatch("a statement of type %.100q says nothing of an audit log", s.PredicateType)
 }
+
+// Derived gives what the statement of a plan or take-off says that the signing side
+// found out itself.
+func (v *Verified) Derived() (Derived, error) { return derivedOf(&v.Statement) }
+
+// UnverifiedDerived gives the same of a bundle, whoever signed it: to show it, never
+// to decide by it.
+func UnverifiedDerived(bundle []byte) (Derived, error) {
+	parts, err := parseBundle(bundle)
+	if err != nil {
+		return Derived{}, err
+	}
+	s, err := parseStatement(parts.payload)
+	if err != nil {
+		return Derived{}, statementError(protocol.ExitIntegrity, "in-toto Statement v1", err)
+	}
+	return derivedOf(s)
+}
+
+func derivedOf(s *Statement) (Derived, error) {
+	switch s.PredicateType {
+	case FlightPlanType:
+		var p FlightPlanPredicate
+		err := decodePredicate(s, &p)
+		return p.Derived, err
+	case TakeOffType:
+		var p TakeOffPredicate
+		err := decodePredicate(s, &p)
+		return p.Derived, err
+	}
+	return Derived{}, mismatch("a statement of type %.100q says nothing of a repository", s.PredicateType)
+}

@@ -93,7 +93,7 @@ func (s *session) push(args []string, l leaving) error {
 	}
 	archive, err := os.OpenFile(filepath.Join(top, "archive"+bundle.Suffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return unwritable(top, err)
 	}
 	defer func() { _ = archive.Close() }() // it is removed with the session
 	if len(l.encryptTo) == 0 {
@@ -143,11 +143,17 @@ func metaOf(dir *file.Flight) (bundle.Meta, error) {
 	m := bundle.Meta{
 		WorkflowID: f.ID(), FlightToken: sum.FlightToken, Decision: string(sum.Decision), Created: f.Info.CreatedAt, PredicateType: signing.FlightPlanType,
 	}
-	m.PlanBundle, err = dir.ReadFile(orchestrator.PlanBundle, limits.StorageBundle)
+	m.PlanBundle, err = dir.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return m, nil
 	}
-	return m, err
+	if err != nil {
+		return m, err
+	}
+	if d, err := signing.UnverifiedDerived(m.PlanBundle); err == nil { // it is for show
+		m.HeadCommit, m.Change = d.HeadCommit, d.Change
+	}
+	return m, nil
 }
 
 func (s *session) exportFlight(args []string, out string, l leaving) (err error) {
@@ -175,14 +181,17 @@ func (s *session) exportFlight(args []string, out string, l leaving) (err error)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(out))
+			_ = os.Remove(out) // the error above is the one that counts
 		}
 	}()
 	p, m, err := s.pack(args, f, temp, l)
-	if err == nil {
-		err = f.Sync()
+	if synced := f.Sync(); err == nil && synced != nil {
+		err = unwritable(out, synced)
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if closed := f.Close(); err == nil && closed != nil {
+		err = unwritable(out, closed)
+	}
+	if err != nil {
 		return err
 	}
 	s.app.tellPushed(pushed{WorkflowID: m.WorkflowID, File: out}, p)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cabincrew/action/internal/config"
@@ -64,22 +65,23 @@ func (s *session) unpack(name, registryConfig string) (stored, error) {
 	defer func() { _ = archive.Close() }() // only read from here on
 	u.dir = filepath.Join(top, "flight")
 	if err := os.Mkdir(u.dir, 0o700); err != nil {
-		return u, err
+		return u, unwritable(u.dir, err)
 	}
 	root, err := os.OpenRoot(u.dir)
 	if err != nil {
-		return u, err
+		return u, unwritable(u.dir, err)
 	}
+	defer func() { _ = root.Close() }() // every file in it is closed
 	u.from, err = bundle.Unpack(s.app.ctx, archive, root)
-	return u, errors.Join(err, root.Close())
+	return u, err
 }
 
 // archive opens the file of an archive, or fetches it.
 func (s *session) archive(name, registryConfig, top string, u *stored) (*os.File, error) {
 	if !bundle.IsRef(name) {
-		f, err := os.Open(name)
+		f, err := openRegular(name)
 		if err != nil {
-			return nil, usageError("flight_unknown", "the archive cannot be opened: %w", err)
+			return nil, usageError("flight_unknown", "the archive cannot be opened: %w", err).At(name)
 		}
 		return f, nil
 	}
@@ -93,11 +95,12 @@ func (s *session) archive(name, registryConfig, top string, u *stored) (*os.File
 	}
 	f, err := os.OpenFile(filepath.Join(top, "archive"+bundle.Suffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, unwritable(top, err)
 	}
 	got, err := store.Get(s.app.ctx, ref, f)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		_ = f.Close() // the error above is the one that counts
+		return nil, err
 	}
 	if u.ref = got.String(); ref.Digest == "" {
 		_, _ = fmt.Fprintf(s.app.err, "%s is %s\n", visible(name), visible(u.ref)) // a tag moves, what was read does not
@@ -145,19 +148,33 @@ func (a *app) registryConfig(name string) ([]byte, error) {
 
 // readBounded reads a regular file that the user named.
 func readBounded(name string, most int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("it is not a regular file of at most %d bytes", most)
-	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	return io.ReadAll(io.LimitReader(f, most))
+	raw, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(raw)) > most {
+		return nil, fmt.Errorf("it has more than %d bytes", most)
+	}
+	return raw, err
+}
+
+// openRegular opens a regular file that the user named. It waits for nobody who would
+// write into a FIFO.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the path is the user's own choice
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // restore decrypts what the identities of a file can read; "" names none.

@@ -1,18 +1,25 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	agecrypt "filippo.io/age"
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/cabincrew/action/signing"
+	"github.com/cabincrew/action/storage/bundle"
 )
 
 // signedDesk is a desk whose plans are signed.
@@ -182,13 +189,14 @@ func TestStateLeavesEncrypted(t *testing.T) {
 	var p pushed
 	d.json(0, &p, "push", flight, "dir:"+place, "--encrypt-to", id.Recipient().String())
 	body := "steps/edit/artifacts/saved/saved.bin"
-	if len(p.Encrypted) != 1 || p.Encrypted[0] != body {
+	described := "steps/edit/artifacts/saved/artifact.json"
+	if !slices.Equal(p.Encrypted, []string{described, body}) {
 		t.Fatalf("%+v", p)
 	}
 	b := d.another()
 	var got pulled
 	b.json(0, &got, "pull", p.Ref)
-	if len(got.Encrypted) != 1 || got.Encrypted[0] != body {
+	if !slices.Equal(got.Encrypted, []string{described, body}) {
 		t.Fatalf("%+v", got)
 	}
 	if _, err := os.Stat(b.flightFile(flight, body)); err == nil || strings.Contains(read(t, b.flightFile(flight, body)+".age"), "STATE-SECRET") {
@@ -200,6 +208,10 @@ func TestStateLeavesEncrypted(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	b.must(0, nil, "verify", flight)
+	b.json(0, &got, "pull", p.Ref) // what is decrypted stays so
+	if len(got.Encrypted) != 0 || read(t, b.flightFile(flight, body)) != "STATE-SECRET" {
+		t.Errorf("%+v", got)
+	}
 	b.env = append(b.env, "CABINCREW_AGE_IDENTITY="+keys)
 	b.must(0, nil, "verify", p.Ref)
 	// What is spelled out passes.
@@ -225,4 +237,124 @@ func TestStorageOfTheConfiguration(t *testing.T) {
 	e := newDesk(t, nil)
 	e.plan(4)
 	e.must(2, []string{"storage_ref"}, "push")
+}
+
+// TestDecryptingIsWholeOrNot decrypts an installed flight of which something cannot be
+// decrypted or that is interrupted, and then again.
+func TestDecryptingIsWholeOrNot(t *testing.T) {
+	t.Parallel()
+	id, err := agecrypt.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "keys.txt")
+	if err := os.WriteFile(keys, []byte(id.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := strings.Replace(deskConfig, "engine: {use: command, with: {run: [sh, edit.sh]}}", "engine: {run: [sh, stater.sh]}", 1)
+	d := newDesk(t, map[string]string{".cabincrew.yaml": config, "stater.sh": stateEngine})
+	flight := d.plan(4)
+	archive := filepath.Join(t.TempDir(), "f.tar.zst")
+	d.must(0, nil, "export", flight, "--out", archive, "--encrypt-to", id.Recipient().String())
+
+	b := d.another()
+	b.must(0, nil, "pull", archive)
+	before := tree(t, b.flightFile(flight, ""))
+	// The second file of the two is of nobody.
+	second := b.flightFile(flight, "steps/edit/artifacts/saved/saved.bin.age")
+	good := read(t, second)
+	write := func(text string) {
+		if err := os.WriteFile(second, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good[:len(good)-1] + string(good[len(good)-1]^1))
+	tampered := filepath.Join(t.TempDir(), "tampered.tar.zst")
+	b.must(0, nil, "export", flight, "--out", tampered)
+	same := tree(t, b.flightFile(flight, ""))
+	b.must(5, []string{"state_undecryptable"}, "pull", tampered, "--age-identity", keys)
+	if diff := cmp.Diff(same, tree(t, b.flightFile(flight, ""))); diff != "" {
+		t.Error(diff)
+	}
+	b.must(2, []string{"flight_exists", "--as-dir"}, "pull", archive, "--age-identity", keys)
+	write(good)
+	if diff := cmp.Diff(before, tree(t, b.flightFile(flight, ""))); diff != "" {
+		t.Fatal(diff)
+	}
+	b.must(0, nil, "pull", archive, "--age-identity", keys)
+	if diff := cmp.Diff(tree(t, d.flightFile(flight, "")), tree(t, b.flightFile(flight, ""))); diff != "" {
+		t.Error(diff)
+	}
+	b.must(0, nil, "verify", flight)
+	// Both forms of one file at once are neither.
+	write(good)
+	if err := os.WriteFile(b.flightFile(flight, bundle.SealedFile), []byte(before[bundle.SealedFile]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.must(5, []string{"archive_malformed"}, "push", flight, "dir:"+t.TempDir(), "--plain-state")
+}
+
+// tree gives the files of a directory.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			out[p] = read(t, filepath.Join(dir, p))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestPullAsDirIsWholeOrNot refuses targets that cannot be, and leaves nothing behind.
+func TestPullAsDirIsWholeOrNot(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	id := d.plan(4)
+	archive := filepath.Join(t.TempDir(), "f.tar.zst")
+	d.must(0, nil, "export", id, "--out", archive)
+	b := d.another()
+	b.must(4, nil, "status", archive)
+	for _, name := range []string{"flights/anything", "flights/" + id, "tmp/x"} {
+		b.must(2, []string{"state directory"}, "pull", archive, "--as-dir", b.path(".cabincrew/"+name))
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(b.path(".cabincrew/flights"), link); err != nil {
+		t.Fatal(err)
+	}
+	b.must(2, []string{"state directory"}, "pull", archive, "--as-dir", filepath.Join(link, "x"))
+	place := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	if code := Main(ctx, []string{"pull", archive, "--as-dir", filepath.Join(place, "x"), "--config", b.path(".cabincrew.yaml")}, strings.NewReader(""), &out, &errs, b.env); code == 0 {
+		t.Error("it was not interrupted")
+	}
+	if left, err := os.ReadDir(place); err != nil || len(left) > 0 {
+		t.Error(left, err)
+	}
+	b.must(0, nil, "pull", archive, "--as-dir", filepath.Join(place, "x"))
+	if left, err := os.ReadDir(place); err != nil || len(left) != 1 {
+		t.Error(left, err)
+	}
+	if diff := cmp.Diff(tree(t, d.flightFile(id, "")), tree(t, filepath.Join(place, "x"))); diff != "" {
+		t.Error(diff)
+	}
+	// A link in the place of a flight is not followed, whether it leads anywhere or not.
+	if err := os.Symlink("nowhere", b.path(".cabincrew/flights/"+id)); err != nil {
+		t.Fatal(err)
+	}
+	b.must(5, []string{"path_unsafe"}, "pull", archive)
+	// Nobody waits for a pipe.
+	pipe := filepath.Join(t.TempDir(), "p.tar.zst")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"verify", "pull", "show"} {
+		b.must(2, []string{"not a regular file", "flight_unknown"}, command, pipe)
+	}
 }

@@ -55,6 +55,9 @@ func Problems(err error) []*protocol.Error {
 		for _, e := range many.Unwrap() {
 			list = append(list, Problems(e)...)
 		}
+		if len(list) == 0 && errors.As(err, &one) { // what is joined is the cause of it
+			list = append(list, one)
+		}
 	case errors.As(err, &one):
 		list = append(list, one)
 	}

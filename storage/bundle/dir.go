@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -23,6 +24,9 @@ type dirStore struct {
 var _ Store = (*dirStore)(nil)
 
 const unfinished = ".tmp-"
+
+// unfinishedForm is that of the names of our own unfinished files: rand.Text.
+var unfinishedForm = regexp.MustCompile(`^\.tmp-[A-Z2-7]{26}$`)
 
 func archiveName(digest string) string {
 	return strings.Replace(digest, ":", "-", 1) + Suffix
@@ -63,7 +67,10 @@ func (d *dirStore) write(ctx context.Context, root *os.Root, temp string, archiv
 	if err == nil {
 		err = written(d.ref.Place, f.Sync())
 	}
-	return errors.Join(err, written(d.ref.Place, f.Close()))
+	if closed := written(d.ref.Place, f.Close()); err == nil {
+		err = closed
+	}
+	return err
 }
 
 // sweep removes what interrupted processes left.
@@ -76,7 +83,7 @@ func (d *dirStore) sweep(root *os.Root) {
 	entries, _ := dir.ReadDir(limits.StorageEntries)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil && strings.HasPrefix(e.Name(), unfinished) && d.o.Now().Sub(info.ModTime()) > limits.StorageTemp {
+		if err == nil && info.Mode().IsRegular() && unfinishedForm.MatchString(e.Name()) && d.o.Now().Sub(info.ModTime()) > limits.StorageTemp {
 			_ = root.Remove(e.Name()) // another process may have done it
 		}
 	}

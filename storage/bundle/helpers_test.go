@@ -38,7 +38,7 @@ func flight() map[string]string {
 func withState() map[string]string {
 	f := flight()
 	maps.Copy(f, map[string]string{
-		"steps/one/artifacts/saved/artifact.json":  `{"action":"apply","artifact_type":"t","body_file":"saved.bin","mime":"m"}`,
+		"steps/one/artifacts/saved/artifact.json":  `{"action":"apply","artifact_type":"t","body_file":"saved.bin","metadata":{"k":"SECRET-META"},"mime":"m"}`,
 		"steps/one/artifacts/saved/saved.bin":      "SECRET-BODY" + strings.Repeat("x", 100_000),
 		"steps/one/artifacts/inline/artifact.json": `{"action":"apply","artifact_type":"t","body":{"k":"SECRET-INLINE"},"mime":"m"}`,
 	})

@@ -53,7 +53,7 @@ func Pack(ctx context.Context, root *os.Root, w io.Writer, o PackOptions) (_ Pac
 	if err != nil {
 		return Packed{}, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer s.close()
 	sum := &counter{w: w, hash: sha256.New()}
 	z, err := zstd.NewWriter(sum, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true), zstd.WithWindowSize(8<<20))
 	if err != nil {
@@ -68,6 +68,9 @@ func Pack(ctx context.Context, root *os.Root, w io.Writer, o PackOptions) (_ Pac
 		}
 		if err := pack(ctx, root, out, e); err != nil {
 			_ = z.Close() // the error above is the one that counts
+			if sum.err != nil {
+				err = unwritable("the archive", sum.err)
+			}
 			return Packed{}, err
 		}
 	}
@@ -146,13 +149,15 @@ type counter struct {
 	w    io.Writer
 	hash hash.Hash // or nil
 	n    int64
-	err  error // of writing, which io.Copy mixes with reading
+	err  error // the first of writing, which io.Copy mixes with reading
 }
 
 func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
-	c.err = err
+	if c.err == nil {
+		c.err = err
+	}
 	if c.hash != nil {
 		_, _ = c.hash.Write(p[:n]) // a hash takes everything
 	}

@@ -14,7 +14,8 @@ import (
 
 // Restore decrypts what these identities can read and puts it where it was, so that
 // a directory of which everything was restored is the one that was packed. It gives
-// what is still encrypted.
+// what is still encrypted. It changes one file after another: the directory must be a
+// copy, which is thrown away after an error.
 func Restore(ctx context.Context, root *os.Root, identities []age.Identity) (left []Sealed, err error) {
 	sealed, err := Encrypted(root)
 	if err != nil || len(identities) == 0 {
@@ -66,15 +67,24 @@ func restore(ctx context.Context, root *os.Root, f Sealed, identities []age.Iden
 	if err != nil {
 		return false, unwritable(f.Path, err)
 	}
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(plain, f.Size+1))
-	if err = errors.Join(err, out.Close()); err == nil && (n != f.Size || protocol.FormatDigest(hash.Sum(nil)) != f.Digest) {
+	hash, to := sha256.New(), &counter{w: out}
+	n, err := io.Copy(io.MultiWriter(to, hash), io.LimitReader(plain, f.Size+1))
+	closed := out.Close()
+	switch {
+	case to.err != nil:
+		err = unwritable(f.Path, to.err)
+	case err == nil && closed != nil:
+		err = unwritable(f.Path, closed)
+	case err == nil && (n != f.Size || protocol.FormatDigest(hash.Sum(nil)) != f.Digest):
 		err = errors.New("it is not the file that encrypted.json describes")
-	}
-	if err == nil {
+		fallthrough
+	case err != nil:
+		err = undecryptable(ctx, from, err)
+	default:
 		return true, written(from, root.Remove(from))
 	}
-	return false, errors.Join(undecryptable(ctx, from, err), root.Remove(f.Path))
+	_ = root.Remove(f.Path) // the error above is the one that counts
+	return false, err
 }
 
 func undecryptable(ctx context.Context, where string, err error) error {

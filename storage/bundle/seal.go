@@ -93,6 +93,20 @@ func (f Sealed) check(last string) error {
 	return nil
 }
 
+// checkSealed refuses a flight in which a file is there both encrypted and in the
+// clear, or in neither form: what was stored, and what it is, could not be told.
+func checkSealed(sealed []Sealed, there func(path string) bool) error {
+	for _, f := range sealed {
+		switch {
+		case there(f.Path):
+			return malformed(SealedFile, "%s is there in the clear, too", quoted(f.Path))
+		case !there(f.Path + sealedSuffix):
+			return malformed(SealedFile, "%s is not there", quoted(f.Path+sealedSuffix))
+		}
+	}
+	return nil
+}
+
 // sealing is a flight's list with encrypted files in place of what must not leave.
 type sealing struct {
 	entries []entry
@@ -100,12 +114,10 @@ type sealing struct {
 	temps   []*os.File
 }
 
-func (s *sealing) close() error {
-	var err error
+func (s *sealing) close() {
 	for _, f := range s.temps {
-		err = errors.Join(err, f.Close())
+		_ = f.Close() // its bytes are in the archive, or nobody needs them
 	}
-	return err
 }
 
 // sealState encrypts every file of artifacts with the role state, and every one
@@ -118,10 +130,16 @@ func sealState(ctx context.Context, root *os.Root, entries []entry, o PackOption
 	s := &sealing{sealed: slices.Clone(before)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			s.close()
 		}
 	}()
-	already := map[string]bool{}
+	files, already := map[string]bool{}, map[string]bool{}
+	for _, e := range entries {
+		files[e.path] = !e.dir
+	}
+	if err := checkSealed(before, func(p string) bool { return files[p] }); err != nil {
+		return nil, err
+	}
 	for _, f := range before {
 		already[f.Path+sealedSuffix] = true
 	}
@@ -145,7 +163,7 @@ func sealState(ctx context.Context, root *os.Root, entries []entry, o PackOption
 	}
 	if len(open) > 0 && !o.PlainState {
 		return nil, protocol.Errorf(protocol.ExitUsage, "state_unencrypted", "%d files of artifacts with the role state would leave this machine in the clear", len(open)).At(open[0]).
-			WithHint("name age recipients in storage.encrypt_to; --plain-state lets it pass where it holds no secret")
+			WithHint("name age recipients with --encrypt-to, or in storage.encrypt_to before the flight is planned; --plain-state lets it pass where it holds no secret")
 	}
 	err = s.document()
 	return s, err
@@ -186,12 +204,15 @@ func (s *sealing) seal(ctx context.Context, root *os.Root, e entry, o PackOption
 	if err := os.Remove(temp.Name()); err != nil { // it lives as long as it is open
 		return unwritable(temp.Name(), err)
 	}
-	out, err := age.Encrypt(temp, o.Recipients...)
-	if err != nil {
+	to := &counter{w: temp}
+	out, err := age.Encrypt(to, o.Recipients...)
+	if err != nil && to.err == nil {
 		return protocol.Errorf(protocol.ExitUsage, "storage_encrypt", "nothing can be encrypted to these recipients: %w", err)
 	}
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, hash), withContext{ctx, io.LimitReader(in, e.size+1)})
+	hash, n := sha256.New(), int64(0)
+	if err == nil {
+		n, err = io.Copy(io.MultiWriter(out, hash), withContext{ctx, io.LimitReader(in, e.size+1)})
+	}
 	if stopped := interrupted(ctx); err != nil && stopped != nil {
 		return stopped
 	}
@@ -201,17 +222,22 @@ func (s *sealing) seal(ctx context.Context, root *os.Root, e entry, o PackOption
 	if err == nil {
 		err = out.Close()
 	}
-	if err != nil {
+	switch {
+	case to.err != nil:
+		return unwritable(o.Temp, to.err)
+	case err != nil:
 		return unreadable(e.from, err)
 	}
 	size, err := temp.Seek(0, io.SeekEnd)
 	if err != nil {
 		return unwritable(o.Temp, err)
 	}
-	s.sealed = append(s.sealed, Sealed{Path: e.path, Digest: protocol.FormatDigest(hash.Sum(nil)), Size: n, Mode: fmt.Sprintf("%04o", e.mode)})
+	s.sealed = append(s.sealed, Sealed{Path: e.path, Digest: protocol.FormatDigest(hash.Sum(nil)), Size: n, Mode: sealedMode(e.mode)})
 	s.entries = append(s.entries, entry{path: e.path + sealedSuffix, mode: plainMode, size: size, file: temp})
 	return nil
 }
+
+func sealedMode(mode int64) string { return fmt.Sprintf("%04o", mode) }
 
 // roles finds out which files belong to artifacts with the role state.
 type roles struct {
@@ -219,23 +245,15 @@ type roles struct {
 	steps map[string]map[string]string // roles by step and artifact; nil where they cannot be told
 }
 
-// secret says whether a file must not leave in the clear. The description of a state
-// artifact says what the artifact is and stays readable, unless the state is in it.
+// secret says whether a file must not leave in the clear. Everything of a state
+// artifact is the engine's, its description with the metadata too.
 func (r *roles) secret(p string) bool {
 	parts := strings.SplitN(p, "/", 5)
 	if len(parts) < 4 || parts[0] != "steps" || parts[2] != "artifacts" {
 		return false
 	}
 	role, known := r.of(parts[1])[parts[3]]
-	switch {
-	case known && role != protocol.RoleState:
-		return false
-	case !known || len(parts) < 5 || parts[4] != "artifact.json":
-		return true
-	}
-	raw, err := readSmall(r.root, p, limits.ArtifactJSON)
-	var a protocol.Artifact
-	return err != nil || protocol.Decode(raw, &a) != nil || a.Body != nil || a.BodyFile == ""
+	return !known || role == protocol.RoleState
 }
 
 // of gives the roles of a step's artifacts, as its receipt declares them.

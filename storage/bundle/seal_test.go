@@ -47,13 +47,13 @@ func TestStateIsEncrypted(t *testing.T) {
 	for _, f := range q.Encrypted {
 		names = append(names, f.Path)
 	}
-	if diff := cmp.Diff([]string{"steps/one/artifacts/inline/artifact.json", "steps/one/artifacts/saved/saved.bin"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"steps/one/artifacts/inline/artifact.json", "steps/one/artifacts/saved/artifact.json", "steps/one/artifacts/saved/saved.bin"}, names); diff != "" {
 		t.Error(diff)
 	}
 	// Nobody's identity, then another's: nothing changes, and it is told.
 	for _, ids := range [][]age.Identity{nil, {other}} {
 		left, err := Restore(t.Context(), into, ids)
-		if err != nil || len(left) != 2 {
+		if err != nil || len(left) != 3 {
 			t.Fatal(left, err)
 		}
 	}
@@ -111,12 +111,6 @@ func TestStateDoesNotLeaveInTheClear(t *testing.T) {
 				}
 			}
 		})
-	}
-	// A state whose description holds no more than that needs no encryption of it.
-	archive, _ := packed(t, tree(t, withState()), PackOptions{Recipients: []age.Recipient{identity(t).Recipient()}})
-	into, _, err := unpack(t.Context(), t, archive)
-	if err != nil || contents(t, into)["steps/one/artifacts/saved/artifact.json"] == "" {
-		t.Error("the description is not readable", err)
 	}
 }
 
@@ -202,5 +196,104 @@ func TestRecipientsAndIdentities(t *testing.T) {
 	wantError(t, err, protocol.ExitUsage, "storage_identity")
 	if strings.Contains(err.Error(), "SECRET-KEY-1SECRET") {
 		t.Error("the error shows the identity")
+	}
+}
+
+// full takes so many bytes.
+type full struct{ left int }
+
+func (f *full) Write(p []byte) (int, error) {
+	n := min(len(p), f.left)
+	if f.left -= n; n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+func TestFullDiskIsNoTampering(t *testing.T) {
+	t.Parallel()
+	files := withState()
+	files["steps/one/artifacts/plan/noise.bin"] = noise(1, 1<<20)
+	for _, most := range []int{0, 1, 1000, 500_000, 1 << 20} {
+		_, err := Pack(t.Context(), tree(t, files), &full{most}, PackOptions{PlainState: true})
+		wantError(t, err, protocol.ExitUnreachable, "storage_unwritable")
+	}
+}
+
+func TestBothFormsAtOnceAreRefused(t *testing.T) {
+	t.Parallel()
+	id := identity(t)
+	const body = "steps/one/artifacts/saved/saved.bin"
+	for name, change := range map[string]func(root *os.Root) error{
+		"in the clear too": func(root *os.Root) error { return root.WriteFile(body, []byte("x"), 0o600) },
+		"in no form":       func(root *os.Root) error { return root.Remove(body + ".age") },
+	} {
+		archive, _ := packed(t, tree(t, withState()), PackOptions{Recipients: []age.Recipient{id.Recipient()}})
+		into, _, err := unpack(t.Context(), t, archive)
+		if err == nil {
+			err = change(into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []PackOptions{{PlainState: true}, {Recipients: []age.Recipient{id.Recipient()}, Temp: t.TempDir()}} {
+			if _, err := Pack(t.Context(), into, &bytes.Buffer{}, o); !errors.Is(err, protocol.Code("archive_malformed")) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	// Nor is such an archive read.
+	sealed := `{"files":[{"digest":"sha256:` + strings.Repeat("a", 64) + `","mode":"0644","path":"steps/x","size":1}],"version":"1"}`
+	_, _, err := unpack(t.Context(), t, compress(t, tarOf(t, plainEntry(SealedFile, sealed), dirEntry("steps"), plainEntry("steps/x", "x"), plainEntry("steps/x.age", "x"))))
+	wantError(t, err, protocol.ExitIntegrity, "archive_malformed")
+	if !strings.Contains(err.Error(), "in the clear, too") {
+		t.Error(err)
+	}
+}
+
+func TestSame(t *testing.T) {
+	t.Parallel()
+	id := identity(t)
+	plain := tree(t, withState())
+	archive, _ := packed(t, plain, PackOptions{Recipients: []age.Recipient{id.Recipient()}})
+	sealed := func() *os.Root {
+		into, _, err := unpack(t.Context(), t, archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return into
+	}
+	other, _ := packed(t, plain, PackOptions{Recipients: []age.Recipient{id.Recipient()}})
+	again, _, err := unpack(t.Context(), t, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := sealed()
+	if err := changed.WriteFile("flight.json", []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	less := sealed()
+	if err := less.Remove("flight.json"); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		a, b *os.Root
+		want bool
+	}{
+		"itself": {plain, plain, true}, "sealed": {plain, sealed(), true}, "plain": {sealed(), plain, true}, "both sealed": {sealed(), sealed(), true},
+		"sealed anew": {sealed(), again, false}, "changed": {plain, changed, false}, "less": {plain, less, false}, "more": {less, plain, false},
+	} {
+		if got, err := Same(t.Context(), c.a, c.b); err != nil || got != c.want {
+			t.Errorf("%s: %v %v", name, got, err)
+		}
+	}
+	to := empty(t)
+	if err := Copy(t.Context(), plain, to); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, plain)
+	delete(want, ".tmp-1-1")
+	if diff := cmp.Diff(want, contents(t, to)); diff != "" {
+		t.Error(diff)
 	}
 }

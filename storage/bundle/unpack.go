@@ -67,14 +67,14 @@ type unpacker struct {
 	again *tar.Writer
 	into  *os.Root
 	order *order
-	files int
+	files map[string]bool
 }
 
 func unpackTar(ctx context.Context, r io.Reader, most int64, into *os.Root) (Packed, error) {
 	is, should := sha256.New(), sha256.New()
 	bounded := &bounded{r: r, left: most}
 	stream := io.TeeReader(bounded, is)
-	u := &unpacker{ctx: ctx, in: tar.NewReader(stream), again: tar.NewWriter(should), into: into, order: newOrder()}
+	u := &unpacker{ctx: ctx, in: tar.NewReader(stream), again: tar.NewWriter(should), into: into, order: newOrder(), files: map[string]bool{}}
 	for {
 		h, err := u.in.Next()
 		if errors.Is(err, io.EOF) {
@@ -100,10 +100,13 @@ func unpackTar(ctx context.Context, r io.Reader, most int64, into *os.Root) (Pac
 		return Packed{}, errors.New("its headers or paddings say more than an archive's do")
 	}
 	sealed, err := Encrypted(into)
+	if err == nil {
+		err = checkSealed(sealed, func(p string) bool { return u.files[p] })
+	}
 	if err != nil {
 		return Packed{}, err
 	}
-	return Packed{Files: u.files, Encrypted: sealed}, nil
+	return Packed{Files: len(u.files), Encrypted: sealed}, nil
 }
 
 // entry writes one entry after everything about it was checked.
@@ -138,7 +141,7 @@ func (u *unpacker) entry(h *tar.Header) error {
 	if dir {
 		return written(name, u.into.Mkdir(name, 0o700))
 	}
-	u.files++
+	u.files[name] = true
 	return u.file(e)
 }
 
@@ -149,11 +152,14 @@ func (u *unpacker) file(e entry) error {
 	}
 	to := &counter{w: f}
 	n, err := io.Copy(io.MultiWriter(to, u.again), withContext{u.ctx, u.in})
-	if to.err != nil {
-		err = written(e.path, to.err)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	closed := f.Close()
+	switch {
+	case to.err != nil:
+		return unwritable(e.path, to.err)
+	case err != nil:
 		return err
+	case closed != nil:
+		return unwritable(e.path, closed)
 	}
 	if n != e.size {
 		return fmt.Errorf("%s has not %d bytes", quoted(e.path), e.size)

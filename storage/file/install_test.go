@@ -51,4 +51,21 @@ func TestInstallReplacesNothing(t *testing.T) {
 	if err := s.Install(t.TempDir(), "three"); !errors.Is(err, protocol.Code("path_unsafe")) {
 		t.Error(err)
 	}
+	old := made()
+	if err := os.WriteFile(filepath.Join(old, "flight.json"), []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Replace(old, "one"); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{filepath.Join(s.Dir(), "flights", "one"): "[]", old: "{}"} {
+		if data, err := os.ReadFile(filepath.Join(at, "flight.json")); err != nil || string(data) != want {
+			t.Error(string(data), err)
+		}
+	}
+	for id, dir := range map[string]string{"absent": made(), "../x": made(), "one": t.TempDir()} {
+		if err := s.Replace(dir, id); err == nil {
+			t.Errorf("%s was replaced", id)
+		}
+	}
 }

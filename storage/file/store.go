@@ -184,6 +184,32 @@ func (s *Store) Install(dir, id string) error {
 	return nil
 }
 
+// Replace gives a directory of this state directory the place of a flight at once,
+// and the flight that of the directory: at every moment one of both is the flight.
+func (s *Store) Replace(dir, id string) error {
+	if !protocol.ValidWorkflowID(id) {
+		return badID(id)
+	}
+	from, err := filepath.Rel(s.dir, dir)
+	if err != nil || !filepath.IsLocal(from) {
+		return unsafePath(dir, "is not in the state directory")
+	}
+	to := filepath.Join(flightsDir, id)
+	for _, p := range []string{from, to} {
+		if err := realDir(s.root.Lstat, p); err != nil {
+			return err
+		}
+	}
+	err = exchange(s.dir, from, to)
+	if err == nil {
+		err = syncDir(s.root, flightsDir)
+	}
+	if err != nil {
+		return unusable(filepath.Join(s.dir, to), err)
+	}
+	return nil
+}
+
 func flightExists(id, where string) error {
 	return protocol.Errorf(protocol.ExitUsage, "flight_exists", "there is already a flight %s", id).At(where).
 		WithHint("plan again without naming the id, or remove the old flight with `cabincrew prune`")
