@@ -91,6 +91,20 @@ func UnverifiedAuditHead(bundle []byte) (workflowID string, head AuditHead, err 
 	return auditHeadOf(s)
 }
 
+// UnverifiedType gives the predicate type that a bundle says it has, whoever signed it:
+// to find whose signature would count, never to trust it.
+func UnverifiedType(bundle []byte) (string, error) {
+	parts, err := parseBundle(bundle)
+	if err != nil {
+		return "", err
+	}
+	s, err := parseStatement(parts.payload)
+	if err != nil {
+		return "", statementError(protocol.ExitIntegrity, "in-toto Statement v1", err)
+	}
+	return s.PredicateType, nil
+}
+
 func auditHeadOf(s *Statement) (string, AuditHead, error) {
 	switch s.PredicateType {
 	case FlightPlanType:

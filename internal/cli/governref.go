@@ -242,35 +242,43 @@ func (s *session) underPlanned(ctx context.Context, f *orchestrator.Flight, take
 			return err
 		}
 	}
-	planned, sealed, err := f.GovernanceCommit()
-	switch {
-	case err != nil || !sealed || planned == s.origin.commit:
+	o, err := s.plannedUnder(f, takeOff)
+	if err != nil || o == nil {
 		return err
-	case planned == "":
-		return protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the workspace's own governance, not under that of commit %s", s.origin.commit).
-			WithHint("plan again with --governance-ref")
-	case s.origin.commit == "" && takeOff:
-		return usageError("governance_ref_missing", "the flight was planned under the governance of commit %s", planned).
-			WithHint("name the protected ref: --governance-ref main")
 	}
 	if s.origin.commit != "" {
-		within, err := s.origin.tree.Contains(planned)
-		if err != nil {
-			return err
-		}
-		if !within {
-			return protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the governance of commit %s, which the history of %s does not have",
-				planned, s.origin.commit).WithHint("plan again under the protected ref")
-		}
 		// Whether the checkout differs from governance is asked of that of the plan: a
 		// checkout that is only older than the ref changes nothing.
 		tip := s.setup.Governance
 		tip.Judge = s.guarded(s.origin, rules.Governed{Commit: s.origin.commit})
 		s.setup.Tip = &orchestrator.Tip{Governance: tip, Approvals: s.setup.Config.Approvals}
 	}
-	o, err := s.originOf(planned)
-	if err != nil {
-		return err
-	}
 	return s.under(ctx, o)
+}
+
+// plannedUnder reads the governance that a flight was planned under, which must be
+// part of the history of the session's; nil where it is the session's own.
+func (s *session) plannedUnder(f *orchestrator.Flight, takeOff bool) (*origin, error) {
+	planned, sealed, err := f.GovernanceCommit()
+	switch {
+	case err != nil || !sealed || planned == s.origin.commit:
+		return nil, err
+	case planned == "":
+		return nil, protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the workspace's own governance, not under that of commit %s", s.origin.commit).
+			WithHint("plan again with --governance-ref")
+	case s.origin.commit == "" && takeOff:
+		return nil, usageError("governance_ref_missing", "the flight was planned under the governance of commit %s", planned).
+			WithHint("name the protected ref: --governance-ref main")
+	}
+	if s.origin.commit != "" {
+		within, err := s.origin.tree.Contains(planned)
+		if err != nil {
+			return nil, err
+		}
+		if !within {
+			return nil, protocol.Errorf(protocol.ExitIntegrity, "governance_source", "the flight was planned under the governance of commit %s, which the history of %s does not have",
+				planned, s.origin.commit).WithHint("plan again under the protected ref")
+		}
+	}
+	return s.originOf(planned)
 }

@@ -84,15 +84,19 @@ with a key; take-off verifies everything again and applies exactly the plan, onc
 	return root
 }
 
+// commandLineOnly marks flags that no variable sets.
+const commandLineOnly = "cabincrew_command_line_only"
+
 // fromEnv gives every flag that is not on the command line the value of its
-// variable. A value that the flag cannot have is refused: a mistyped dry run must
+// variable, but those that decide whom a verification trusts: a variable that somebody
+// else set would decide it unseen. A value that the flag cannot have is refused: a mistyped dry run must
 // not become a real one.
 func (a *app) fromEnv(f *pflag.FlagSet) error {
 	var err error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "CABINCREW_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 		value, ok := a.env[name]
-		if !ok || flag.Changed || flag.Name == "help" || err != nil {
+		if !ok || flag.Changed || flag.Annotations[commandLineOnly] != nil || flag.Name == "help" || err != nil {
 			return
 		}
 		if setErr := flag.Value.Set(value); setErr != nil {

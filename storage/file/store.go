@@ -55,6 +55,28 @@ func Open(stateDir string) (*Store, error) {
 	return s, nil
 }
 
+// OpenExisting opens a state directory for those who only read: nothing is made.
+// Where there is none the error is fs.ErrNotExist.
+func OpenExisting(stateDir string) (*Store, error) {
+	dir, err := filepath.Abs(stateDir)
+	if err != nil {
+		return nil, unusable(stateDir, err)
+	}
+	if err := realDir(os.Lstat, dir); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, unusable(dir, err)
+	}
+	for _, name := range []string{flightsDir, marksDir} {
+		if err := realDir(root.Lstat, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(err, root.Close())
+		}
+	}
+	return &Store{dir: dir, root: root}, nil
+}
+
 func (s *Store) layout() error {
 	for _, name := range []string{flightsDir, locksDir, marksDir, tmpDir} {
 		if err := s.root.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -138,6 +160,9 @@ func (s *Store) Flight(id string) (*Flight, error) {
 // List gives the ids of all flights, sorted.
 func (s *Store) List() ([]string, error) {
 	d, err := s.root.Open(flightsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []string{}, nil // OpenExisting makes none
+	}
 	if err != nil {
 		return nil, unusable(s.dir, err)
 	}
