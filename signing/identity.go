@@ -161,6 +161,12 @@ type identityMismatch struct {
 	want      []string
 }
 
+// Error implements error.
+func (m *identityMismatch) Error() string { return m.text() }
+
+// Fact names what differs, without quoting the certificate.
+func (m *identityMismatch) Fact() string { return m.field }
+
 func (m *identityMismatch) text() string {
 	want := "wanted " + quoteAll(m.want)
 	if m.is == "" {
@@ -266,6 +272,6 @@ func matchIdentity(c *Certificate, identities []Identity) error {
 	if len(identities) > 1 {
 		others = fmt.Sprintf(" (the closest of %d identities)", len(identities))
 	}
-	return protocol.Errorf(protocol.ExitIntegrity, CodeIdentityMismatch, "the certificate's %s%s", closest.text(), others).
+	return protocol.Errorf(protocol.ExitIntegrity, CodeIdentityMismatch, "the certificate's %w%s", closest, others).
 		WithHint("somebody or something else signed this; it counts only if the governance in force names that identity")
 }

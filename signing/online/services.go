@@ -164,6 +164,10 @@ func notSigned(err error) error {
 	if errors.As(err, &known) {
 		why = known.Code
 	}
+	var fact interface{ Fact() string } // our own word for what differs
+	if errors.As(err, &fact) {
+		why += ", the " + fact.Fact() + " is another"
+	}
 	return protocol.Errorf(protocol.ExitFailure, signing.CodeSignFailed, "the new signature does not verify: %s", why).
 		WithHint("the services must be those of signing.trusted_root, and the identity one of signing.trusted.identities; docs/errors.md explains the code")
 }
