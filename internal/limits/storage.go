@@ -22,7 +22,9 @@ const (
 
 	StorageChunk    = 4 << 20  // bytes that are sent at a time; what every registry takes
 	StorageMinChunk = 64 << 20 // bytes of the largest chunk that a registry may insist on
-	StorageTries    = 5        // failures in a row without a byte that got through
+	StorageTries    = 5        // failures in a row in which a transfer comes no farther than ever before
+	StorageRequests = 64       // requests of one transfer, and two more for each chunk of it
+	StorageRate     = 32 << 10 // bytes a second of the slowest transfer, beside the time for one request
 	StorageSessions = 3        // uploads of one blob that are begun anew
 	StorageFallback = 8        // tries to add to a list of referrers that others change too
 )

@@ -71,13 +71,15 @@ type downloading struct {
 
 // download fetches a blob, goes on where a connection broke, and compares all of it.
 func (s *ociStore) download(ctx context.Context, blob descriptor, into *os.File) error {
+	budget, ctx, cancel := s.transfer(ctx, blob.Size)
+	defer cancel()
 	d := &downloading{s: s, into: into, blob: blob, sum: sha256.New()}
-	for failures := 0; d.have < blob.Size; {
-		before := d.have
-		err := d.part(ctx)
-		if d.have > before {
-			failures = 0
+	for d.have < blob.Size {
+		if err := budget.spend(); err != nil {
+			return err
 		}
+		err := d.part(ctx)
+		failures := budget.reached(d.have)
 		var again passing
 		switch {
 		case err == nil:
@@ -85,10 +87,10 @@ func (s *ociStore) download(ctx context.Context, blob descriptor, into *os.File)
 		case !errors.As(err, &again):
 			return err
 		}
-		if failures++; failures == limits.StorageTries {
+		if failures == limits.StorageTries {
 			return again.error
 		}
-		if err := s.wait(ctx, failures); err != nil {
+		if err := s.wait(ctx, max(failures, 1)); err != nil {
 			return err
 		}
 	}

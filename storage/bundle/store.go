@@ -53,6 +53,8 @@ type Options struct {
 	delay time.Duration // 0: limits.StorageDelay
 	stall time.Duration // 0: limits.StorageStall
 	chunk int           // 0: limits.StorageChunk
+	least time.Duration // 0: limits.StorageRequest; what any transfer may take
+	rate  int64         // 0: limits.StorageRate
 }
 
 // Open gives the storage that a reference names.
@@ -65,6 +67,12 @@ func Open(ref Ref, o Options) (Store, error) {
 	}
 	if o.chunk == 0 {
 		o.chunk = limits.StorageChunk
+	}
+	if o.least == 0 {
+		o.least = limits.StorageRequest
+	}
+	if o.rate == 0 {
+		o.rate = limits.StorageRate
 	}
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}

@@ -35,9 +35,11 @@ func (s *ociStore) upload(ctx context.Context, content io.ReaderAt, digest strin
 		progress(size, size)
 		return nil
 	}
+	budget, ctx, cancel := s.transfer(ctx, size)
+	defer cancel()
 	whole := false
 	for n := 1; ; n++ {
-		u := &uploading{s: s, content: content, digest: digest, size: size, progress: progress}
+		u := &uploading{s: s, content: content, digest: digest, size: size, progress: progress, budget: budget}
 		err := u.run(ctx, whole)
 		if errors.Is(err, errWhole) && !whole {
 			whole = true
@@ -66,6 +68,7 @@ type uploading struct {
 	at       string // where the next request goes
 	chunk    int64
 	have     int64 // bytes that the registry has
+	budget   *budget
 }
 
 func (u *uploading) run(ctx context.Context, whole bool) error {
@@ -75,13 +78,15 @@ func (u *uploading) run(ctx context.Context, whole bool) error {
 	if whole || u.size <= u.chunk {
 		return u.finish(ctx, whole)
 	}
+	u.budget.farthest, u.budget.failures = 0, 0 // it begins anew; sessions are counted
 	for failures := 0; u.have < u.size; {
-		before := u.have
+		if err := u.budget.spend(); err != nil {
+			return err
+		}
 		if err := u.step(ctx, failures); err != nil {
 			return err
 		}
-		if failures++; u.have > before {
-			failures = 0
+		if failures = u.budget.reached(u.have); failures == 0 {
 			u.progress(u.have, u.size)
 		}
 		if failures == limits.StorageTries {
