@@ -78,7 +78,11 @@ func (p Proof) Check(size uint64, root Root) error {
 		return fmt.Errorf("the proof is about a log of %d lines, not %d", p.Size, size)
 	}
 	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, p.Size, rfc6962.DefaultHasher.HashLeaf(p.Line), p.Hashes, root[:]); err != nil {
-		return fmt.Errorf("the line is not number %d of the log of %d lines with this root: %w", p.Index, p.Size, err)
+		var other proof.RootMismatchError
+		if errors.As(err, &other) { // its text is lists of numbers
+			err = fmt.Errorf("the path leads to root sha256:%x, not sha256:%x", other.CalculatedRoot, other.ExpectedRoot)
+		}
+		return fmt.Errorf("the line is not line %d of the log of %d lines with this root: %w", p.Index+1, p.Size, err)
 	}
 	return nil
 }

@@ -110,13 +110,20 @@ func (a *app) headsOf(dir *file.Flight, bundle string) ([]provenHead, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, protocol.Errorf(protocol.ExitIntegrity, "flight_unreadable", "%w", err).At(checkpointName)
 	}
-	raw, err = dir.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
-	if err == nil {
-		head, err := statementHead(dir.ID(), raw, orchestrator.PlanBundle)
-		return append(heads, head), err
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, protocol.Errorf(protocol.ExitIntegrity, "flight_unreadable", "%w", err).At(orchestrator.PlanBundle)
+	// The take-off's head comes after all events, that of the plan before most.
+	for _, name := range []string{orchestrator.TakeOffBundle, orchestrator.PlanBundle} {
+		raw, err := dir.ReadFile(name, limits.BundleBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, protocol.Errorf(protocol.ExitIntegrity, "flight_unreadable", "%w", err).At(name)
+		}
+		head, err := statementHead(dir.ID(), raw, name)
+		if err != nil {
+			return nil, err
+		}
+		heads = append(heads, head)
 	}
 	return heads, nil
 }
@@ -274,7 +281,7 @@ func always() bool { return true }
 
 func unanchored() (string, error) {
 	return "", protocol.Errorf(protocol.ExitIntegrity, "audit_unanchored", "the head in the proof is not signed, so anybody can have made it").
-		WithHint("give the signed plan or take-off that tells this head: --bundle plan.sigstore.json")
+		WithHint("give the signed take-off or plan that tells this head: --bundle take-off.sigstore.json or plan.sigstore.json")
 }
 
 func proofError(format string, args ...any) *protocol.Error {
@@ -375,7 +382,25 @@ func (c *proofChecker) statement() (string, error) {
 		return "", proofError("the statement is of flight %s with a log of %d events and root %s, the proof of flight %s with %d and %s",
 			id, head.Size, said.Root, c.flight, c.head.Size, protocol.FormatDigest(c.head.Root[:]))
 	}
+	if err := c.vouched(v); err != nil {
+		return "", err
+	}
 	return v.Statement.PredicateType + " signed by " + v.KeyFingerprint, nil
+}
+
+// vouched refuses a log's name of which nobody who signed says that it is right: a head
+// that is not signed itself can name any repository.
+func (c *proofChecker) vouched(v *signing.Verified) error {
+	repository, _, err := audit.ParseOrigin(c.head.Origin)
+	if err != nil || c.signed || repository == audit.LocalRepository {
+		return err
+	}
+	d, err := v.Derived()
+	if err == nil && d.RepositoryID != repository {
+		err = protocol.Errorf(protocol.ExitIntegrity, "audit_origin", "the proof names the log %s, and the statement does not say that it is of repository %s", c.head.Origin, repository).
+			WithHint("take the proof from where it was made; a changed one is never accepted")
+	}
+	return err
 }
 
 func (a *app) proofVerdict(c *proofChecker, err error) error {

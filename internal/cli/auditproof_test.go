@@ -210,10 +210,42 @@ func TestAuditProofAgainstStatement(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s%s", name, code, out, errs)
 		}
 	}
+	claimed := filepath.Join(t.TempDir(), "claimed")
+	d.put(claimed, bytes.Replace(d.read(file), []byte("cabincrew.dev/local/"), []byte("cabincrew.dev/424242/"), 1))
+	if code, _, errs := elsewhere(t, "audit", "verify", "--proof", claimed, "--key", d.path("keys/plan.pub"), "--bundle", plan); code != 5 || !strings.Contains(errs, "audit_origin") {
+		t.Errorf("of another repository: exit %d\n%s", code, errs)
+	}
 	d.must(5, []string{"audit_proof"}, "audit", "prove", id, "--event", "4", "--bundle", d.flightFile(other, "plan.sigstore.json"))
 	d.must(2, []string{"audit_unanchored"}, "audit", "prove", id, "--event", strconv.Itoa(len(d.lines(id, auditName))))
 	if err := os.Remove(plan); err != nil {
 		t.Fatal(err)
 	}
 	d.must(2, []string{"audit_unanchored"}, "audit", "prove", id, "--event", "4")
+}
+
+// TestAuditProofAgainstTakeOff proves the last events, too, of a log that is not signed
+// itself, and changes what the proof says of the repository.
+func TestAuditProofAgainstTakeOff(t *testing.T) {
+	t.Parallel()
+	d := sealedDesk(t, "checkpoint", signing.Ed25519)
+	d.write(".cabincrew.yaml", deskConfig+"signing: {key: keys/plan}\n")
+	id := d.fly()
+	for _, event := range []string{"1", strconv.Itoa(len(d.lines(id, auditName)))} {
+		file := filepath.Join(t.TempDir(), "p")
+		d.must(0, []string{"against take-off.sigstore.json"}, "audit", "prove", id, "--event", event, "--out", file)
+		args := []string{"audit", "verify", "--proof", file, "--key", d.path("keys/plan.pub"), "--bundle", d.flightFile(id, "take-off.sigstore.json")}
+		if code, out, errs := elsewhere(t, args...); code != 0 || !strings.Contains(out+errs, "take-off/v1 signed by") {
+			t.Errorf("event %s: exit %d\n%s%s", event, code, out, errs)
+		}
+		d.put(file, bytes.Replace(d.read(file), []byte("cabincrew.dev/local/"), []byte("cabincrew.dev/424242/"), 1))
+		for _, more := range [][]string{nil, {"--origin", "cabincrew.dev/424242/" + id}} {
+			if code, out, errs := elsewhere(t, append(args, more...)...); code != 5 || !strings.Contains(errs, "audit_origin") {
+				t.Errorf("event %s: exit %d\n%s%s", event, code, out, errs)
+			}
+		}
+	}
+	d.change(d.flightFile(id, auditName), `"severity":"info"`, `"severity":"debug"`)
+	if _, _, errs := d.run("audit", "prove", id, "--event", "3"); !strings.Contains(errs, "audit_rewritten") || !strings.Contains(errs, "leads to root sha256:") {
+		t.Error(errs)
+	}
 }
