@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -74,6 +75,37 @@ func (s *session) unpack(name, registryConfig string) (stored, error) {
 	defer func() { _ = root.Close() }() // every file in it is closed
 	u.from, err = bundle.Unpack(s.app.ctx, archive, root)
 	return u, err
+}
+
+// tempForm is that of the names that session.temp gives outside of a state directory.
+var tempForm = regexp.MustCompile(`^cabincrew-(?:stored|push|export)-[0-9]{1,10}$`)
+
+// sweepTemps removes what killed commands left: old directories of this user with
+// exactly such a name. That is a service to the disk, and nothing depends on it.
+func sweepTemps(dir string, now time.Time) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer func() { _ = root.Close() }() // what is removed is removed
+	top, err := root.Open(".")
+	if err != nil {
+		return
+	}
+	names, _ := top.Readdirnames(limits.StorageEntries)
+	_ = top.Close() // only read
+	for _, name := range names {
+		if !tempForm.MatchString(name) {
+			continue
+		}
+		info, err := root.Lstat(name)
+		if err != nil || !info.IsDir() || now.Sub(info.ModTime()) < limits.StorageTemp {
+			continue
+		}
+		if by, ok := info.Sys().(*syscall.Stat_t); ok && int(by.Uid) == os.Getuid() {
+			_ = root.RemoveAll(name) // another process may have done it
+		}
+	}
 }
 
 // archive opens the file of an archive, or fetches it.

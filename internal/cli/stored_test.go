@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	agecrypt "filippo.io/age"
 	"github.com/google/go-cmp/cmp"
@@ -356,5 +357,35 @@ func TestPullAsDirIsWholeOrNot(t *testing.T) {
 	}
 	for _, command := range []string{"verify", "pull", "show"} {
 		b.must(2, []string{"not a regular file", "flight_unknown"}, command, pipe)
+	}
+}
+
+// TestLeftTempsAreRemoved removes what killed commands without a state directory left,
+// and nothing else.
+func TestLeftTempsAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir, now := t.TempDir(), time.Now()
+	want := map[string]bool{
+		"cabincrew-stored-12345678": false, "cabincrew-push-1": false,
+		"cabincrew-stored-notes": true, "cabincrew-stored-": true, "cabincrew-other-1": true, "cabincrew-stored-1.txt": true, "mine": true, "cabincrew-stored-77": true,
+	}
+	for name := range want {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Join(p, "flight"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		age := now.Add(-25 * time.Hour)
+		if name == "cabincrew-stored-77" {
+			age = now.Add(-23 * time.Hour)
+		}
+		if err := os.Chtimes(p, age, age); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweepTemps(dir, now)
+	for name, stays := range want {
+		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -252,6 +252,7 @@ func (s *session) done() error {
 // temp makes a directory that lasts until the session is done.
 func (s *session) temp(pattern string) (string, error) {
 	if s.store == nil { // a command that has no state directory
+		sweepTemps(os.TempDir(), time.Now())
 		dir, err := os.MkdirTemp("", "cabincrew-"+pattern)
 		if err == nil {
 			s.close = append(s.close, func() error { return os.RemoveAll(dir) })

@@ -2,10 +2,12 @@ package bundle
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
@@ -295,5 +297,28 @@ func TestSame(t *testing.T) {
 	delete(want, ".tmp-1-1")
 	if diff := cmp.Diff(want, contents(t, to)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSweepRemovesOursOnly(t *testing.T) {
+	t.Parallel()
+	root, now := empty(t), time.Now()
+	ours := unfinished + rand.Text()
+	for _, name := range []string{ours, ".tmp-mynotes", ".tmp-", ours + ".txt"} {
+		if err := root.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := root.Mkdir(unfinished+rand.Text(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := &dirStore{o: Options{Now: func() time.Time { return now.Add(48 * time.Hour) }}}
+	d.sweep(root)
+	left := contents(t, root)
+	if len(left) != 4 {
+		t.Errorf("%q", left)
+	}
+	if _, err := root.Lstat(ours); err == nil {
+		t.Error("an unfinished file of ours stays")
 	}
 }
