@@ -118,7 +118,8 @@ func (s *session) trusting(o *origin) error {
 	}
 	s.crew = &orchestrator.Orchestrator{
 		Now: time.Now, Version: Version(), AuditRoot: auditRoot,
-		Signatures: &signatures{now: time.Now, trust: t.plan, approvers: t.approvers, verifies: o.config.Signing.On()},
+		// Nothing is signed: that there is a signer says that plans must be.
+		Signatures: &signatures{now: time.Now, trust: t.plan, approvers: t.approvers, signer: s.signer(o, t.plan)},
 	}
 	if seal != nil {
 		s.crew.Audit = seal
@@ -184,7 +185,7 @@ func (s *session) verify(ctx context.Context, dir *file.Flight) error {
 // tellApprovals says why nobody looked at approvals.
 func (s *session) tellApprovals(checks []orchestrator.Check) {
 	for i := range checks {
-		if c := &checks[i]; c.Name == "approvals" && c.Status == orchestrator.NotApplicable && s.setup == nil && !s.crew.KnowsApprovers {
+		if c := &checks[i]; c.Name == "approvals" && c.Status == orchestrator.NotApplicable && s.setup == nil && s.crew.Approving == nil {
 			c.Detail = "not looked at: nobody named who may approve (--policy, or a configuration)"
 		}
 	}
@@ -210,7 +211,7 @@ func (a *app) verifyAlone(ctx context.Context, args []string, v *verification) (
 	}
 	signed := &signatures{now: time.Now, trust: t.plan, approvers: t.approvers, verifies: !v.insecure}
 	s.crew = &orchestrator.Orchestrator{
-		Now: time.Now, Version: Version(), Signatures: signed, AuditRoot: auditRoot, Unsigned: v.insecure, KnowsApprovers: len(t.people) > 0,
+		Now: time.Now, Version: Version(), Signatures: signed, AuditRoot: auditRoot, Unsigned: v.insecure, Approving: t.approving(),
 	}
 	return s.verify(ctx, dir)
 }

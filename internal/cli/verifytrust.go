@@ -20,6 +20,15 @@ type trusted struct {
 	people    []orchestrator.Approver // who may approve, by name
 	approvers []signing.TrustedKey    // their keys
 	given     []signing.TrustedKey    // keys without a name, of the command line
+	answers   config.Approvals        // how approvals count
+}
+
+// approving is what answers are counted by; nil where nobody is known who may answer.
+func (t *trusted) approving() *orchestrator.Setup {
+	if len(t.people) == 0 {
+		return nil
+	}
+	return &orchestrator.Setup{Config: &config.Config{Approvals: t.answers}, Governance: orchestrator.Governance{Approvers: t.people}}
 }
 
 // nobody says that no plan and no take-off could verify.
@@ -128,7 +137,7 @@ func (a *app) policyTrust(p *config.Policy) (*trusted, error) {
 
 // trustedBy is whose signatures count by a configuration.
 func (s *session) trustedBy(o *origin) (*trusted, error) {
-	t := &trusted{}
+	t := &trusted{answers: o.config.Approvals}
 	var err error
 	if t.plan, err = s.planTrust(o); err != nil {
 		return nil, err
