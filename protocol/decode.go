@@ -17,20 +17,32 @@ import (
 // the type does not have, also those with another case of its names; null where
 // the type is neither a pointer nor free-form; and a number in quotes.
 func Decode(data []byte, v any) error {
-	tree, err := DecodeAny(data)
-	if err != nil {
-		return err
-	}
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer {
+		if _, err := DecodeAny(data); err != nil {
+			return err
+		}
 		return fmt.Errorf("$: decoding needs a pointer, not %T", v) // a mistake of the caller
 	}
-	if err := (shapes{}).checkField("$", tree, t.Elem()); err != nil {
-		return err
+	// Most large documents are our own, in canonical form. For them one scan that
+	// builds nothing says all that is looked at below; what it does not take is told there.
+	if len(data) < scanFrom || !plainFields(t.Elem(), nil) || shapeOf(t.Elem()).Scan(data, nil) != nil {
+		tree, err := DecodeAny(data)
+		if err != nil {
+			return err
+		}
+		if err := (shapes{}).checkField("$", tree, t.Elem()); err != nil {
+			return err
+		}
 	}
+	return fill(data, v)
+}
+
+// fill reads a document, whose members are known to fit, into v.
+func fill(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	err = d.Decode(v)
+	err := d.Decode(v)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		path := "$"
 		if wrong.Field != "" {
@@ -43,6 +55,36 @@ func Decode(data []byte, v any) error {
 		return fmt.Errorf("$: %w", err)
 	}
 	return nil
+}
+
+// scanFrom is the size in bytes from which looking for the canonical form saves more
+// than making the type's shape costs.
+const scanFrom = 4 << 10
+
+// plainFields says whether every struct in a type names all its fields, so that its
+// shape knows the same members as fieldsOf, and whether it does not hold itself.
+func plainFields(t reflect.Type, within []reflect.Type) bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array:
+		return plainFields(t.Elem(), within)
+	case reflect.Map:
+		return t.Key().Kind() == reflect.String && plainFields(t.Elem(), within)
+	case reflect.Struct:
+		if slices.Contains(within, t) {
+			return false
+		}
+		for i := range t.NumField() {
+			f := t.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous || !f.IsExported() || name == "" || name == "-" || !plainFields(f.Type, append(within, t)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // shapes keeps the fields of the struct types met while one document is checked.

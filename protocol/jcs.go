@@ -29,7 +29,66 @@ var (
 // their json tags; a nil slice is an empty list. Bytes and types that marshal
 // themselves, such as time.Time, are refused. Depth is bounded by MaxDepth. SPEC: docs/protocol.md 3.
 func Canonical(v any) ([]byte, error) {
-	return appendValue(nil, reflect.ValueOf(v), 0)
+	return encoder{}.appendValue(nil, reflect.ValueOf(v), 0)
+}
+
+// encoder keeps the fields of the struct types met while one document is written.
+type encoder map[reflect.Type][]column
+
+// column is one field of a struct, in canonical order.
+type column struct {
+	name                string
+	key                 []byte // its name in quotes, and the colon
+	index               int
+	omitEmpty, omitZero bool
+}
+
+// columns gives the fields of a struct type in canonical order; nil where it embeds
+// another, or two fields share a name: then each value is looked at by itself.
+func (e encoder) columns(t reflect.Type) []column {
+	list, known := e[t]
+	if known {
+		return list
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" || !f.IsExported() && !f.Anonymous {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		key, err := appendText(nil, name)
+		if err != nil || f.Anonymous || slices.ContainsFunc(list, func(c column) bool { return c.name == name }) {
+			list = nil
+			break
+		}
+		list = append(list, column{name, append(key, ':'), i, strings.Contains(opts, "omitempty"), strings.Contains(opts, "omitzero")})
+	}
+	slices.SortFunc(list, func(x, y column) int { return compareUTF16(x.name, y.name) })
+	e[t] = list
+	return list
+}
+
+func (e encoder) appendStruct(b []byte, v reflect.Value, columns []column, depth int) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	first := true
+	for _, c := range columns {
+		field := v.Field(c.index)
+		if c.omitEmpty && empty(field) || c.omitZero && field.IsZero() {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		if b, err = e.appendValue(append(b, c.key...), field, depth+1); err != nil {
+			return nil, fmt.Errorf("%s: %w", clip(c.name), err)
+		}
+	}
+	return append(b, '}'), nil
 }
 
 // CheckCanonical says whether data is exactly the canonical form of a document
@@ -50,7 +109,7 @@ func CheckCanonical(data []byte) error {
 }
 
 // appendValue writes v, which depth objects and arrays surround.
-func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
+func (e encoder) appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	if !v.IsValid() {
 		return append(b, "null"...), nil
 	}
@@ -62,7 +121,7 @@ func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return appendValue(b, reflect.ValueOf(tree), depth)
+		return e.appendValue(b, reflect.ValueOf(tree), depth)
 	case v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface:
 	case t.Implements(typeMarshaler) || t.Implements(typeTextMarshaler):
 		// Reflection would not see what such a type (time.Time, say) means.
@@ -73,7 +132,7 @@ func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
 		if v.IsNil() {
 			return append(b, "null"...), nil
 		}
-		return appendValue(b, v.Elem(), depth)
+		return e.appendValue(b, v.Elem(), depth)
 	case reflect.Bool:
 		return strconv.AppendBool(b, v.Bool()), nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -86,20 +145,23 @@ func appendValue(b []byte, v reflect.Value, depth int) ([]byte, error) {
 		if depth >= MaxDepth {
 			return nil, fmt.Errorf("nested deeper than %d", MaxDepth)
 		}
-		return appendNested(b, v, depth)
+		return e.appendNested(b, v, depth)
 	default:
 		return nil, fmt.Errorf("a %s has no canonical form here (write fractions as decimal strings)", v.Kind())
 	}
 }
 
-func appendNested(b []byte, v reflect.Value, depth int) ([]byte, error) {
+func (e encoder) appendNested(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	switch v.Kind() {
 	case reflect.Map:
-		return appendMap(b, v, depth)
+		return e.appendMap(b, v, depth)
 	case reflect.Struct:
-		return appendMembers(b, structMembers(nil, v), depth)
+		if columns := e.columns(v.Type()); columns != nil {
+			return e.appendStruct(b, v, columns, depth)
+		}
+		return e.appendMembers(b, structMembers(nil, v), depth)
 	default:
-		return appendList(b, v, depth)
+		return e.appendList(b, v, depth)
 	}
 }
 
@@ -111,7 +173,7 @@ func appendNumber(b []byte, s string) ([]byte, error) {
 	return strconv.AppendInt(b, n, 10), nil
 }
 
-func appendList(b []byte, v reflect.Value, depth int) ([]byte, error) {
+func (e encoder) appendList(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		return nil, errors.New("bytes have no canonical form here (write them as text, or as json.RawMessage)")
 	}
@@ -121,7 +183,7 @@ func appendList(b []byte, v reflect.Value, depth int) ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if b, err = appendValue(b, v.Index(i), depth+1); err != nil {
+		if b, err = e.appendValue(b, v.Index(i), depth+1); err != nil {
 			return nil, err
 		}
 	}
@@ -133,7 +195,7 @@ type member struct {
 	value reflect.Value
 }
 
-func appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) {
+func (e encoder) appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	if v.Type().Key().Kind() != reflect.String {
 		return nil, fmt.Errorf("a map with %s keys has no canonical form", v.Type().Key())
 	}
@@ -141,7 +203,7 @@ func appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) {
 	for it := v.MapRange(); it.Next(); {
 		members = append(members, member{it.Key().String(), it.Value()})
 	}
-	return appendMembers(b, members, depth)
+	return e.appendMembers(b, members, depth)
 }
 
 func structMembers(members []member, v reflect.Value) []member {
@@ -183,7 +245,7 @@ func empty(v reflect.Value) bool {
 	}
 }
 
-func appendMembers(b []byte, members []member, depth int) ([]byte, error) {
+func (e encoder) appendMembers(b []byte, members []member, depth int) ([]byte, error) {
 	slices.SortFunc(members, func(x, y member) int { return compareUTF16(x.name, y.name) })
 	var err error
 	b = append(b, '{')
@@ -198,7 +260,7 @@ func appendMembers(b []byte, members []member, depth int) ([]byte, error) {
 			return nil, err
 		}
 		b = append(b, ':')
-		if b, err = appendValue(b, m.value, depth+1); err != nil {
+		if b, err = e.appendValue(b, m.value, depth+1); err != nil {
 			return nil, fmt.Errorf("%s: %w", clip(m.name), err)
 		}
 	}
