@@ -257,8 +257,6 @@ type Orchestrator struct {
 	NoSign bool
 	// Unsigned verifies flights without looking at who signed.
 	Unsigned bool
-	// KnowsApprovers says that Signatures knows approvers, where there is no Setup.
-	KnowsApprovers bool
 	// Approving has Config.Approvals and Governance.Approvers, by which answers are
 	// counted where there is no Setup; nil: nobody knows.
 	Approving *Setup

@@ -76,7 +76,7 @@ func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(C
 		{"plan record", f.Status.Digests[PlanBundle] != "", func() (string, error) { return f.planRecord() }},
 		{"audit signatures", o.Audit != nil, func() (string, error) { return o.Audit.Holds(f.Dir) }},
 		{"approval requests", sealed, func() (string, error) { return v.readRequests(f) }},
-		{"approvals", sealed && (s != nil || o.Approving != nil || o.KnowsApprovers), func() (string, error) { return v.readResponses(o, f, s) }},
+		{"approvals", sealed && (s != nil || o.Approving != nil), func() (string, error) { return v.readResponses(o, f, s) }},
 		{"take-off records", len(f.Status.Began) > 0, func() (string, error) { return v.takeoffRecords(f) }},
 		{"take-off signature", !o.Unsigned && (f.ends() || !f.Status.State.Terminal() && f.has(TakeOffBundle)), func() (string, error) { return v.readTakeOffBundle(o, f) }},
 	}

@@ -236,8 +236,16 @@ func readable(dir *file.Flight) error {
 }
 
 func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
-	if err != nil && protocol.ExitCode(err) == protocol.ExitFailure {
+	switch protocol.ExitCode(err) {
+	case protocol.ExitFailure:
 		err = protocol.Errorf(protocol.ExitIntegrity, "flight_invalid", "%w", err)
+	case protocol.ExitWaiting:
+		// An answer that was recorded and does not count: nothing is waited for here.
+		var known *protocol.Error
+		if errors.As(err, &known) {
+			refused := *known
+			refused.Exit, err = protocol.ExitIntegrity, &refused
+		}
 	}
 	if a.flags.output == outputJSON {
 		doc := map[string]any{"workflow_id": id, "verified": err == nil, "checks": checks}
