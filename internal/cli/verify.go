@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -235,6 +236,11 @@ func readable(dir *file.Flight) error {
 		WithHint("set CABINCREW_AGE_IDENTITY to the file of an age identity that decrypts them, or pull the flight with --age-identity")
 }
 
+// signedBy says whether the plan's signature is among what was verified.
+func signedBy(checks []orchestrator.Check) bool {
+	return slices.ContainsFunc(checks, func(c orchestrator.Check) bool { return c.Name == "plan signature" && c.Status == orchestrator.Pass })
+}
+
 func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
 	switch protocol.ExitCode(err) {
 	case protocol.ExitFailure:
@@ -248,7 +254,7 @@ func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
 		}
 	}
 	if a.flags.output == outputJSON {
-		doc := map[string]any{"workflow_id": id, "verified": err == nil, "checks": checks}
+		doc := map[string]any{"workflow_id": id, "verified": err == nil, "signed": signedBy(checks), "checks": checks}
 		if err != nil {
 			doc["error"] = a.errorOf(err)
 		}
@@ -259,7 +265,11 @@ func (a *app) verdict(id string, checks []orchestrator.Check, err error) error {
 		a.complain(err)
 		return reportedError{err}
 	}
-	a.text("flight " + id + " verifies\n")
+	if signedBy(checks) {
+		a.text("flight " + id + " verifies\n")
+	} else {
+		a.text("flight " + id + " verifies, as far as it goes: nobody's signature of its plan was verified\n")
+	}
 	return nil
 }
 
