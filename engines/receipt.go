@@ -49,11 +49,12 @@ func ParseReceipt(raw []byte, mode protocol.Mode) (protocol.EngineOutput, error)
 		return out, fail("receipt_missing", "the engine gave no receipt").
 			WithHint("write one EngineOutput to stdout or to CABINCREW_OUTPUT_FILE")
 	}
-	if err := protocol.Decode(raw, &out); err != nil {
+	tree, err := protocol.DecodeTree(raw, &out)
+	if err != nil {
 		return out, fail("receipt_malformed", "the receipt cannot be read: %s", printable(err.Error())).
 			WithHint("stdout carries the receipt and nothing else; print to stderr")
 	}
-	if err := schemas.Validate("engine-output", raw); err != nil {
+	if err := schemas.ValidateValue("engine-output", tree); err != nil {
 		return out, fail("receipt_invalid", "the receipt does not follow the protocol: %s", printable(err.Error()))
 	}
 	if v := out.ProtocolVersion; v != protocol.ProtocolVersion && !versionOne(v) {

@@ -27,15 +27,22 @@ func Decode(data []byte, v any) error {
 	// Most large documents are our own, in canonical form. For them one scan that
 	// builds nothing says all that is looked at below; what it does not take is told there.
 	if len(data) < scanFrom || !plainFields(t.Elem(), nil) || shapeOf(t.Elem()).Scan(data, nil) != nil {
-		tree, err := DecodeAny(data)
-		if err != nil {
-			return err
-		}
-		if err := (shapes{}).checkField("$", tree, t.Elem()); err != nil {
-			return err
-		}
+		_, err := DecodeTree(data, v)
+		return err
 	}
 	return fill(data, v)
+}
+
+// DecodeTree is Decode into v, a pointer, and gives what DecodeAny gives as well.
+func DecodeTree(data []byte, v any) (any, error) {
+	tree, err := DecodeAny(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := (shapes{}).checkField("$", tree, reflect.TypeOf(v).Elem()); err != nil {
+		return nil, err
+	}
+	return tree, fill(data, v)
 }
 
 // fill reads a document, whose members are known to fit, into v.
