@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
 )
 
@@ -45,4 +46,22 @@ func runOf(env map[string]string, change string) orchestrator.Run {
 		r.Change = "run/" + r.RunID
 	}
 	return r
+}
+
+// merged finds, in CI, which tree is checked out, and, where that is a change merged
+// onto its base, which commit the base is. What the repository does not hold stays empty.
+func (s *session) merged(head string) {
+	run := &s.setup.Source.Run
+	if run.Forge == "" || head == "" {
+		return
+	}
+	tree, err := gittree.Open(s.place.workspace, head)
+	if err != nil {
+		return
+	}
+	run.MergeTree = tree.ID()
+	const merge = 2
+	if p := tree.Parents(); len(p) == merge && !strings.HasPrefix(run.Change, "run/") {
+		run.BaseCommit = p[0]
+	}
 }

@@ -204,6 +204,7 @@ func (s *session) source(o *origin) error {
 		return err
 	}
 	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
+	s.merged(info.Head)
 	if s.setup.Redactor, err = a.redactor(o.config, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}

@@ -105,7 +105,8 @@ func TestForeignPlan(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &doc); err != nil {
 			t.Fatal(err)
 		}
-		if d := doc.Statement.Predicate.Derived; d["repository_id"] != "17" || d["run_id"] != "9007199254740993" || d["run_attempt"] != "2" || d["event"] != "push" || d["repository"] != "acme/web" || d["governance_commit"] == "" {
+		if d := doc.Statement.Predicate.Derived; d["repository_id"] != "17" || d["run_id"] != "9007199254740993" || d["run_attempt"] != "2" || d["event"] != "push" || d["repository"] != "acme/web" || d["governance_commit"] == "" ||
+			d["change"] != "run/9007199254740993" || len(d["merge_tree"]) != 40 {
 			t.Errorf("%s: %v", name, d)
 		}
 	}
@@ -228,4 +229,61 @@ func TestVerifyAlone(t *testing.T) {
 	if now := away.snapshot(); now != before {
 		t.Errorf("verify wrote something:\n%s\nwas\n%s", now, before)
 	}
+}
+
+// TestChangeThatIsMerged: in CI the statement names the change, the commit that it goes
+// onto and the tree that was planned on; a take-off that another event started names
+// the change.
+func TestChangeThatIsMerged(t *testing.T) {
+	t.Parallel()
+	w := signedWS(t, "")
+	w.write(".gitignore", "keys/plan\n.cabincrew/\n")
+	w.git("init", "-q", "-b", "main")
+	w.git("add", "-A")
+	w.git("commit", "-q", "-m", "start")
+	w.git("checkout", "-q", "-b", "change")
+	w.write("more.txt", "more\n")
+	w.git("add", "-A")
+	w.git("commit", "-q", "-m", "change")
+	w.git("checkout", "-q", "main")
+	w.git("merge", "-q", "--no-ff", "-m", "merge", "change")
+	env := append(slices.Clip(w.env), "CI=true", "GITHUB_ACTIONS=true", "GITHUB_REPOSITORY_ID=17", "GITHUB_RUN_ID=1")
+	pull, push := *w, *w
+	pull.env = append(slices.Clip(env), "GITHUB_EVENT_NAME=pull_request", "GITHUB_REF=refs/pull/7/merge")
+	push.env = append(slices.Clip(env), "GITHUB_EVENT_NAME=push", "GITHUB_REF=refs/heads/main")
+	s := pull.json(0, "flight-plan", "--governance-ref", "main")
+	derived := payload(t, readFrom(t, s.FlightDir, "plan.sigstore.json"))["predicate"].(map[string]any)["derived"].(map[string]any)
+	for name, want := range map[string]string{
+		"change": "pull/7", "base_commit": w.in(w.dir, "rev-parse", "HEAD^1"), "merge_tree": w.in(w.dir, "rev-parse", "HEAD^{tree}"), "head_commit": w.in(w.dir, "rev-parse", "HEAD"),
+	} {
+		if got := derived[name]; got != strings.TrimSpace(want) {
+			t.Errorf("%s is %v, not %q", name, got, want)
+		}
+	}
+	if got := push.json(5, "take-off", s.WorkflowID, "--governance-ref", "main"); got.Error.Code != "plan_foreign" {
+		t.Errorf("%+v", got.Error)
+	}
+	if got := push.json(5, "take-off", s.WorkflowID, "--governance-ref", "main", "--change", "pull/8"); got.Error.Code != "plan_foreign" {
+		t.Errorf("%+v", got.Error)
+	}
+	push.json(0, "take-off", s.WorkflowID, "--governance-ref", "main", "--change", "pull/7")
+}
+
+// payload is what a bundle's signature is over.
+func payload(t *testing.T, bundle []byte) map[string]any {
+	t.Helper()
+	var b struct {
+		Envelope struct {
+			Payload []byte `json:"payload"`
+		} `json:"dsseEnvelope"`
+	}
+	var doc map[string]any
+	err := json.Unmarshal(bundle, &b)
+	if err == nil {
+		err = json.Unmarshal(b.Envelope.Payload, &doc)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
 }

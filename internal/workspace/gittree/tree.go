@@ -25,8 +25,10 @@ type Tree struct {
 	store  *filesystem.Storage
 	commit plumbing.Hash
 	root   plumbing.Hash
-	name   string // the ref that was asked for, for messages
-	prefix string // of the directory in the work tree, with a slash at the end, or empty
+
+	parents []plumbing.Hash
+	name    string // the ref that was asked for, for messages
+	prefix  string // of the directory in the work tree, with a slash at the end, or empty
 }
 
 // File is one file of a tree.
@@ -63,7 +65,7 @@ func Open(dir, ref string) (*Tree, error) {
 		return nil, err
 	}
 	h, err := t.header(t.commit)
-	t.root = h.tree
+	t.root, t.parents = h.tree, h.parents
 	return t, err
 }
 
@@ -147,6 +149,18 @@ func (t *Tree) unreachable(err error) error {
 	}
 	return protocol.Errorf(protocol.ExitUnreachable, "git_object_missing", "what %s names cannot be read: %w", t.name, err).
 		WithHint("fetch it first, with its history: git fetch origin %s", t.name)
+}
+
+// ID gives git's id of the tree.
+func (t *Tree) ID() string { return t.root.String() }
+
+// Parents gives the ids of the commit's parents.
+func (t *Tree) Parents() []string {
+	var out []string
+	for _, p := range t.parents {
+		out = append(out, p.String())
+	}
+	return out
 }
 
 // Commit gives the id of the commit.
