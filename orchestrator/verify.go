@@ -41,6 +41,7 @@ type verified struct {
 	fresh     []*ApprovalStatement // signed responses that the WAL does not know yet
 	plan      *PlanFacts           // of the signed plan, nil where unsigned
 	code      string               // approval code, "" where unsigned
+	early     early
 }
 
 // Verify checks a flight from its bytes: every file that the manifest names,
@@ -60,6 +61,9 @@ func (o *Orchestrator) verified(ctx context.Context, f *Flight, s *Setup) (*veri
 func (o *Orchestrator) run(ctx context.Context, f *Flight, s *Setup, tell func(Check)) (*verified, error) {
 	v := &verified{}
 	sealed := f.Status.Digests[ManifestFile] != ""
+	if sealed {
+		defer v.ahead(o, f)()
+	}
 	steps := []struct {
 		name    string
 		applies bool
@@ -147,14 +151,15 @@ func (v *verified) readSteps(ctx context.Context, f *Flight, s *Setup) (string, 
 }
 
 func (v *verified) readManifest(f *Flight) (string, error) {
-	raw, err := f.ReadFile(ManifestFile, limits.ManifestFile)
-	if err != nil {
-		return "", integrity("flight_unreadable", "%w", err).At(ManifestFile)
+	read := v.early.manifest
+	if read == nil {
+		read = f.parseManifest
 	}
-	if v.manifest, err = plantoken.ParseManifest(raw); err != nil {
-		return "", integrity("manifest_malformed", "%w", err).At(ManifestFile)
+	m := read()
+	if m.err != nil {
+		return "", m.err
 	}
-	v.raw = raw
+	v.raw, v.manifest = m.raw, m.manifest
 	if v.manifest.WorkflowID != f.ID() {
 		return "", integrity("manifest_mismatch", "its workflow_id is %s, this is flight %s", v.manifest.WorkflowID, f.ID()).At(ManifestFile)
 	}
@@ -306,11 +311,12 @@ func (v *verified) readDecisions(f *Flight) (string, error) {
 }
 
 func (v *verified) readPlanBundle(o *Orchestrator, f *Flight) (string, error) {
-	raw, err := f.ReadFile(PlanBundle, limits.Approval)
-	if err != nil {
-		return "", integrity("plan_unsigned", "%w", err).At(PlanBundle).WithHint("sign the plan with cabincrew sign")
+	read := v.early.plan
+	if read == nil { // a flight that must be signed, but is not sealed
+		read = func() (*PlanFacts, error) { return o.planSaid(f, v.raw) }
 	}
-	if v.plan, err = o.Signatures.Plan(raw, v.raw); err != nil {
+	var err error
+	if v.plan, err = read(); err != nil {
 		return "", err
 	}
 	if err := v.says(f); err != nil {
