@@ -155,19 +155,19 @@ func isCommit(s string) bool {
 	return err == nil && (len(s) == sha1Hex || len(s) == sha256Hex) && hex.EncodeToString(raw) == s
 }
 
-// identityMismatch is where a certificate and an identity part.
-type identityMismatch struct {
+// factError is where a certificate and an identity part.
+type factError struct {
 	field, is string
 	want      []string
 }
 
 // Error implements error.
-func (m *identityMismatch) Error() string { return m.text() }
+func (m *factError) Error() string { return m.text() }
 
 // Fact names what differs, without quoting the certificate.
-func (m *identityMismatch) Fact() string { return m.field }
+func (m *factError) Fact() string { return m.field }
 
-func (m *identityMismatch) text() string {
+func (m *factError) text() string {
 	want := "wanted " + quoteAll(m.want)
 	if m.is == "" {
 		return fmt.Sprintf("%s is not stated, %s", m.field, want)
@@ -197,9 +197,9 @@ func quoteAll(list []string) string {
 }
 
 // compare gives the first fact that is not as wanted, and how many are as wanted.
-func (i Identity) compare(c *Certificate) (bad *identityMismatch, good int) {
+func (i Identity) compare(c *Certificate) (bad *factError, good int) {
 	if i.p == nil {
-		return &identityMismatch{field: "identity", is: c.SAN, want: []string{"none"}}, 0
+		return &factError{field: "identity", is: c.SAN, want: []string{"none"}}, 0
 	}
 	for _, check := range i.p.checks(c) {
 		if len(check.want) == 0 {
@@ -213,46 +213,46 @@ func (i Identity) compare(c *Certificate) (bad *identityMismatch, good int) {
 	return nil, good
 }
 
-func (p *IdentityPolicy) checks(c *Certificate) []identityMismatch {
+func (p *IdentityPolicy) checks(c *Certificate) []factError {
 	one := func(s string) []string {
 		if s == "" {
 			return nil
 		}
 		return []string{s}
 	}
-	list := []identityMismatch{{"issuer", c.Issuer, one(p.Issuer)}}
+	list := []factError{{"issuer", c.Issuer, one(p.Issuer)}}
 	if p.person() {
 		kind := "a job's certificate"
 		if c.Email && !c.isCI() {
 			kind = "a person's certificate"
 		}
-		return append(list, identityMismatch{"kind of certificate", kind, []string{"a person's certificate"}},
-			identityMismatch{"subject alternative name", c.SAN, one(p.SAN)})
+		return append(list, factError{"kind of certificate", kind, []string{"a person's certificate"}},
+			factError{"subject alternative name", c.SAN, one(p.SAN)})
 	}
 	if p.SAN != "" {
-		list = append(list, identityMismatch{"subject alternative name", c.SAN, one(p.SAN)})
+		list = append(list, factError{"subject alternative name", c.SAN, one(p.SAN)})
 	} else {
 		uri, ref, _ := strings.Cut(c.SAN, "@")
 		if strings.Contains(ref, "@") || (!strings.HasPrefix(ref, "refs/") && !isCommit(ref)) {
 			uri = c.SAN + " (without one ref)" // it could be cut in two ways, or not at all
 		}
-		list = append(list, identityMismatch{"build signer URI without its ref", uri, one(p.SignerURI)})
+		list = append(list, factError{"build signer URI without its ref", uri, one(p.SignerURI)})
 	}
 	return append(list,
-		identityMismatch{"build signer URI", c.BuildSignerURI, []string{c.SAN}},
-		identityMismatch{"build signer digest", c.BuildSignerDigest, p.SignerDigests},
-		identityMismatch{"source repository id", c.SourceRepositoryID, one(p.SourceRepositoryID)},
-		identityMismatch{"source repository owner id", c.OwnerID, one(p.OwnerID)},
-		identityMismatch{"runner environment", c.RunnerEnvironment, one(p.RunnerEnvironment)},
-		identityMismatch{"event", c.BuildTrigger, p.Events},
-		identityMismatch{"source repository ref", c.SourceRepositoryRef, one(p.SourceRef)},
+		factError{"build signer URI", c.BuildSignerURI, []string{c.SAN}},
+		factError{"build signer digest", c.BuildSignerDigest, p.SignerDigests},
+		factError{"source repository id", c.SourceRepositoryID, one(p.SourceRepositoryID)},
+		factError{"source repository owner id", c.OwnerID, one(p.OwnerID)},
+		factError{"runner environment", c.RunnerEnvironment, one(p.RunnerEnvironment)},
+		factError{"event", c.BuildTrigger, p.Events},
+		factError{"source repository ref", c.SourceRepositoryRef, one(p.SourceRef)},
 	)
 }
 
 // matchIdentity checks that one of the identities is the certificate's. The error
 // is about the one that agrees in most facts.
 func matchIdentity(c *Certificate, identities []Identity) error {
-	var closest *identityMismatch
+	var closest *factError
 	most := -1
 	for _, i := range identities {
 		bad, good := i.compare(c)
