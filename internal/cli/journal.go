@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/cabincrew/action/audit"
@@ -162,7 +163,12 @@ func (j *journal) close() error { return errors.Join(j.sealed(), j.wal.Close(), 
 // checkLogs verifies both logs of a flight without changing anything.
 func checkLogs(f *file.Flight) ([]protocol.WALEntry, audit.Report, []orchestrator.Check, error) {
 	var checks []orchestrator.Check
+	var report audit.Report
+	var auditErr error
+	var both sync.WaitGroup
+	both.Go(func() { report, auditErr = verifyAudit(f) }) // as long as the other log
 	entries, tail, err := file.ReadWAL(f)
+	both.Wait()
 	if err == nil && tail.Torn {
 		err = protocol.Errorf(protocol.ExitIntegrity, "wal_torn", "the last line is torn (%d bytes): a write was interrupted", tail.TornBytes).
 			At("wal.jsonl").WithHint("cabincrew resume cuts it off and goes on")
@@ -171,7 +177,7 @@ func checkLogs(f *file.Flight) ([]protocol.WALEntry, audit.Report, []orchestrato
 	if err != nil {
 		return entries, audit.Report{}, checks, err
 	}
-	report, err := verifyAudit(f)
+	err = auditErr
 	checks = append(checks, checkOf("audit", fmt.Sprintf("%d events", report.Events), err))
 	if err != nil {
 		return entries, report, checks, err
