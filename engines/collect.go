@@ -399,6 +399,9 @@ func (c Collector) fail(code, artifact, format string, args ...any) *protocol.Er
 	if artifact != "" {
 		where += ", artifact " + artifact
 	}
+	if code == "artifact_store" {
+		e = e.WithHint("see that the state directory's disk has room and can be written, then plan again")
+	}
 	return e.At(where)
 }
 
