@@ -1,4 +1,5 @@
-// Package ci tells on which continuous-integration platform the program runs.
+// Package ci tells on which continuous-integration platform the program runs, and
+// holds what forges have in common: people, and what they did.
 //
 // It promises never to take a bare CI variable for a platform: rules that are
 // stricter in CI (only signed plans take off, no secrets in flight-plan) follow
