@@ -137,6 +137,7 @@ func owners() map[string][]string {
 		"go.opentelemetry.io":                        {"internal/telemetry"},
 		"github.com/prometheus":                      {"internal/telemetry"},
 		"github.com/google/go-github":                {"ci/github"},
+		"github.com/gofri/go-github-ratelimit":       {"ci/github"},
 		"github.com/sethvargo/go-githubactions":      {"ci/github"},
 		"gitlab.com/gitlab-org/api/client-go":        {"ci/gitlab"},
 		"code.gitea.io/sdk":                          {"ci/gitea"},
