@@ -44,7 +44,8 @@ func NewHash(kind string) hash.Hash {
 func H(kind string, content []byte) string {
 	h := NewHash(kind)
 	_, _ = h.Write(content) // a hash never fails
-	return FormatDigest(h.Sum(nil))
+	var sum [sha256.Size]byte
+	return FormatDigest(h.Sum(sum[:0]))
 }
 
 // HCanonical gives H(kind, JCS(v)).
@@ -63,7 +64,10 @@ func Digest(data []byte) string {
 }
 
 // FormatDigest writes a SHA-256 sum as "sha256:" and lower-case hex.
-func FormatDigest(sum []byte) string { return digestPrefix + hex.EncodeToString(sum) }
+func FormatDigest(sum []byte) string {
+	var text [len(digestPrefix) + 2*sha256.Size]byte
+	return string(hex.AppendEncode(append(text[:0], digestPrefix...), sum))
+}
 
 // ParseDigest checks that s is "sha256:" and 64 lower-case hex digits and gives the hex.
 func ParseDigest(s string) (string, error) {

@@ -59,7 +59,7 @@ func (e encoder) columns(t reflect.Type) []column {
 		if name == "" {
 			name = f.Name
 		}
-		key, err := appendText(nil, name)
+		key, err := AppendText(nil, name)
 		if err != nil || f.Anonymous || slices.ContainsFunc(list, func(c column) bool { return c.name == name }) {
 			list = nil
 			break
@@ -140,7 +140,7 @@ func (e encoder) appendValue(b []byte, v reflect.Value, depth int) ([]byte, erro
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return appendNumber(b, strconv.FormatUint(v.Uint(), 10))
 	case reflect.String:
-		return appendText(b, v.String())
+		return AppendText(b, v.String())
 	case reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
 		if depth >= MaxDepth {
 			return nil, fmt.Errorf("nested deeper than %d", MaxDepth)
@@ -256,7 +256,7 @@ func (e encoder) appendMembers(b []byte, members []member, depth int) ([]byte, e
 			}
 			b = append(b, ',')
 		}
-		if b, err = appendText(b, m.name); err != nil {
+		if b, err = AppendText(b, m.name); err != nil {
 			return nil, err
 		}
 		b = append(b, ':')
@@ -286,7 +286,8 @@ func high(s string) bool {
 	return false
 }
 
-func appendText(b []byte, s string) ([]byte, error) {
+// AppendText appends text to b as it stands in the canonical form.
+func AppendText(b []byte, s string) ([]byte, error) {
 	if !utf8.ValidString(s) {
 		return nil, fmt.Errorf("text %q is not valid UTF-8", clip(s))
 	}

@@ -147,13 +147,24 @@ func (p Preimage) Intent(roles map[string]string) (string, error) {
 // ArtifactHash gives the hash of one artifact from the digest of artifact.json's
 // bytes and the digest of its body file ("" without one).
 func ArtifactHash(name, role, artifactDigest, bodyDigest string) (string, error) {
-	var body any
-	if bodyDigest != "" {
-		body = bodyDigest
+	// There can be thousands: the canonical form of an object with these four members.
+	var space [512]byte
+	b := append(space[:0], "{"...)
+	for i, m := range [...]struct{ key, text string }{{"artifact", artifactDigest}, {"body", bodyDigest}, {"name", name}, {"role", role}} {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), m.key...), `":`...)
+		if i == 1 && m.text == "" {
+			b = append(b, "null"...)
+			continue
+		}
+		var err error
+		if b, err = protocol.AppendText(b, m.text); err != nil {
+			return "", fmt.Errorf("%s: %w", m.key, err)
+		}
 	}
-	return protocol.HCanonical(protocol.KindArtifact, map[string]any{
-		"name": name, "role": role, "artifact": artifactDigest, "body": body,
-	})
+	return protocol.H(protocol.KindArtifact, append(b, '}')), nil
 }
 
 // WorkspaceHash gives the hash of what an engine can see of the workspace.
