@@ -17,20 +17,24 @@ import (
 // the type does not have, also those with another case of its names; null where
 // the type is neither a pointer nor free-form; and a number in quotes.
 func Decode(data []byte, v any) error {
-	t := reflect.TypeOf(v)
-	if t == nil || t.Kind() != reflect.Pointer {
+	// Most large documents are our own, in canonical form. They are read in one pass,
+	// which proves all that is looked at below; what it does not take is told there.
+	if len(data) >= readFrom {
+		_, err := DecodeExact(data, v)
+		return err
+	}
+	return decode(data, v)
+}
+
+func decode(data []byte, v any) error {
+	if t := reflect.TypeOf(v); t == nil || t.Kind() != reflect.Pointer {
 		if _, err := DecodeAny(data); err != nil {
 			return err
 		}
 		return fmt.Errorf("$: decoding needs a pointer, not %T", v) // a mistake of the caller
 	}
-	// Most large documents are our own, in canonical form. For them one scan that
-	// builds nothing says all that is looked at below; what it does not take is told there.
-	if len(data) < scanFrom || !plainFields(t.Elem(), nil) || shapeOf(t.Elem()).Scan(data, nil) != nil {
-		_, err := DecodeTree(data, v)
-		return err
-	}
-	return fill(data, v)
+	_, err := DecodeTree(data, v)
+	return err
 }
 
 // DecodeTree is Decode into v, a pointer, and gives what DecodeAny gives as well.
@@ -38,6 +42,13 @@ func DecodeTree(data []byte, v any) (any, error) {
 	tree, err := DecodeAny(data)
 	if err != nil {
 		return nil, err
+	}
+	l := layoutFor(reflect.TypeOf(v).Elem(), nil)
+	if at, ok := l.zero(v); ok {
+		if l.assign(at, tree) {
+			return tree, nil
+		}
+		at.SetZero()
 	}
 	if err := (shapes{}).checkField("$", tree, reflect.TypeOf(v).Elem()); err != nil {
 		return nil, err
@@ -64,35 +75,9 @@ func fill(data []byte, v any) error {
 	return nil
 }
 
-// scanFrom is the size in bytes from which looking for the canonical form saves more
-// than making the type's shape costs.
-const scanFrom = 4 << 10
-
-// plainFields says whether every struct in a type names all its fields, so that its
-// shape knows the same members as fieldsOf, and whether it does not hold itself.
-func plainFields(t reflect.Type, within []reflect.Type) bool {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch t.Kind() {
-	case reflect.Slice, reflect.Array:
-		return plainFields(t.Elem(), within)
-	case reflect.Map:
-		return t.Key().Kind() == reflect.String && plainFields(t.Elem(), within)
-	case reflect.Struct:
-		if slices.Contains(within, t) {
-			return false
-		}
-		for i := range t.NumField() {
-			f := t.Field(i)
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if f.Anonymous || !f.IsExported() || name == "" || name == "-" || !plainFields(f.Type, append(within, t)) {
-				return false
-			}
-		}
-	}
-	return true
-}
+// readFrom is the size in bytes from which reading the canonical form in one pass saves
+// more than making the type's layout costs.
+const readFrom = 1 << 10
 
 // shapes keeps the fields of the struct types met while one document is checked.
 type shapes map[reflect.Type]map[string]reflect.Type
