@@ -109,7 +109,8 @@ func Load(dir Dir, journal Journal, entries []protocol.WALEntry) (*Flight, error
 
 // readOwn reads one of our own documents: strict and in canonical form.
 func readOwn(raw []byte, v any) error {
-	if err := protocol.Decode(raw, v); err != nil {
+	exact, err := protocol.DecodeExact(raw, v)
+	if err != nil || exact {
 		return err
 	}
 	again, err := protocol.Canonical(v)

@@ -144,7 +144,7 @@ func (v *verified) says(f *Flight) error {
 	if err != nil {
 		return err
 	}
-	where, got, wanted, err := firstDifference(*v.plan, want)
+	where, got, wanted, err := firstDifference(lighter(*v.plan, &want), want)
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,18 @@ func (v *verified) says(f *Flight) error {
 		}
 	}
 	return nil
+}
+
+// lighter leaves the preimages out of two plans, which are most of them, where they are
+// the same bytes: how they are written need not be found out to compare them.
+func lighter(got PlanFacts, want *PlanFacts) PlanFacts {
+	got.Steps = slices.Clone(got.Steps)
+	for i := range min(len(got.Steps), len(want.Steps)) {
+		if bytes.Equal(got.Steps[i].Preimage, want.Steps[i].Preimage) {
+			got.Steps[i].Preimage, want.Steps[i].Preimage = json.RawMessage("{}"), json.RawMessage("{}")
+		}
+	}
+	return got
 }
 
 // inOrder says whether two times of our documents follow each other or are the same,

@@ -102,12 +102,15 @@ func parseBundle(data []byte) (*bundleParts, error) {
 		return nil, malformed(fmt.Errorf("%d bytes are too many (at most %d)", len(data), limits.BundleBytes))
 	}
 	var doc bundleDoc
-	if err := protocol.Decode(data, &doc); err != nil {
-		return nil, malformed(err)
-	}
-	again, err := protocol.Canonical(doc)
+	exact, err := protocol.DecodeExact(data, &doc)
 	if err != nil {
 		return nil, malformed(err)
+	}
+	again := data
+	if !exact {
+		if again, err = protocol.Canonical(doc); err != nil {
+			return nil, malformed(err)
+		}
 	}
 	if doc.MediaType != BundleMediaType {
 		return nil, malformed(fmt.Errorf("mediaType is %.100q, not %q", doc.MediaType, BundleMediaType))

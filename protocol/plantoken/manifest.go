@@ -61,11 +61,15 @@ func (m Manifest) Bytes() ([]byte, error) {
 // files, tokens that give the flight token.
 func ParseManifest(data []byte) (*Manifest, error) {
 	var m Manifest
-	if err := protocol.Decode(data, &m); err != nil {
+	exact, err := protocol.DecodeExact(data, &m)
+	if err != nil {
 		return nil, err
 	}
 	if err := m.check(); err != nil {
 		return nil, err
+	}
+	if exact {
+		return &m, nil
 	}
 	again, err := protocol.Canonical(m)
 	if err != nil {
