@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cabincrew/action/protocol"
 )
@@ -153,11 +154,19 @@ func (s *Status) inOrder(kind protocol.WALEntryType) error {
 
 func decoded[T any](e protocol.WALEntry, f func(T) error) error {
 	var d T
-	if err := protocol.Decode(e.Data, &d); err != nil {
+	var err error
+	if artifact, ok := any(&d).(*protocol.ArtifactCreatedData); ok { // there can be thousands
+		*artifact, err = artifactCreated().Decode(e.Data)
+	} else {
+		err = protocol.Decode(e.Data, &d)
+	}
+	if err != nil {
 		return err
 	}
 	return f(d)
 }
+
+var artifactCreated = sync.OnceValue(protocol.ReaderOf[protocol.ArtifactCreatedData])
 
 func (s *Status) entered(d protocol.StepStartedData, at string) error {
 	state := protocol.State(d.StepType)
