@@ -142,12 +142,14 @@ func (o *Orchestrator) settle(f *Flight, v *verified) error {
 	return o.append(f, f.settled()...)
 }
 
+const codeWaiting = "approval_waiting"
+
 func waiting(open []protocol.ApprovalRequest) error {
 	roles := make([]string, len(open))
 	for i, q := range open {
 		roles[i] = q.RequiredRole + " for step " + q.StepID
 	}
-	return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "approval is still needed: %s", strings.Join(roles, ", ")).
+	return protocol.Errorf(protocol.ExitWaiting, codeWaiting, "approval is still needed: %s", strings.Join(roles, ", ")).
 		WithHint("cabincrew approve --as NAME --key FILE")
 }
 
@@ -199,6 +201,9 @@ func (o *Orchestrator) countsAt(f *Flight, s *Setup, v *verified, q protocol.App
 	}
 	if err := samePlan(f, st); err != nil {
 		return err
+	}
+	if len(st.Witnesses) > 0 {
+		return o.witnessesCount(f, s, v, q, st, now)
 	}
 	a, err := s.Governance.approver(r.Approver, st.Fingerprint)
 	if err != nil {

@@ -77,6 +77,9 @@ type ApprovalStatement struct {
 	Role        string
 	Fingerprint string // of the key that signed
 	PlanBundle  string // digest of the signed plan that it is about too; empty: none
+	// Witnesses are what people did on a forge, where they did not sign themselves: then
+	// who signs plans has signed.
+	Witnesses []Witness
 }
 
 // Signatures verifies and makes the signed statements of a flight.
@@ -105,6 +108,8 @@ type Signer interface {
 	Ready(ctx context.Context) error
 	// SignPlan signs the manifest with the facts of the plan.
 	SignPlan(ctx context.Context, manifest []byte, p PlanFacts) ([]byte, error)
+	// SignApproval signs what people of a forge answered, as the forge told it.
+	SignApproval(ctx context.Context, manifest []byte, st ApprovalStatement) ([]byte, error)
 	// SignTakeOff signs how a flight ended.
 	SignTakeOff(ctx context.Context, manifest []byte, t TakeOffFacts) ([]byte, error)
 }
@@ -143,6 +148,7 @@ type Governance struct {
 	Hash         string
 	Paths        []string // files that decide over flights, relative to the workspace
 	Approvers    []Approver
+	Roles        []Role // that people of the forge hold
 	Judge        policies.Evaluator
 	After        policies.Evaluator // over what take-offs did; nil: nobody
 	Decide       policies.AggregateOptions
@@ -252,6 +258,8 @@ type Orchestrator struct {
 	// Temp makes a private directory on the flight's file system.
 	Temp   func(pattern string) (dir string, remove func() error, err error)
 	Notify func(Progress)
+	// Forge tells what people said of the change where it is reviewed; nil: nobody is asked.
+	Forge Forge
 	// NoSign leaves signing to a later Sign, perhaps in another process; until
 	// then the flight does not take off.
 	NoSign bool

@@ -170,8 +170,19 @@ func (o *Orchestrator) gate(ctx context.Context, f *Flight, s *Setup) error {
 			return err
 		}
 	}
-	return o.settle(f, v)
+	why, err := o.witness(ctx, f, s, v)
+	if err != nil {
+		return err
+	}
+	err = o.settle(f, v)
+	var refused *protocol.Error
+	if len(why) > 0 && errors.As(err, &refused) && refused.Code == codeWaiting {
+		return protocol.Errorf(refused.Exit, refused.Code, "%s (%s)", refused.Message, strings.Join(why, "; ")).WithHint("%s", askPeople)
+	}
+	return err
 }
+
+const askPeople = "have the people whom the roles ask for approve the change where it is reviewed"
 
 // asked reads the reports and requests of a flight whose preflight ended, before
 // the WAL is known to tell of all of them.

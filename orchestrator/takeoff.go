@@ -63,6 +63,9 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err := o.Signatures.Ready(ctx); err != nil {
 		return false, err // its end could not be signed
 	}
+	if err := o.standing(ctx, f, s, v); err != nil {
+		return false, err
+	}
 	if err := o.append(f, verifiedRecord(f, v), f.enter(protocol.StateTakeoffRunning, "take-off begins")); err != nil {
 		return false, err
 	}

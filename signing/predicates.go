@@ -39,10 +39,26 @@ type ApprovalPredicate struct {
 	FlightToken string                    `json:"flight_token"`
 	Code        string                    `json:"code,omitempty"` // the approval code, where it was asked for
 	Role        string                    `json:"role"`           // the role under which the person acts
+	// Witnesses are acts on a forge, where people did not sign themselves: then whoever
+	// signs plans signs what the forge said.
+	Witnesses []Witness `json:"witnesses,omitempty"`
 
 	// PlanBundle is the digest of plan.sigstore.json, the statement's second subject;
 	// empty where the plan is not signed.
 	PlanBundle string `json:"-"`
+}
+
+// Witness is one act of a person on a forge that speaks for an approval. Ids are the
+// forge's numbers as texts; empty is what the forge does not tell.
+type Witness struct {
+	Kind     string `json:"kind"` // such as review
+	ID       string `json:"id"`
+	PersonID string `json:"person_id"`
+	Person   string `json:"person"` // name, which may change hands
+	Commit   string `json:"commit"`
+	At       string `json:"at"`
+	Code     string `json:"code"` // that the person named
+	URL      string `json:"url"`
 }
 
 // FlightPlanPredicate is what was planned and judged. Its tokens can be
@@ -177,6 +193,16 @@ func (p *ApprovalPredicate) check() error {
 	if p.Response.ApprovalID != p.Request.ApprovalID {
 		err = allOf(err, fmt.Errorf("response.approval_id is %q, but the request is %q",
 			p.Response.ApprovalID, p.Request.ApprovalID))
+	}
+	if len(p.Witnesses) > limits.ApprovalWitnesses {
+		err = allOf(err, fmt.Errorf("there are %d witnesses, at most %d are read", len(p.Witnesses), limits.ApprovalWitnesses))
+	}
+	for i, w := range p.Witnesses {
+		at := fmt.Sprintf("witnesses[%d].", i)
+		err = allOf(err, wantText(at+"kind", w.Kind), wantText(at+"id", w.ID), wantText(at+"person_id", w.PersonID), wantText(at+"person", w.Person))
+		if w.At != "" {
+			err = allOf(err, wantTime(at+"at", w.At))
+		}
 	}
 	return err
 }

@@ -53,12 +53,41 @@ func (s *signatures) Ready(ctx context.Context) error {
 // by the orchestrator against the time of the approval, so none applies here.
 func (s *signatures) Approval(bundle, manifest []byte) (*orchestrator.ApprovalStatement, error) {
 	p, v, err := signing.TrustKeys(s.approvers...).VerifyApproval(bundle, manifest, s.now())
-	if err != nil {
-		return nil, err
+	if err == nil && len(p.Witnesses) == 0 {
+		return &orchestrator.ApprovalStatement{
+			Request: p.Request, Response: p.Response, FlightToken: p.FlightToken, Code: p.Code, Role: p.Role, Fingerprint: v.KeyFingerprint, PlanBundle: p.PlanBundle,
+		}, nil
 	}
-	return &orchestrator.ApprovalStatement{
-		Request: p.Request, Response: p.Response, FlightToken: p.FlightToken, Code: p.Code, Role: p.Role, Fingerprint: v.KeyFingerprint, PlanBundle: p.PlanBundle,
-	}, nil
+	// Only who signs plans is believed what people did on a forge.
+	told, _, toldErr := s.trust.VerifyApproval(bundle, manifest, s.now())
+	switch {
+	case toldErr == nil && len(told.Witnesses) > 0:
+		st := &orchestrator.ApprovalStatement{
+			Request: told.Request, Response: told.Response, FlightToken: told.FlightToken, Code: told.Code, Role: told.Role, PlanBundle: told.PlanBundle,
+		}
+		for _, w := range told.Witnesses {
+			st.Witnesses = append(st.Witnesses, orchestrator.Witness(w))
+		}
+		return st, nil
+	case err == nil: // it has witnesses
+		return nil, toldErr
+	}
+	return nil, err
+}
+
+// SignApproval signs what people of a forge answered.
+func (s *signatures) SignApproval(ctx context.Context, manifest []byte, st orchestrator.ApprovalStatement) ([]byte, error) {
+	if s.signer == nil {
+		return nil, usageError("plan_unsigned", "nothing is signed here, so approvals of a forge cannot be kept").WithHint("set signing in the configuration")
+	}
+	p := signing.ApprovalPredicate{
+		Version: signing.PredicateVersion, Request: st.Request, Response: st.Response, FlightToken: st.FlightToken, Code: st.Code, Role: st.Role, PlanBundle: st.PlanBundle,
+	}
+	for _, w := range st.Witnesses {
+		p.Witnesses = append(p.Witnesses, signing.Witness(w))
+	}
+	statement, err := signing.NewApproval(manifest, p)
+	return s.sign(ctx, statement, err)
 }
 
 func (s *signatures) sign(ctx context.Context, statement []byte, err error) ([]byte, error) {

@@ -20,6 +20,9 @@ const (
 	// signature has at most 72, an ed25519 signature 64.
 	SignatureBytes = 72
 
+	// ApprovalWitnesses is the most acts on a forge that one approval may tell of.
+	ApprovalWitnesses = 100
+
 	// TrustedKeys is the most keys that one verification may be given.
 	TrustedKeys = 10_000
 

@@ -1,0 +1,250 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cabincrew/action/protocol"
+)
+
+// Witness is one act of a person on a forge that speaks for an approval, as the forge
+// told it to the program that signs.
+type Witness struct {
+	Kind     string // such as "review"
+	ID       string // of the act
+	PersonID string // the forge's number: names can be taken over
+	Person   string // its name, for people
+	Commit   string // that the person looked at; "" where the forge does not tell
+	At       string // when; "" where the forge does not tell
+	Code     string // the approval code, where the person named it
+	URL      string
+}
+
+// Asked is what a forge is asked about a flight.
+type Asked struct {
+	Roles  []string  // that must approve
+	Head   string    // the planned head commit
+	Sealed time.Time // when the token was made
+	Code   string    // the approval code; "" where the plan is not signed
+	// CodeNeeded says that only who names the code approves.
+	CodeNeeded bool
+}
+
+// ForgeAnswer is what people said for one role.
+type ForgeAnswer struct {
+	Role     string
+	Approved bool
+	By       []Witness // whose acts count
+	Why      string    // what is missing, for people
+}
+
+// Forge tells what people said of the change where it is reviewed. It counts, and what
+// it cannot tell is an error.
+type Forge interface {
+	Answers(ctx context.Context, ask Asked) ([]ForgeAnswer, error)
+}
+
+// Role is a role that people of a forge hold.
+type Role struct {
+	Name  string
+	Count int // of people who must approve
+}
+
+func (g Governance) role(name string) (Role, bool) {
+	i := slices.IndexFunc(g.Roles, func(r Role) bool { return r.Name == name })
+	if i < 0 {
+		return Role{}, false
+	}
+	return g.Roles[i], true
+}
+
+// askForge puts a question about roles to the forge, and gives the answers by role.
+func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *verified, roles []string) (map[string]ForgeAnswer, error) {
+	sealed, err := time.Parse(time.RFC3339, f.Status.SealedAt)
+	if err != nil {
+		return nil, integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
+	}
+	slices.Sort(roles)
+	ask := Asked{
+		Roles: slices.Compact(roles), Head: headOf(v.reports), Sealed: sealed, Code: v.code, CodeNeeded: s.Config.Approvals.Binding == bindingCode,
+	}
+	answers, err := o.Forge.Answers(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]ForgeAnswer{}
+	for _, a := range answers {
+		out[a.Role] = a
+	}
+	return out, nil
+}
+
+const bindingCode = "code"
+
+func headOf(reports []Report) string {
+	for _, r := range reports {
+		if r.Derived.HeadCommit != "" {
+			return r.Derived.HeadCommit
+		}
+	}
+	return ""
+}
+
+// witness asks the forge about the open requests whose roles its people hold, signs
+// what counts, and records it. SPEC: docs/protocol.md 7.
+func (o *Orchestrator) witness(ctx context.Context, f *Flight, s *Setup, v *verified) (why []string, err error) {
+	var open []protocol.ApprovalRequest
+	var roles []string
+	for _, q := range v.open(f) {
+		if _, ok := s.Governance.role(q.RequiredRole); ok {
+			open, roles = append(open, q), append(roles, q.RequiredRole)
+		}
+	}
+	if o.Forge == nil || len(open) == 0 {
+		return nil, nil
+	}
+	answers, err := o.askForge(ctx, f, s, v, roles)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range open {
+		a := answers[q.RequiredRole]
+		if !a.Approved {
+			why = append(why, fmt.Sprintf("role %s: %s", q.RequiredRole, a.Why))
+			continue
+		}
+		record, err := o.witnessed(ctx, f, s, v, q, a)
+		if err != nil {
+			return why, err
+		}
+		if err := o.append(f, record); err != nil {
+			return why, err
+		}
+	}
+	slices.Sort(why)
+	return slices.Compact(why), nil
+}
+
+// witnessed signs that people of the forge answered a request.
+func (o *Orchestrator) witnessed(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a ForgeAnswer) (Record, error) {
+	names := make([]string, len(a.By))
+	var code string
+	for i, w := range a.By {
+		names[i] = w.Person
+		code = w.Code
+	}
+	slices.Sort(names)
+	st := ApprovalStatement{
+		Request: q, FlightToken: v.manifest.FlightToken, Role: q.RequiredRole, Code: code, PlanBundle: f.Status.Digests[PlanBundle], Witnesses: a.By,
+		Response: protocol.ApprovalResponse{ApprovalID: q.ApprovalID, Approved: true, Approver: strings.Join(names, ", "), Timestamp: stamp(o.Now())},
+	}
+	if err := o.counts(f, s, v, q, &st); err != nil {
+		return Record{}, err
+	}
+	bundle, err := o.Signatures.SignApproval(ctx, v.raw, st)
+	if err != nil {
+		return Record{}, err
+	}
+	again, err := o.Signatures.Approval(bundle, v.raw)
+	if err != nil {
+		return Record{}, fmt.Errorf("checking the approval that was just signed: %w", err)
+	}
+	if err := o.counts(f, s, v, q, again); err != nil {
+		return Record{}, err
+	}
+	return f.received(*again), f.WriteFile(responsePath(q.ApprovalID), bundle)
+}
+
+// witnessesCount says whether the acts that a signed approval tells of count for its
+// role. Who the people are is the forge's word, which the signer passed on.
+func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, now time.Time) error {
+	role, ok := s.Governance.role(q.RequiredRole)
+	if !ok {
+		return notCounted("approval_role", "the configuration names no role %s that people of the forge hold", q.RequiredRole).
+			WithHint("roles of people of a forge are under approvals.roles")
+	}
+	sealed, err := time.Parse(time.RFC3339, f.Status.SealedAt)
+	if err != nil {
+		return integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
+	}
+	people, head := map[string]bool{}, headOf(v.reports)
+	for _, w := range st.Witnesses {
+		if err := w.counts(head, sealed, now, v.code, s); err != nil {
+			return err
+		}
+		people[w.PersonID] = true
+	}
+	if need := max(role.Count, 1); len(people) < need {
+		return notCounted("approval_waiting", "%d of %d people with role %s approved", len(people), need, q.RequiredRole)
+	}
+	return nil
+}
+
+func (w Witness) counts(head string, sealed, now time.Time, code string, s *Setup) error {
+	named := code != "" && w.Code == code
+	if w.PersonID == "" || w.ID == "" {
+		return integrity("approval_witness", "an act that the approval tells of has no id")
+	}
+	if w.Code != "" && !named || s.Config.Approvals.Binding == bindingCode && !named {
+		return notCounted("approval_code", "%s named code %q, not the flight's", w.Person, w.Code).WithHint("name the code that the check shows")
+	}
+	if named {
+		return nil
+	}
+	if w.Commit == "" || w.Commit != head {
+		return notCounted("approval_stale_commit", "%s approved commit %q, the plan is of %q", w.Person, w.Commit, head).WithHint("approve the commit that was planned")
+	}
+	at, err := time.Parse(time.RFC3339, w.At)
+	if err != nil {
+		return notCounted("approval_code", "the forge does not tell when %s approved, and the code is not named", w.Person).WithHint("name the code that the check shows")
+	}
+	if !at.After(sealed) {
+		return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(sealed)).WithHint("approve again")
+	}
+	if end := at.Add(s.Config.Approvals.Expire.Duration); now.After(end) {
+		return notCounted("approval_expired", "the approval of %s expired at %s", w.Person, stamp(end)).WithHint("approve again")
+	}
+	return nil
+}
+
+// standing asks the forge again, right before the first engine starts, about every
+// approval that it gave: whoever took theirs back, or lost the role, no longer approves.
+func (o *Orchestrator) standing(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+	var roles []string
+	for _, st := range v.responses {
+		if len(st.Witnesses) > 0 {
+			roles = append(roles, st.Role)
+		}
+	}
+	if len(roles) == 0 {
+		return nil
+	}
+	if o.Forge == nil {
+		return protocol.Errorf(protocol.ExitUnreachable, "forge_unreachable", "whether the approvals of %s still stand cannot be asked", strings.Join(slices.Compact(slices.Sorted(slices.Values(roles))), ", ")).
+			WithHint("take off in a run of the forge's CI: cabincrew ci take-off")
+	}
+	answers, err := o.askForge(ctx, f, s, v, roles)
+	if err != nil {
+		return err
+	}
+	for _, q := range v.requests {
+		st := v.responses[q.ApprovalID]
+		if st == nil || len(st.Witnesses) == 0 {
+			continue
+		}
+		a := answers[st.Role]
+		if !a.Approved {
+			return notCounted("approval_withdrawn", "what approved step %s as %s does not stand any more: %s", q.StepID, st.Role, a.Why).
+				WithHint("the change must be approved again")
+		}
+		for _, w := range st.Witnesses {
+			if !slices.ContainsFunc(a.By, func(x Witness) bool { return x.PersonID == w.PersonID }) {
+				return notCounted("approval_withdrawn", "the approval of %s as %s does not stand any more", w.Person, st.Role).WithHint("the change must be approved again")
+			}
+		}
+	}
+	return nil
+}
