@@ -245,6 +245,9 @@ type Orchestrator struct {
 	Fence    Fence // nil: none
 	// Earlier gives the signed take-offs of flights that are at hand here; nil: none.
 	Earlier func(ctx context.Context) ([]TakeOffFacts, error)
+	// Before tells of earlier plans of the same change and commit with regard to a flight
+	// token; nil: there are none.
+	Before func(ctx context.Context, token string) (Sealed, error)
 	// AtLeast says whether a version is another one or a later one.
 	AtLeast    func(version, least string) bool
 	Signatures Signatures

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -39,6 +40,18 @@ type SignedFacts struct {
 	IssuedAt, NotAfter string
 	CabinCrew          string // version of the program that signed
 	Signer             string // who signed, for people; known when it is read
+	// FirstSealed is when the same token was first sealed for the same change and commit:
+	// approvals since then count. "": with this flight.
+	FirstSealed string
+	// CodeNeeded says that approvals must name the code: the commit had another token too,
+	// or people were not shown everything.
+	CodeNeeded bool
+}
+
+// Sealed is what is known of earlier plans of the same change and commit.
+type Sealed struct {
+	First string // when the same token was first sealed; "": never before
+	Other bool   // there was another token, or that cannot be told
 }
 
 // PlanFactStep is one step of PlanFacts.
@@ -132,6 +145,13 @@ func (o *Orchestrator) sign(ctx context.Context, f *Flight, s *Setup, plans []*s
 	if facts.Audit, err = o.auditHead(f); err != nil {
 		return nil, err
 	}
+	if o.Before != nil {
+		before, err := o.Before(ctx, facts.FlightToken)
+		if err != nil {
+			return nil, err
+		}
+		facts.FirstSealed, facts.CodeNeeded = before.First, before.Other
+	}
 	now := o.Now()
 	facts.IssuedAt, facts.NotAfter, facts.CabinCrew = stamp(now), stamp(now.Add(s.Config.Approvals.Expire.Duration)), o.Version
 	return o.Signatures.SignPlan(ctx, manifest, facts)
@@ -153,6 +173,7 @@ func (v *verified) says(f *Flight) error {
 	}
 	// When it was signed lies between the token and the record of the bundle.
 	for _, c := range []struct{ first, then, text string }{
+		{cmp.Or(v.plan.FirstSealed, f.Status.SealedAt), f.Status.SealedAt, "first_sealed is %[1]s, but the tokens were made at %[2]s"},
 		{f.Status.SealedAt, v.plan.IssuedAt, "issued_at is %[2]s, but the tokens were made at %[1]s"},
 		{v.plan.IssuedAt, f.Status.SignedAt, "issued_at is %[1]s, but it was recorded at %[2]s"},
 		{v.plan.IssuedAt, v.plan.NotAfter, "not_after is %[2]s, but issued_at is %[1]s"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -63,13 +64,13 @@ func (g Governance) role(name string) (Role, bool) {
 
 // askForge puts a question about roles to the forge, and gives the answers by role.
 func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *verified, roles []string) (map[string]ForgeAnswer, error) {
-	sealed, err := time.Parse(time.RFC3339, f.Status.SealedAt)
+	sealed, err := v.firstSealed(f)
 	if err != nil {
-		return nil, integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
+		return nil, err
 	}
 	slices.Sort(roles)
 	ask := Asked{
-		Roles: slices.Compact(roles), Head: headOf(v.reports), Sealed: sealed, Code: v.code, CodeNeeded: s.Config.Approvals.Binding == bindingCode,
+		Roles: slices.Compact(roles), Head: headOf(v.reports), Sealed: sealed, Code: v.code, CodeNeeded: v.codeNeeded(s),
 	}
 	answers, err := o.Forge.Answers(ctx, ask)
 	if err != nil {
@@ -82,7 +83,24 @@ func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *ver
 	return out, nil
 }
 
-const bindingCode = "code"
+// firstSealed is when the flight's token was first sealed: an equal plan that was made
+// again keeps its approvals. SPEC: docs/protocol.md 7.
+func (v *verified) firstSealed(f *Flight) (time.Time, error) {
+	at := f.Status.SealedAt
+	if v.plan != nil && v.plan.FirstSealed != "" {
+		at = v.plan.FirstSealed
+	}
+	sealed, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return sealed, integrity("wal_time", "the time of sealing %q cannot be read", at).At("wal.jsonl")
+	}
+	return sealed, nil
+}
+
+// codeNeeded says whether an approval must name the code. SPEC: docs/protocol.md 7.
+func (v *verified) codeNeeded(s *Setup) bool {
+	return s.Config.Approvals.Binding == config.BindingCode || v.plan != nil && v.plan.CodeNeeded
+}
 
 func headOf(reports []Report) string {
 	for _, r := range reports {
@@ -166,13 +184,13 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 		return notCounted("approval_role", "the configuration names no role %s that people of the forge hold", q.RequiredRole).
 			WithHint("roles of people of a forge are under approvals.roles")
 	}
-	sealed, err := time.Parse(time.RFC3339, f.Status.SealedAt)
+	sealed, err := v.firstSealed(f)
 	if err != nil {
-		return integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
+		return err
 	}
 	people, head := map[string]bool{}, headOf(v.reports)
 	for _, w := range st.Witnesses {
-		if err := w.counts(head, sealed, now, v.code, s); err != nil {
+		if err := w.counts(v, head, sealed, now, s); err != nil {
 			return err
 		}
 		people[w.PersonID] = true
@@ -183,12 +201,12 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 	return nil
 }
 
-func (w Witness) counts(head string, sealed, now time.Time, code string, s *Setup) error {
-	named := code != "" && w.Code == code
+func (w Witness) counts(v *verified, head string, sealed, now time.Time, s *Setup) error {
+	named := v.code != "" && w.Code == v.code
 	if w.PersonID == "" || w.ID == "" {
 		return integrity("approval_witness", "an act that the approval tells of has no id")
 	}
-	if w.Code != "" && !named || s.Config.Approvals.Binding == bindingCode && !named {
+	if w.Code != "" && !named || v.codeNeeded(s) && !named {
 		return notCounted("approval_code", "%s named code %q, not the flight's", w.Person, w.Code).WithHint("name the code that the check shows")
 	}
 	if named {

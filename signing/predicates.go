@@ -77,6 +77,11 @@ type FlightPlanPredicate struct {
 	IssuedAt      string            `json:"issued_at"`
 	NotAfter      string            `json:"not_after"` // empty: no end
 	CabinCrew     string            `json:"cabincrew"` // version of the program
+	// FirstSealed is when the same token was first sealed for the same change and commit,
+	// in an earlier flight; left out where there was none.
+	FirstSealed string `json:"first_sealed,omitempty"`
+	// CodeNeeded says that approvals must name the code.
+	CodeNeeded bool `json:"code_needed,omitempty"`
 }
 
 // FlightPlanStep is one step of a flight plan.
@@ -224,6 +229,9 @@ func (p *FlightPlanPredicate) check() error {
 	}
 	if p.NotAfter != "" {
 		err = allOf(err, wantTime("not_after", p.NotAfter))
+	}
+	if p.FirstSealed != "" {
+		err = allOf(err, wantTime("first_sealed", p.FirstSealed))
 	}
 	if len(p.Steps) == 0 {
 		err = allOf(err, errors.New("steps is empty"))

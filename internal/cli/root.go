@@ -36,6 +36,9 @@ type app struct {
 	// failpoint, if not nil, is called before and after every durable write, so
 	// that tests can end the process there.
 	failpoint func(point string)
+	// onForge replaces what the job's variables say of the run by what the forge says;
+	// nil outside of cabincrew ci.
+	onForge func(*session) error
 	// opened are the private keys that this command has opened, by path.
 	opened map[string]*signing.Key
 }

@@ -112,6 +112,7 @@ func (s *signatures) SignPlan(ctx context.Context, manifest []byte, facts orches
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Decision: facts.Decision,
 		Nonce: facts.Nonce, ApprovalNonce: facts.ApprovalNonce, Derived: signing.Derived(facts.Derived), Claimed: facts.Claimed,
 		AuditHead: signedHead(facts.Audit), IssuedAt: facts.IssuedAt, NotAfter: facts.NotAfter, CabinCrew: facts.CabinCrew,
+		FirstSealed: facts.FirstSealed, CodeNeeded: facts.CodeNeeded,
 	}
 	for _, step := range facts.Steps {
 		out := signing.FlightPlanStep{
@@ -140,6 +141,7 @@ func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, err
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Decision: p.Decision, Derived: orchestrator.Derived(p.Derived), Claimed: p.Claimed,
 		SignedFacts: orchestrator.SignedFacts{
 			Nonce: p.Nonce, ApprovalNonce: p.ApprovalNonce, IssuedAt: p.IssuedAt, NotAfter: p.NotAfter, CabinCrew: p.CabinCrew, Signer: signerOf(v),
+			FirstSealed: p.FirstSealed, CodeNeeded: p.CodeNeeded,
 		},
 	}
 	if facts.Audit, err = readHead(p.AuditHead); err != nil {

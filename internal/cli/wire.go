@@ -205,6 +205,11 @@ func (s *session) source(o *origin) error {
 	}
 	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
 	s.merged(info.Head)
+	if a.onForge != nil {
+		if err := a.onForge(s); err != nil {
+			return err
+		}
+	}
 	if s.setup.Redactor, err = a.redactor(o.config, filepath.Dir(s.place.config)); err != nil {
 		return err
 	}
