@@ -104,7 +104,7 @@ type Directory interface {
 	Permission(ctx context.Context, p Person) (string, error)
 }
 
-// Refusal is an act that does not count for a role (or for none, if Role is empty).
+// Refusal is an act that does not count for a role.
 type Refusal struct {
 	Act  Act
 	Role string
