@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/signing"
 )
@@ -161,7 +162,7 @@ func (d *desk) change(path, old, replacement string) {
 func clean(t *testing.T, text string) {
 	t.Helper()
 	for i, r := range text {
-		if r != '\n' && hidden(r) {
+		if r != '\n' && harmless.Hidden(r) {
 			t.Fatalf("%U at %d would reach a terminal: %q", r, i, text[max(0, i-30):min(len(text), i+30)])
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -62,7 +63,7 @@ func githubCommand(command string, s spot, title, message string) string {
 // githubData escapes a message: line breaks would end the command, and what is
 // invisible would show as something else.
 func githubData(s string) string {
-	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(unmarked(visible(s)))
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(harmless.Unmarked(harmless.Visible(s)))
 }
 
 // githubProperty escapes a value, which a comma or a colon would end too.

@@ -131,11 +131,11 @@ func (a *app) checkFlags() error {
 
 // logger writes to stderr at the level that was asked for, without secrets.
 func (a *app) logger(r *redact.Redactor) *slog.Logger {
-	harmless := tame
+	safe := tame
 	if a.flags.logFormat == outputJSON {
-		harmless = func(s string) string { return string(tameJSON([]byte(s))) }
+		safe = func(s string) string { return string(tameJSON([]byte(s))) }
 	}
-	return telemetry.New(&tamed{to: a.err, tame: harmless}, telemetry.Options{Level: a.flags.logLevel, JSON: a.flags.logFormat == outputJSON, Redact: r.String})
+	return telemetry.New(&tamed{to: a.err, tame: safe}, telemetry.Options{Level: a.flags.logLevel, JSON: a.flags.logFormat == outputJSON, Redact: r.String})
 }
 
 // printJSON writes one document on stdout.
@@ -153,21 +153,6 @@ func (a *app) text(s string) {
 	if a.flags.output == outputText {
 		_, _ = io.WriteString(a.out, tame(s)) // a closed stdout cannot be told of
 	}
-}
-
-// visible makes foreign text harmless on a terminal: control characters and
-// characters that turn the direction of text become escapes. Line breaks stay.
-func visible(s string) string {
-	clean := func(r rune) bool { return r == '\n' || r == '\t' || !hidden(r) }
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(s, "\ufffd") {
-		if clean(r) {
-			b.WriteRune(r)
-			continue
-		}
-		b.WriteString(strings.Trim(strconvQuote(r), "'"))
-	}
-	return b.String()
 }
 
 func usageError(code, format string, args ...any) *protocol.Error {

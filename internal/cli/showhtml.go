@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -20,7 +21,7 @@ var pageSource string
 // font, no image, and a content policy that forbids them.
 func renderPage(w io.Writer, v flightView) error {
 	t, err := template.New("show").Funcs(template.FuncMap{
-		"marked": segments, "size": size, "class": decisionClass, "lower": strings.ToLower,
+		"marked": harmless.Segments, "size": size, "class": decisionClass, "lower": strings.ToLower,
 	}).Parse(pageSource)
 	if err != nil {
 		return fmt.Errorf("the page's template: %w", err)

@@ -282,5 +282,3 @@ func (a *app) passphrase(prompt string) ([]byte, error) {
 	_, _ = io.WriteString(a.err, "\n") // the end of the prompt's line
 	return p, err
 }
-
-func strconvQuote(r rune) string { return strconv.QuoteRuneToASCII(r) }

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -13,6 +14,9 @@ import (
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
+
+// isCommand finds ##[error], ##vso[task.setvariable …] and their like.
+var isCommand = regexp.MustCompile(`##[A-Za-z]*\[`)
 
 // obeyed gives the lines that a CI platform would take for commands.
 func obeyed(printed string) []string {
