@@ -343,13 +343,13 @@ func (b *batch) body(ctx context.Context, dir *artifactDir, to *os.Root, file st
 	if !b.Secrets.Empty() {
 		sinks = append(sinks, detector)
 	}
-	h := sha256.New()
-	sinks = append(sinks, h)
 	n := size
 	if small {
-		err = writeAll(data, sinks)
+		digest, err = protocol.Digest(data), writeAll(data, sinks)
 	} else {
-		n, err = stream(ctx, in, size, sinks)
+		h := sha256.New()
+		n, err = stream(ctx, in, size, append(sinks, h))
+		digest = protocol.FormatDigest(h.Sum(nil))
 	}
 	if copied != nil {
 		err = errors.Join(err, copied.Close())
@@ -362,7 +362,7 @@ func (b *batch) body(ctx context.Context, dir *artifactDir, to *os.Root, file st
 	case detector.Found() != "":
 		return "", 0, 0, b.secret(dir.name, detector.Found())
 	}
-	return protocol.FormatDigest(h.Sum(nil)), n, mode, nil
+	return digest, n, mode, nil
 }
 
 func writeAll(data []byte, sinks []io.Writer) error {

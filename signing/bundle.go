@@ -144,7 +144,8 @@ func strictBase64(name, text string, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if base64.StdEncoding.EncodeToString(data) != text {
+	// Each byte that was skipped makes the text longer than it need be.
+	if base64.StdEncoding.EncodedLen(len(data)) != len(text) {
 		return nil, fmt.Errorf("%s is not in strict base64", name)
 	}
 	if len(data) == 0 || len(data) > limit {

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ func (f *Flight) ReadFile(p string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	data, err := readAll(io.LimitReader(file, most+1), min(info.Size(), most))
 	if err = errors.Join(err, file.Close()); err != nil {
 		return nil, protocol.Errorf(protocol.ExitUnreachable, "file_unreadable", "the file cannot be read: %w", err).At(f.path(p))
 	}
@@ -106,6 +107,14 @@ func (f *Flight) ReadFile(p string, most int64) ([]byte, error) {
 		return nil, protocol.Errorf(protocol.ExitIntegrity, "file_too_large", "the file has %d bytes, more than the %d allowed", max(info.Size(), most+1), most).At(f.path(p))
 	}
 	return data, nil
+}
+
+// readAll is io.ReadAll of what seems to have so many bytes.
+func readAll(in io.Reader, size int64) ([]byte, error) {
+	// One byte more, and the end is seen without growing.
+	data := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err := data.ReadFrom(in)
+	return data.Bytes(), err
 }
 
 // openRegular opens an existing regular file. An absent one is an error that
