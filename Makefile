@@ -18,12 +18,12 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight))
+RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
 
-.PHONY: help build onnxruntime demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
+.PHONY: help build onnxruntime github-api demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/cabincrew
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cabincrew ./cmd/cabincrew
@@ -31,15 +31,18 @@ build: ## build bin/cabincrew
 onnxruntime: ## put the pinned ONNX Runtime into bin/lib (demo and test do it by themselves)
 	@scripts/onnxruntime.sh
 
+github-api: ## put GitHub's description of its API into bin/lib, for the tests (test does it by itself)
+	@scripts/github-api.sh
+
 demo: build onnxruntime ## fly the main job on a clone of this repository, stage by stage
 	scripts/demo.sh
 
 test: unit race ## run all tests
 
-unit: onnxruntime ## run the tests of all packages
+unit: onnxruntime github-api ## run the tests of all packages
 	$(GO) test -timeout 15m ./...
 
-race: onnxruntime ## run the tests of the concurrent packages with the race detector
+race: onnxruntime github-api ## run the tests of the concurrent packages with the race detector
 ifeq ($(CGO_ENABLED),1)
 	$(GO) test -race -timeout 25m $(RACE)
 else
@@ -74,7 +77,7 @@ vulncheck: ## look for known vulnerabilities (needs the network)
 	cd tools && $(GO) build -o ../$(TOOLS)/govulncheck golang.org/x/vuln/cmd/govulncheck
 	$(TOOLS)/govulncheck ./...
 
-e2e: build ## run the program from outside, and let programs of others judge what it signs
+e2e: build github-api ## run the program from outside, and let programs of others judge what it signs
 	scripts/demo.sh
 	scripts/outside-judges.sh
 	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e
