@@ -92,6 +92,9 @@ func parseSource(fset *token.FileSet, p string) (source, error) {
 func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 func isOutside(pkg string) bool {
+	if _, ok := rooms()[pkg]; ok {
+		return false // a fake that tests of other rooms use
+	}
 	return slices.ContainsFunc(outsideRooms(), func(dir string) bool { return below(pkg, dir) })
 }
 
