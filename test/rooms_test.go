@@ -58,7 +58,8 @@ func rooms() map[string]room {
 		"internal/workspacetest":  {1, nil},
 		"internal/patch/artifact": {1, []string{"os", "os/exec", "net/http"}},
 
-		"ci": {1, []string{"orchestrator"}},
+		"ci":            {1, []string{"orchestrator", "os", "net/http"}},
+		"ci/codeowners": {1, []string{"orchestrator", "os", "net/http"}},
 
 		"engines/command":   {2, engineNever()},
 		"engines/git":       {2, engineNever()},
@@ -204,6 +205,8 @@ func budgets() map[string][]string {
 		"policies":                   {},
 		"policies/rules":             {doublestar},
 		"policies/views":             {yaml},
+		"ci":                         {},
+		"ci/codeowners":              {},
 		"policies/sources":           append([]string{sys, yaml, doublestar, gogit, gcfg, warnings, billy, join, context, sha1cd, crypto, net}, registryClient...),
 		"audit":                      {},
 		"engines/egress":             {}, // what judges an engine's traffic reads it with the standard library alone
