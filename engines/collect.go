@@ -97,7 +97,7 @@ func (c Collector) names(from *os.Root, declared []protocol.EngineArtifact) erro
 			return c.fail("artifact_role", a.Name, "its role is %q; roles are evidence, state and log", printable(a.Role))
 		}
 	}
-	entries, err := list(from, ".", c.Limits.Artifacts+1)
+	entries, err := list(from, c.Limits.Artifacts+1)
 	if err != nil {
 		return c.fail("artifact_unreadable", "", "the artifacts directory cannot be read: %w", err)
 	}
@@ -129,13 +129,15 @@ func namesIn(dir *os.Root, most int) ([]string, error) {
 	return names, err
 }
 
-func list(root *os.Root, dir string, most int) ([]fs.DirEntry, error) {
-	d, err := root.Open(dir)
+// list gives the names in a directory and what kind of thing each is of; at most one
+// more than that many.
+func list(root *os.Root, most int) ([]fs.DirEntry, error) {
+	d, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = d.Close() }() // only read
-	entries, err := d.ReadDir(most + 1)
+	entries, err := readDir(d, most+1)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}

@@ -75,3 +75,17 @@ func (q quick) names(most int) (names []string, ok bool) {
 	}
 	return names, true
 }
+
+// readDir is ReadDir of a directory of an os.Root, which asks the kernel about each name
+// although the directory says already of what kind it is. Of the entries, only name and
+// kind may be asked for: who opens one finds out whether it still is of that kind.
+func readDir(dir *os.File, most int) ([]fs.DirEntry, error) {
+	fd, err := syscall.Openat(int(dir.Fd()), ".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0) //nolint:gosec // a descriptor
+	runtime.KeepAlive(dir)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir.Name(), Err: err}
+	}
+	again := os.NewFile(uintptr(fd), dir.Name())
+	defer func() { _ = again.Close() }() // only read
+	return again.ReadDir(most)
+}

@@ -60,6 +60,38 @@ func TestQuickTakesPlainFilesOnly(t *testing.T) {
 	}
 }
 
+// TestReadDirTellsKinds holds what a directory says of its names to what they are.
+func TestReadDirTellsKinds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(dir, "dir"), 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600),
+		os.Symlink("dir", filepath.Join(dir, "link")), syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	entries, err := list(root, 9)
+	if err != nil || len(entries) != 4 {
+		t.Fatal(entries, err)
+	}
+	for _, e := range entries {
+		info, err := os.Lstat(filepath.Join(dir, e.Name()))
+		if err != nil || e.Type() != info.Mode().Type() || e.IsDir() != (e.Name() == "dir") {
+			t.Errorf("%s is told as %v: %v", e.Name(), e.Type(), err)
+		}
+	}
+	if few, err := list(root, 2); err != nil || len(few) != 3 {
+		t.Error("not one more than asked for:", few, err)
+	}
+}
+
 // TestDescriptionsThatAreKept takes the same bytes from memory, and never what was refused.
 func TestDescriptionsThatAreKept(t *testing.T) {
 	t.Parallel()

@@ -19,3 +19,5 @@ func (quick) read(string, int64, []byte) (data []byte, mode fs.FileMode, ok bool
 }
 
 func (quick) names(int) (names []string, ok bool) { return nil, false }
+
+func readDir(dir *os.File, most int) ([]fs.DirEntry, error) { return dir.ReadDir(most) }
