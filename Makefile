@@ -18,9 +18,9 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
+RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
 
-.PHONY: help build onnxruntime github-api demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
+.PHONY: help build onnxruntime github-api webhooks demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +34,15 @@ onnxruntime: ## put the pinned ONNX Runtime into bin/lib (demo and test do it by
 github-api: ## put GitHub's description of its API into bin/lib, for the tests (test does it by itself)
 	@scripts/github-api.sh
 
+webhooks: ## put GitHub's examples of webhook payloads into bin/lib (test does it by itself)
+	@scripts/webhook-examples.sh
+
 demo: build onnxruntime ## fly the main job on a clone of this repository, stage by stage
 	scripts/demo.sh
 
 test: unit race ## run all tests
 
-unit: onnxruntime github-api ## run the tests of all packages
+unit: onnxruntime github-api webhooks ## run the tests of all packages
 	$(GO) test -timeout 15m ./...
 
 race: onnxruntime github-api ## run the tests of the concurrent packages with the race detector
