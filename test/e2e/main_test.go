@@ -71,7 +71,7 @@ func start() error {
 		return err
 	}
 	house = &rig{repository: repository, program: filepath.Join(repository, "bin", "cabincrew")}
-	for _, name := range []string{house.program, house.tool("cosign"), house.tool("fulcio"), house.tool("timestamp-server"), house.tool("npm/node_modules/sigstore")} {
+	for _, name := range []string{house.program, house.tool("cosign"), house.tool("fulcio"), house.tool("timestamp-server"), house.tool("npm/node_modules/sigstore"), house.tool("act"), house.tool("actionlint"), house.tool("npm-actions/installed.json")} {
 		if _, err := os.Stat(name); err != nil {
 			return fmt.Errorf("make e2e puts it there: %w", err)
 		}
