@@ -163,10 +163,12 @@ func goEnvironment(t *testing.T) map[string]string {
 	return env
 }
 
-// ownSource copies what git knows of this repository into the stage.
-func (s *stage) ownSource(dir string) {
+// ownSource copies what git knows of this repository into the stage, or only what is
+// below some paths of it.
+func (s *stage) ownSource(dir string, paths ...string) {
 	s.t.Helper()
-	list, err := exec.CommandContext(s.t.Context(), "git", "-C", house.repository, "ls-files", "--cached", "--others", "--exclude-standard", "-z").Output() //nolint:gosec // our own
+	args := append([]string{"-C", house.repository, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--"}, paths...)
+	list, err := exec.CommandContext(s.t.Context(), "git", args...).Output() //nolint:gosec // our own
 	if err != nil {
 		s.t.Fatal(err)
 	}

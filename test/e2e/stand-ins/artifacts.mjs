@@ -16,6 +16,7 @@ if (process.argv[2] === "upload") {
   if (files.length === 0) throw new Error(`no files in ${where}`);
   const { id } = await client.uploadArtifact(process.env.NAME, files, where, { compressionLevel: 0 });
   appendFileSync(process.env.GITHUB_OUTPUT, `artifact-id=${id}\n`);
+  console.log(`artifact ${process.env.NAME} has id ${id}`);
 } else {
   const id = Number(process.env.ID);
   const { artifacts } = await client.listArtifacts({ latest: true });
