@@ -151,6 +151,7 @@ func owners() map[string][]string {
 		"github.com/google/go-cmp":                   {},
 		"github.com/getkin/kin-openapi":              {"test/githubtest"},
 		"github.com/cabincrew/action/test":           {}, // for tests only
+		"github.com/yuin/goldmark":                   {}, // it judges reports
 		"github.com/rogpeppe/go-internal/testscript": {},
 		"go.uber.org/goleak":                         {},
 		"pgregory.net/rapid":                         {},
