@@ -125,7 +125,7 @@ func (c *Client) fail(k call, resp *gh.Response, err error) error {
 		status = resp.StatusCode
 	}
 	if status >= http.StatusMultipleChoices && status < http.StatusInternalServerError {
-		return c.refused(k, told, status, err)
+		return c.refused(k, resp, told, status, err)
 	}
 	why := c.scrub(clean(bare(err)))
 	if status != 0 {
@@ -135,7 +135,12 @@ func (c *Client) fail(k call, resp *gh.Response, err error) error {
 		WithHint("Run the job again when GitHub answers. Nothing was let through.")
 }
 
-func (c *Client) refused(k call, told string, status int, err error) error {
+func (c *Client) refused(k call, resp *gh.Response, told string, status int, err error) error {
+	if resp != nil && resp.Response != nil {
+		if named := clean(resp.Header.Get("X-Accepted-Github-Permissions")); named != "" && !strings.Contains(k.need, "members") {
+			k.need = c.scrub(named)
+		}
+	}
 	e := protocol.Errorf(protocol.ExitUnreachable, "forge_refused", "%s: it refused with status %d: %s", told, status, c.scrub(clean(words(err))))
 	switch status {
 	case http.StatusUnauthorized:

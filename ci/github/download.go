@@ -72,7 +72,7 @@ func (c *Client) locate(ctx context.Context, k call, a Artifact) (*url.URL, erro
 	case http.StatusGone, http.StatusNotFound:
 		return nil, gone(a)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, c.refused(k, "GitHub was asked to "+k.what+" of "+c.FullName(), resp.StatusCode, errors.New(http.StatusText(resp.StatusCode)))
+		return nil, c.refused(k, nil, "GitHub was asked to "+k.what+" of "+c.FullName(), resp.StatusCode, errors.New(http.StatusText(resp.StatusCode)))
 	default:
 		return nil, c.fail(k, nil, fmt.Errorf("status %d", resp.StatusCode))
 	}

@@ -37,7 +37,7 @@ type Event struct {
 // MergeGroup is the group of a merge queue.
 type MergeGroup struct{ HeadSHA, HeadRef, BaseSHA, BaseRef string }
 
-var eventNames = regexp.MustCompile(`^[a-z_]{1,64}$`)
+var eventNames = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 
 // payload is what is read of payloads, whichever event they are of.
 type payload struct {

@@ -162,3 +162,16 @@ func asError(err error) *protocol.Error {
 	}
 	return nil
 }
+
+// routes answers by "METHOD path".
+func routes(t *testing.T, m map[string]http.HandlerFunc) http.HandlerFunc {
+	t.Helper()
+	return func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := m[r.Method+" "+r.URL.Path]; ok {
+			h(w, r)
+			return
+		}
+		t.Errorf("%s %s is asked for", r.Method, r.URL.Path)
+		reply(w, http.StatusNotFound, map[string]string{"message": "Not Found"})
+	}
+}
