@@ -84,6 +84,7 @@ func otherKeys() []string {
 			"models[].sha256", "models[].timeout", "policies.bundled[]", "policies.custom_rule", "policies.exemptions[].paths[]", "policies.exemptions[].reason",
 			"policies.exemptions[].rule", "policies.exemptions[].until", "policies.secrets.role", "policies.sources[].name", "policies.sources[].oci",
 			"policies.sources[].sha256", "policies.timeout", "rules[].id", "rules[].reason", "rules[].role", "workflow",
+			"approvals.break_glass.expire", "approvals.environments[]", "approvals.roles.*.teams[]", "approvals.roles.*.users[]", "governance.refs[]",
 			"min_version", "storage.encrypt_to[]", "storage.flights", "signing.fulcio_url", "signing.rekor_url", "signing.timestamp_url", "signing.trusted.identities[].events[]", "signing.trusted.identities[].issuer",
 			"signing.trusted.identities[].owner_id", "signing.trusted.identities[].ref", "signing.trusted.identities[].repository_id",
 			"signing.trusted.identities[].runner_environment", "signing.trusted.identities[].san", "signing.trusted.identities[].signer_digests[]",

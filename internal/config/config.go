@@ -28,6 +28,11 @@ type Config struct {
 	Retention Retention
 	Sandbox   Sandbox
 	Storage   Storage
+	TakeOff   TakeOff
+	Checks    string // how many checks a change gets: "single" or "per-step"
+	Comment   bool   // whether the report is a comment of the change too
+	// GovernanceRefs are the branches whose tips may govern; empty: the default branch.
+	GovernanceRefs []string
 	// MinVersion is the oldest version of the program whose plans take off; "": any.
 	MinVersion string
 }
@@ -170,6 +175,11 @@ type Approvals struct {
 	SelfApproval bool
 	Binding      string
 	Approvers    []Approver
+	Roles        []Role // held on a forge, in the order of the file
+	Distinct     bool   // one person approves for one role only
+	CarryOver    string
+	Environments []string // of the forge, that must have been approved
+	BreakGlass   BreakGlass
 }
 
 // Approver is a person (or a bot) with the roles that a key of theirs speaks for.

@@ -45,6 +45,17 @@ approvals:
   binding: code
   approvers:
     - {name: first-maintainer, email: first@example.com, roles: [maintainer, owner], key: keys/first-maintainer.pub, bot: true, not_before: 2026-01-01T00:00:00Z, not_after: 2027-01-01T00:00:00+01:00}
+  roles:
+    operator: {count: 2, users: [octocat, "id:583231"], teams: [acme/operators], permission: maintain, codeowners: true}
+    break-glass: {teams: [acme/wardens]}
+  distinct: true
+  carry_over: same-intent
+  environments: [production]
+  break_glass: {expire: 2h}
+take_off: {on_stale: replan}
+checks: per-step
+comment: true
+governance: {refs: [main, release/1.x]}
 signing: {key: plan.key, keyless: false}
 audit: {sign: checkpoint, key: audit.key}
 retention: {days: 30, flights: 10}
@@ -92,7 +103,13 @@ func TestParseFull(t *testing.T) {
 				Key: "keys/first-maintainer.pub", Bot: true,
 				NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC),
 			}},
+			Roles: []Role{
+				{Where: "c.yaml:31:15", Name: "operator", Count: 2, Users: []string{"octocat", "id:583231"}, Teams: []string{"acme/operators"}, Permission: "maintain", CodeOwners: true},
+				{Where: "c.yaml:32:18", Name: "break-glass", Count: 1, Users: []string{}, Teams: []string{"acme/wardens"}},
+			},
+			Distinct: true, CarryOver: CarrySameIntent, Environments: []string{"production"}, BreakGlass: BreakGlass{Duration{2 * time.Hour, "2h"}},
 		},
+		TakeOff: TakeOff{OnStale: StaleReplan}, Checks: ChecksPerStep, Comment: true, GovernanceRefs: []string{"main", "release/1.x"},
 		Signing:   Signing{Key: "plan.key", Trusted: Trusted{Keys: []TrustedKey{}, Identities: []TrustedIdentity{}}},
 		Audit:     Audit{Sign: AuditCheckpoint, Key: "audit.key"},
 		Retention: Retention{30, 10}, Sandbox: Sandbox{Require: []string{}, Sudo: SudoAuto},
@@ -116,6 +133,12 @@ func TestParseDefaults(t *testing.T) {
 	}
 	if a := c.Approvals; a.Expire.Duration != 72*time.Hour || a.DefaultRole != "maintainer" || a.SelfApproval || a.Binding != "auto" {
 		t.Errorf("approvals: %+v", a)
+	}
+	if a := c.Approvals; len(a.Roles) != 0 || a.Distinct || a.CarryOver != "none" || len(a.Environments) != 0 || a.BreakGlass.On() {
+		t.Errorf("approvals on a forge: %+v", a)
+	}
+	if c.TakeOff.OnStale != "fail" || c.Checks != "single" || c.Comment || len(c.GovernanceRefs) != 0 {
+		t.Errorf("forge: %+v, %s, %v, %q", c.TakeOff, c.Checks, c.Comment, c.GovernanceRefs)
 	}
 	if c.Signing.On() || len(c.Signing.Trusted.Keys)+len(c.Signing.Trusted.Identities) > 0 || c.Retention != (Retention{90, 100}) {
 		t.Errorf("signing %+v, retention %+v", c.Signing, c.Retention)

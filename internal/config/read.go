@@ -13,7 +13,7 @@ import (
 )
 
 func (r *reader) config(n *yaml.Node) *Config {
-	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox", "storage", "min_version")
+	o := r.object(n, "", "version", "workflow", "steps", "policies", "rules", "models", "after", "approvals", "signing", "audit", "retention", "sandbox", "storage", "take_off", "checks", "comment", "governance", "min_version")
 	o.require("version", "workflow", "steps")
 	if v := o.int("version", Version, 0, maxSafe); v != Version {
 		at, _ := o.at("version")
@@ -49,6 +49,7 @@ func (r *reader) config(n *yaml.Node) *Config {
 	c.Signing = r.signing(o)
 	c.Audit = r.audit(o, c.Signing)
 	c.Storage = r.storage(o)
+	r.forge(o, c)
 	c.MinVersion = o.text("min_version", "", matching(version, "a version such as 0.3.0"))
 	ret, p := o.at("retention")
 	k := r.object(ret, p, "days", "flights")
@@ -90,7 +91,7 @@ func (r *reader) policies(top *object) Policies {
 
 func (r *reader) approvals(top *object) Approvals {
 	n, p := top.at("approvals")
-	o := r.object(n, p, "expire", "default_role", "self_approval", "binding", "approvers")
+	o := r.object(n, p, "expire", "default_role", "self_approval", "binding", "approvers", "roles", "distinct", "carry_over", "environments", "break_glass")
 	out := Approvals{
 		Expire:      o.duration("expire", limits.ApprovalExpireText, limits.ApprovalExpireMax),
 		DefaultRole: o.text("default_role", "maintainer", plain),
@@ -103,6 +104,7 @@ func (r *reader) approvals(top *object) Approvals {
 			out.Approvers = append(out.Approvers, r.approver(a, fmt.Sprintf("%s[%d]", p, i)))
 		}
 	}
+	r.roles(o, &out)
 	return out
 }
 

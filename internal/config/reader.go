@@ -117,8 +117,12 @@ func homeOf(key string) string {
 	switch key {
 	case "allow_without_policies", "aggregation", "bundled", "rego", "custom_rule", "exemptions", "explain", "sources":
 		return "policies"
-	case "approvers", "self_approval", "expire", "binding", "default_role":
+	case "approvers", "self_approval", "expire", "binding", "default_role", "roles", "distinct", "carry_over", "environments", "break_glass":
 		return "approvals"
+	case "on_stale":
+		return "take_off"
+	case "refs":
+		return "governance"
 	case "keyless":
 		return "signing"
 	case "run", "use", "with":

@@ -8,6 +8,9 @@ func refusals() []refusal {
 	approver := func(keys string) string {
 		return minimal + "approvals:\n  approvers:\n    - {name: n, roles: [r], key: k.pub}\n    - {" + keys + "}\n"
 	}
+	role := func(value string) string {
+		return minimal + "approvals:\n roles: {ops: " + strings.TrimSpace(value) + "}\n"
+	}
 	return append(judgeRefusals(), []refusal{
 		// YAML
 		{"syntax", "version: 1\nworkflow: [w\n", "config_syntax", "c.yaml:2: not valid YAML: did not find expected ',' or ']'", "", false},
@@ -33,7 +36,7 @@ func refusals() []refusal {
 		// top
 		{"unknown key", top("polices: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "polices"`, `did you mean "policies"?`, false},
 		{"misplaced key", top("allow_without_policies: true\n"), "config_unknown_key", `c.yaml:4:1: unknown key "allow_without_policies"`, `"allow_without_policies" belongs under policies`, false},
-		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, audit, retention, sandbox, storage, min_version", false},
+		{"strange key", top("zzzzzzzz: 1\n"), "config_unknown_key", `c.yaml:4:1: unknown key "zzzzzzzz"`, "known here: version, workflow, steps, policies, rules, models, after, approvals, signing, audit, retention, sandbox, storage, take_off, checks, comment, governance, min_version", false},
 		{"no version", strings.TrimPrefix(minimal, "version: 1\n"), "config_missing", "c.yaml:1:1: version is missing", "add version:", false},
 		{"version 2", strings.Replace(minimal, "1", "2", 1), "config_version", "c.yaml:1:10: version 2 of the configuration is not known", "this program reads version 1; use a program that knows version 2", false},
 		{"version as text", strings.Replace(minimal, "1", `"1"`, 1), "config_type", "c.yaml:1:10: version must be a whole number, not text", "", false},
@@ -122,6 +125,39 @@ func refusals() []refusal {
 		{"not a time", approver("name: m, roles: [r], key: m.pub, not_after: 2026-01-01"), "config_value", `c.yaml:7:52: approvals.approvers[1].not_after is not a time: "2026-01-01"`, "write it as 2026-01-31T00:00:00Z", false},
 		{"never valid", approver("name: m, roles: [r], key: m.pub, not_before: 2026-01-02T00:00:00Z, not_after: 2026-01-01T00:00:00Z"), "config_value", "c.yaml:7:86: approvals.approvers[1].not_after is not after not_before", "", true},
 		{"e-mail", approver("name: m, email: m, roles: [r], key: m.pub"), "config_value", `c.yaml:7:24: approvals.approvers[1].email is not an e-mail address: "m"`, "", false},
+		{"role is a list", role("[ada]"), "config_type", "c.yaml:5:15: approvals.roles.ops must be a map, not a list", "", false},
+		{"roles are a list", top("approvals: {roles: [ops]}\n"), "config_type", "c.yaml:4:20: approvals.roles must be a map, not a list", "", false},
+		{"role of nobody", role("{count: 2}"), "config_role", `c.yaml:5:15: nobody can hold the role "ops"`, "name users, teams, a permission, codeowners: true, or an approver with the role", true},
+		{"role's name", top("approvals: {roles: {\"ops \": {users: [ada]}}}\n"), "config_value", "c.yaml:4:21: approvals.roles: the name begins or ends with a space", "", false},
+		{"hidden role", top("approvals: {roles: {\"ops\\u200b\": {users: [ada]}}}\n"), "config_value", "c.yaml:4:21: approvals.roles: the name has control or invisible characters", "", true},
+		{"role's key", role("{user: [ada]}"), "config_unknown_key", `c.yaml:5:16: unknown key "user" in approvals.roles.ops`, `did you mean "users"?`, false},
+		{"count of none", role("{count: 0, users: [ada]}"), "config_value", "c.yaml:5:23: approvals.roles.ops.count is out of bounds: 0", "", false},
+		{"count of many", role("{count: 21, users: [ada]}"), "config_value", "c.yaml:5:23: approvals.roles.ops.count is out of bounds: 21", "", false},
+		{"user with @", role("{users: ['@ada']}"), "config_value", `c.yaml:5:24: approvals.roles.ops.users[0] begins with @: "@ada"`, "write ada", false},
+		{"user with a space", role("{users: [ada l]}"), "config_value", `c.yaml:5:24: approvals.roles.ops.users[0] is not a login, or id:NUMBER: "ada l"`, "", false},
+		{"user's id", role("{users: ['id:ada']}"), "config_value", `c.yaml:5:24: approvals.roles.ops.users[0] is not a login, or id:NUMBER: "id:ada"`, "", false},
+		{"bot as a user", role("{users: ['x[bot]']}"), "config_value", `c.yaml:5:24: approvals.roles.ops.users[0] is not a login, or id:NUMBER: "x[bot]"`, "", false},
+		{"user twice", role("{users: [ada, ada]}"), "config_value", `c.yaml:5:29: approvals.roles.ops.users[1] repeats "ada"`, "", false},
+		{"team without organisation", role("{teams: [ops]}"), "config_value", `c.yaml:5:24: approvals.roles.ops.teams[0] is not a team such as acme/operators: "ops"`, "", false},
+		{"team with @", role("{teams: ['@acme/ops']}"), "config_value", `c.yaml:5:24: approvals.roles.ops.teams[0] is not a team such as acme/operators: "@acme/ops"`, "", false},
+		{"permission to read", role("{permission: read}"), "config_value", `c.yaml:5:28: approvals.roles.ops.permission is unknown: "read"`, "", false},
+		{"codeowners as text", role("{codeowners: 'yes'}"), "config_type", "c.yaml:5:28: approvals.roles.ops.codeowners must be true or false, not text", "", false},
+		{"distinct as text", top("approvals: {distinct: no}\n"), "config_type", "c.yaml:4:23: approvals.distinct must be true or false, not text", "", false},
+		{"carry over", top("approvals: {carry_over: always}\n"), "config_value", `c.yaml:4:25: approvals.carry_over is unknown: "always"`, "one of: none, same-intent", false},
+		{"environment without a name", top("approvals: {environments: ['']}\n"), "config_value", "c.yaml:4:28: approvals.environments[0] is empty", "", false},
+		{"break glass for ever", top("approvals: {roles: {break-glass: {users: [ada]}}, break_glass: {}}\n"), "config_missing", "c.yaml:4:64: approvals.break_glass.expire is missing", "", false},
+		{"break glass for days", top("approvals: {roles: {break-glass: {users: [ada]}}, break_glass: {expire: 25h}}\n"), "config_value", `c.yaml:4:73: approvals.break_glass.expire is out of bounds: "25h"`, "", true},
+		{"nobody breaks glass", top("approvals: {break_glass: {expire: 1h}}\n"), "config_role", `c.yaml:4:26: approvals.break_glass needs the role "break-glass", and nobody holds it`, "add it under approvals.roles", true},
+		{"misplaced roles", top("roles: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "roles"`, `did you mean "rules"?`, false},
+		{"misplaced on_stale", top("on_stale: fail\n"), "config_unknown_key", `c.yaml:4:1: unknown key "on_stale"`, `"on_stale" belongs under take_off`, false},
+		{"on stale", top("take_off: {on_stale: ignore}\n"), "config_value", `c.yaml:4:22: take_off.on_stale is unknown: "ignore"`, "one of: fail, replan", false},
+		{"checks", top("checks: none\n"), "config_value", `c.yaml:4:9: checks is unknown: "none"`, "one of: single, per-step", false},
+		{"comment", top("comment: once\n"), "config_type", "c.yaml:4:10: comment must be true or false, not text", "", false},
+		{"ref instead of a branch", top("governance: {refs: [refs/heads/main]}\n"), "config_value", `c.yaml:4:21: governance.refs[0] is a ref: "refs/heads/main"`, "write the branch's name: main", false},
+		{"tag as a branch", top("governance: {refs: [refs/tags/v1]}\n"), "config_value", `c.yaml:4:21: governance.refs[0] is no branch's name: "refs/tags/v1"`, "", false},
+		{"all branches", top("governance: {refs: ['release/*']}\n"), "config_value", `c.yaml:4:21: governance.refs[0] is not a branch's name: "release/*"`, "", false},
+		{"T30 branch with dots", top("governance: {refs: [a/../b]}\n"), "config_value", `c.yaml:4:21: governance.refs[0] is no branch's name: "a/../b"`, "", false},
+		{"governance's key", top("governance: {ref: main}\n"), "config_unknown_key", `c.yaml:4:14: unknown key "ref" in governance`, `did you mean "refs"?`, false},
 		{"key and keyless", top("signing: {key: k, keyless: true, trusted_root: r.json, trusted: {identities: [{issuer: 'https://x', san: a@b.example}]}}\n"), "config_value", "c.yaml:4:28: signing.keyless cannot be true beside signing.key", "", false},
 		{"keyless without root", top("signing: {keyless: true, trusted: {identities: [{issuer: 'https://x', san: a@b.example}]}}\n"), "config_value", "c.yaml:4:10: signing has no trusted_root, by which certificates and time stamps are verified", "", false},
 		{"keyless without identity", top("signing: {keyless: true, trusted_root: r.json}\n"), "config_value", "c.yaml:4:40: signing signs without a key, and no identity is trusted", "", false},

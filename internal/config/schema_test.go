@@ -73,6 +73,10 @@ func accepted() map[string]string {
 		"absolute secret":   step("secrets: {A: file:/run/secrets/a}"),
 		"glob with braces":  step(`inputs: ["{a,b}/**/*.{go,mod}", "[a-z]?.md", ".github/**"]`),
 		"names with dots":   step("inputs: [a..b, ..., x.git, .gitignore]"),
+		"roles":             top("approvals: {roles: {a: {}, 'b c': {codeowners: true}, d: {permission: admin}}, approvers: [{name: n, roles: [a], key: k.pub}]}\n"),
+		"keys break glass":  top("approvals: {break_glass: {expire: 24h}, approvers: [{name: n, roles: [break-glass], key: k.pub}]}\n"),
+		"forge, nothing":    top("approvals: {roles: {}, environments: []}\ntake_off: {}\ngovernance: {}\n"),
+		"branches":          top("governance: {refs: [main, release/1.x, a@b, v1.lockx]}\n"),
 		"no bound":          top("retention: {days: 0, flights: 0}\n"),
 		"JSON":              `{"version": 1, "workflow": "w", "steps": [{"id": "a", "engine": {"use": "command"}}]}`,
 	}
@@ -129,7 +133,7 @@ func TestSchemaPatterns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, re := range []func() *regexp.Regexp{workflowName, engineName, envName, hostName, ruleName, emailAddress, durationText, sizeText,
-		ruleID, ruleRef, hexDigest, share, pinnedRef, gitRef, roleName, tensorName,
+		ruleID, ruleRef, hexDigest, share, pinnedRef, gitRef, roleName, tensorName, forgeUser, forgeTeam,
 	} {
 		quoted, err := json.Marshal(re().String())
 		if err != nil {

@@ -31,6 +31,8 @@ const (
 	ArtifactBytesMax   = 1 << 40              // bytes of all artifacts of one step
 	RetentionDaysMax   = 36_500               // days that a closed flight is kept
 	RetentionFlightMax = 1_000_000            // closed flights that are kept
+	BreakGlassMax      = 24 * time.Hour       // the longest time for which the glass stays broken
+	ApprovalCount      = 20                   // people that one role may ask for
 	PolicyTimeMax      = 10 * time.Minute     // the longest time of one policy
 )
 
