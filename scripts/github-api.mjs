@@ -19,6 +19,7 @@ const absent = { ghes: [] }
 const repo = '/repos/{owner}/{repo}'
 const operations = {
   '/rate_limit': 'get',
+  '/user': 'get',
   '/users/{username}': 'get',
   '/orgs/{org}/teams/{team_slug}': 'get',
   '/orgs/{org}/teams/{team_slug}/members': 'get',
@@ -111,6 +112,15 @@ function refer(value, from, to) {
   Object.values(value).forEach((v) => refer(v, from, to))
 }
 
+// mend corrects what the description denies and GitHub does: the repository and the
+// owner of a head are null once they were deleted.
+function mend(schemas) {
+  for (const name of ['pull-request', 'pull-request-simple']) {
+    const head = schemas[name].properties.head.properties
+    for (const gone of ['repo', 'user']) head[gone] = { nullable: true, anyOf: [head[gone]] }
+  }
+}
+
 function prune(whole, flavour) {
   const paths = {}
   for (const [at, methods] of Object.entries(operations)) {
@@ -128,6 +138,7 @@ function prune(whole, flavour) {
   const small = { paths: strip(paths, true), components: {} }
   const components = Object.fromEntries(Object.entries(whole.components).map(([kind, all]) => [kind, strip(all, true)]))
   refer(small.paths, components, small.components)
+  mend(small.components.schemas)
   // Every response needs a description, if only an empty one.
   for (const item of Object.values(small.paths)) for (const op of Object.values(item)) for (const r of Object.values(op.responses ?? {})) if (!r.$ref) r.description = ''
   for (const r of Object.values(small.components.responses ?? {})) r.description = ''

@@ -95,7 +95,7 @@ func oneSegment(path string) string {
 		}
 		return start + "/commits/" + strings.ReplaceAll(rest, "/", "%2F") + end
 	}
-	for _, before := range []string{"/git/ref/", "/git/refs/", "/git/matching-refs/", "/contents/", "/compare/"} {
+	for _, before := range []string{"/git/ref/", "/git/refs/", "/git/matching-refs/", "/contents/", "/compare/", "/rules/branches/"} {
 		start, rest, ok := strings.Cut(path, before)
 		if ok && strings.Count(start, "/") == 3 {
 			return start + before + strings.ReplaceAll(rest, "/", "%2F")

@@ -52,7 +52,7 @@ func (s *Server) due(op string, r *http.Request) *fault {
 	return nil
 }
 
-func (f *fault) answer(header http.Header, _ time.Time) raw {
+func (f *fault) answer(header http.Header) raw {
 	if f.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(f.RetryAfter/time.Second)))
 	}
@@ -60,7 +60,11 @@ func (f *fault) answer(header http.Header, _ time.Time) raw {
 	if message == "" {
 		message = http.StatusText(f.Status)
 	}
-	return encoded(refused(f.Status, message))
+	answer := refused(f.Status, message)
+	if body, ok := answer.body.(obj); ok && f.RetryAfter > 0 {
+		body["documentation_url"] = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"
+	}
+	return encoded(answer)
 }
 
 // send gives the answer away, in the way of the fault if there is one.

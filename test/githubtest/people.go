@@ -88,6 +88,14 @@ func (c *call) getUser() reply {
 	return ok(c.s.userBody(u))
 }
 
+// getSelf answers who asks, if that is a person: an App's token is nobody's.
+func (c *call) getSelf() reply {
+	if c.by.App != 0 {
+		return refused(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	return ok(c.s.userBody(c.by.user))
+}
+
 // Team is a team of an organisation.
 type Team struct {
 	ID      int64

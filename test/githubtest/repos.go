@@ -18,16 +18,24 @@ type Repo struct {
 	Parent  *Repo // of a fork
 	Default string
 
-	s        *Server
-	git      *objects
-	access   []access
-	pushes   []push
-	pulls    []*Pull
-	checks   []*check
-	statuses []status
-	issues   []*issue
-	comments []*comment
-	numbers  int // of issues and pull requests
+	s            *Server
+	git          *objects
+	access       []access
+	pushes       []push
+	pulls        []*Pull
+	checks       []*check
+	statuses     []status
+	issues       []*issue
+	comments     []*comment
+	rulesets     []Ruleset
+	protected    map[string]*Protection
+	runs         []*Run
+	workflows    map[string]int64
+	artifacts    []*Artifact
+	environments []*Environment
+	deployments  []*deployment
+	actions      Actions
+	numbers      int // of issues and pull requests
 }
 
 type access struct {
@@ -61,7 +69,7 @@ func (s *Server) Repo(name string, options ...RepoOption) *Repo {
 	account := s.Org(owner)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &Repo{ID: s.id(), Owner: account, Name: short, Default: "main", s: s}
+	r := &Repo{ID: s.id(), Owner: account, Name: short, Default: "main", s: s, protected: map[string]*Protection{}, workflows: map[string]int64{}}
 	for _, o := range options {
 		o(r)
 	}
@@ -77,7 +85,7 @@ func (s *Server) Repo(name string, options ...RepoOption) *Repo {
 func (s *Server) Fork(parent *Repo, owner *User) *Repo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &Repo{ID: s.id(), Owner: owner, Name: parent.Name, Private: parent.Private, Parent: parent, Default: parent.Default, s: s, git: parent.git.fork()}
+	r := &Repo{ID: s.id(), Owner: owner, Name: parent.Name, Private: parent.Private, Parent: parent, Default: parent.Default, s: s, git: parent.git.fork(), protected: map[string]*Protection{}, workflows: map[string]int64{}}
 	s.check(parent.git.each(func(ref *plumbing.Reference) error {
 		if ref.Name().IsBranch() {
 			return r.git.refs().SetReference(ref)

@@ -247,7 +247,7 @@ func encoded(r reply) raw {
 
 func send(w http.ResponseWriter, method string, header http.Header, answer raw) {
 	maps.Copy(w.Header(), header)
-	if answer.body != nil {
+	if answer.body != nil && w.Header().Get("Content-Type") == "" {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	}
 	w.WriteHeader(answer.status)
@@ -269,7 +269,7 @@ func (s *Server) answer(r *http.Request, a *asked, body []byte, header http.Head
 	}
 	entry.User = by.user.Login
 	if f := s.due(a.op.OperationID, r); f != nil {
-		answer := f.answer(header, s.now)
+		answer := f.answer(header)
 		if f.Status != 0 {
 			by.spend(s, header)
 			entry.Status = answer.status
