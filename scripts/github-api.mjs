@@ -87,14 +87,14 @@ const operations = {
 }
 
 // Keys that validate nothing. Below `properties` they are names of fields.
-const prose = new Set(['description', 'summary', 'example', 'examples', 'externalDocs', 'x-github', 'tags', 'title', 'x-webhooks'])
+const prose = new Set(['description', 'summary', 'example', 'examples', 'externalDocs', 'tags', 'title'])
 
 function strip(value, names) {
   if (Array.isArray(value)) return value.map((v) => strip(v, false))
   if (!value || typeof value !== 'object') return value
   const out = {}
   for (const [key, v] of Object.entries(value)) {
-    if (names || !prose.has(key)) out[key] = strip(v, !names && (key === 'properties' || key === 'schemas'))
+    if (names || (!prose.has(key) && !key.startsWith('x-'))) out[key] = strip(v, !names && (key === 'properties' || key === 'schemas'))
   }
   return out
 }
