@@ -18,7 +18,7 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
+RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/forge test/githubtest))
 
 .PHONY: help build onnxruntime github-api webhooks demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
