@@ -128,6 +128,16 @@ func TestGitHubIsRead(t *testing.T) {
 			if _, found, err = w.c.Content(ctx, "CODEOWNERS", w.root, 1<<20); err != nil || found {
 				t.Errorf("%t %v", found, err)
 			}
+			branch, err := w.c.Branch(ctx, "feature/x")
+			if must(t, err); branch.SHA != w.change {
+				t.Errorf("%+v", branch)
+			}
+			if up, err := w.c.IsAncestor(ctx, w.root, w.change); err != nil || !up {
+				t.Errorf("%t %v", up, err)
+			}
+			if up, err := w.c.IsAncestor(ctx, w.change, w.root); err != nil || up {
+				t.Errorf("%t %v", up, err)
+			}
 			pushes, err := w.c.Activity(ctx, "refs/heads/feature/x")
 			if must(t, err); len(pushes) != 1 || pushes[0].Actor != w.person(w.alice) || pushes[0].After != w.change {
 				t.Errorf("%+v", pushes)
