@@ -279,6 +279,16 @@ func TestWorkflowsAreCleanForOthers(t *testing.T) {
 	}
 	lint(append([]string{house.tool("actionlint"), "-no-color"}, files...)...)
 	for _, name := range append(files, filepath.Join(house.repository, "action.yml")) {
+		if filepath.Base(name) == "release.yml" { // action-validator 0.6.0 is older than that permission
+			known := filepath.Join(t.TempDir(), ".github/workflows/release.yml")
+			if err := os.MkdirAll(filepath.Dir(known), 0o750); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(known, []byte(strings.ReplaceAll(read(t, name), "      attestations: write\n", "")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			name = known
+		}
 		lint("node", house.tool("npm-actions/node_modules/@action-validator/cli/cli.mjs"), name)
 	}
 }
