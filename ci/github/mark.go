@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -115,7 +114,8 @@ func (c *Client) point(ctx context.Context, tag, sha string) (bool, error) {
 		case found:
 			return have.SHA == sha, nil
 		case err == nil:
-			return false, c.fail(k, nil, fmt.Errorf("it refuses with status 422, and there is no such tag: a ruleset may forbid its creation, or the object is not there"))
+			return false, protocol.Errorf(protocol.ExitUnreachable, "forge_refused", "GitHub was asked to %s of %s: it refuses, and there is no such tag", k.what, c.FullName()).
+				WithHint("A ruleset may forbid its creation: let this token create tags below %s.", strings.SplitN(tag, "/", 2)[0]+"/")
 		case try >= limits.GitHubTries:
 			return false, err
 		}

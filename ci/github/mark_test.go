@@ -182,7 +182,7 @@ func TestMarksThatCannotBe(t *testing.T) {
 		reply(w, 422, map[string]string{"message": "Repository rule violations found"})
 	})
 	_, err = c.PointMark(t.Context(), "a", commitA)
-	wants(t, err, "forge_unreachable", 7)
+	wants(t, err, "forge_refused", 7)
 }
 
 func TestMarks(t *testing.T) {

@@ -368,10 +368,9 @@ func TestSettings(t *testing.T) {
 			"rules":         []any{map[string]any{"type": "deletion"}, map[string]any{"type": "update"}},
 			"bypass_actors": []any{map[string]any{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}},
 		}),
-		"GET /repos/acme/shop/branches/main/protection":                         one(404, map[string]string{"message": "Branch not protected"}),
-		"GET /repos/acme/shop/actions/permissions":                              one(200, map[string]any{"enabled": true, "allowed_actions": "selected", "sha_pinning_required": true}),
-		"GET /repos/acme/shop/actions/permissions/workflow":                     one(200, map[string]any{"default_workflow_permissions": "read", "can_approve_pull_request_reviews": false}),
-		"GET /repos/acme/shop/actions/permissions/fork-pr-contributor-approval": one(200, map[string]any{"approval_policy": "all_external_contributors"}),
+		"GET /repos/acme/shop/branches/main/protection":     one(404, map[string]string{"message": "Branch not protected"}),
+		"GET /repos/acme/shop/actions/permissions":          one(200, map[string]any{"enabled": true, "allowed_actions": "selected", "sha_pinning_required": true}),
+		"GET /repos/acme/shop/actions/permissions/workflow": one(200, map[string]any{"default_workflow_permissions": "read", "can_approve_pull_request_reviews": false}),
 	}
 	c, _, _ := serve(t, routes(t, all))
 	got, err := c.Settings(t.Context(), "main")
@@ -379,7 +378,7 @@ func TestSettings(t *testing.T) {
 	want := Settings{
 		Rules:      []Rule{{Type: "deletion"}, {Type: "pull_request", RulesetID: "3", Source: "acme/shop", Approvals: 2, DismissStale: true, CodeOwners: true}},
 		RulesKnown: Yes, RulesetsKnown: Yes, Protection: Protection{Present: No}, ActionsEnabled: Yes, AllowedActions: "selected", PinningRequired: Yes,
-		DefaultPermissions: "read", ApprovesChanges: No, ForkApproval: "all_external_contributors",
+		DefaultPermissions: "read", ApprovesChanges: No,
 		Rulesets: []Ruleset{{
 			ID: "3", Name: "marks", Target: "tag", Enforcement: "active", SourceType: "Repository", Include: []string{"refs/tags/cabincrew/**/*"}, Exclude: []string{},
 			Rules: []Rule{{Type: "deletion"}, {Type: "update"}}, Bypass: []Bypass{{"RepositoryRole", "5", "always"}}, BypassKnown: Yes,
@@ -393,7 +392,7 @@ func TestSettings(t *testing.T) {
 	}
 	got, err = c.Settings(t.Context(), "main")
 	if must(t, err); got.RulesKnown != Unknown || got.RulesetsKnown != Unknown || got.Protection.Present != Unknown || got.ApprovesChanges != Unknown ||
-		got.PinningRequired != Unknown || got.ActionsEnabled != Unknown || len(got.Unread) != 6 {
+		got.PinningRequired != Unknown || got.ActionsEnabled != Unknown || len(got.Unread) != 5 {
 		t.Errorf("what may not be seen is known: %+v", got)
 	}
 	for path := range all {

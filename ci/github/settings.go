@@ -227,16 +227,12 @@ func (c *Client) actionsPermissions(ctx context.Context, s *Settings, _ string) 
 		Default  string `json:"default_workflow_permissions"`
 		Approves *bool  `json:"can_approve_pull_request_reviews"`
 	}
-	var forks struct {
-		Policy string `json:"approval_policy"`
-	}
 	for _, q := range []struct {
 		what, path string
 		out        any
 	}{
 		{"permissions of Actions", "actions/permissions", &general},
 		{"permissions of workflows", "actions/permissions/workflow", &workflow},
-		{"approval of workflows from forks", "actions/permissions/fork-pr-contributor-approval", &forks},
 	} {
 		k := call{what: "read the " + q.what, need: "administration: read", path: q.path}
 		if _, err := c.do(ctx, k, q.out); err != nil {
@@ -246,6 +242,6 @@ func (c *Client) actionsPermissions(ctx context.Context, s *Settings, _ string) 
 		}
 	}
 	s.ActionsEnabled, s.AllowedActions, s.PinningRequired = known(general.Enabled), general.Allowed, known(general.Pinning)
-	s.DefaultPermissions, s.ApprovesChanges, s.ForkApproval = workflow.Default, known(workflow.Approves), forks.Policy
+	s.DefaultPermissions, s.ApprovesChanges = workflow.Default, known(workflow.Approves)
 	return nil
 }

@@ -197,7 +197,6 @@ type Settings struct {
 	PinningRequired    Known  // actions must be pinned by a full commit id
 	DefaultPermissions string // read, write; empty if unknown
 	ApprovesChanges    Known  // workflows can approve pull requests
-	ForkApproval       string // who needs approval for workflows from forks; empty if unknown
 	Unread             []Unread
 }
 
