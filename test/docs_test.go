@@ -151,7 +151,7 @@ func TestConfigurationsInDocumentsAreValid(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatal("there are no examples", err)
 	}
-	for _, name := range names {
+	for _, name := range append(names, "../.cabincrew.yaml") {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
