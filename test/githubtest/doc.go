@@ -18,4 +18,7 @@
 //	// GITHUB_API_URL is s.URL(); pull.Merge(bob, "squash"), s.Advance(time.Hour) ...
 //	s.Fail("pulls/list-reviews", 1, githubtest.Fault{Status: 502, Page: 2})
 //	s.Requests()                                      // each call with its operationId
+//
+// An Issuer gives jobs their identity: issuer.Job(run.Claims("refs/heads/main")) are
+// the variables that a job asks with; pull.Payload("opened", alice) is its event.
 package githubtest

@@ -93,7 +93,9 @@ func (i *Issuer) request(w http.ResponseWriter, r *http.Request) {
 
 func tell(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // who asked went away
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		return // who asked went away
+	}
 }
 
 // Token makes an identity token for an audience.
