@@ -25,7 +25,7 @@ func gitlabJob() signer { return signer{house.gitlab, gitlab(), gitlabCI} }
 func (s signer) flags() []string {
 	return []string{
 		"--trusted-root", house.trustedRoot, "--use-signed-timestamps", "--insecure-ignore-sct",
-		"--certificate-identity", s.identity, "--certificate-oidc-issuer", s.issuer.url(),
+		"--certificate-identity", s.identity, "--certificate-oidc-issuer", s.issuer.URL(),
 	}
 }
 

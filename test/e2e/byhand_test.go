@@ -79,7 +79,7 @@ func TestByHandWithACertificate(t *testing.T) {
 	if err := os.WriteFile(bundle, signed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env = append(env, "trusted_root="+house.trustedRoot, "issuer="+who.issuer.url(), "repository="+repoID)
+	env = append(env, "trusted_root="+house.trustedRoot, "issuer="+who.issuer.URL(), "repository="+repoID)
 	good := append(slices.Clone(env), "identity="+planner)
 	if failed, said := refusals(t, dir, good, certified, files, tokens, decided, approvals, audit); len(failed) > 0 {
 		t.Fatalf("%q fails on a flight in order:\n%s", failed, said)
@@ -87,7 +87,7 @@ func TestByHandWithACertificate(t *testing.T) {
 	for name, env := range map[string][]string{
 		"another workflow":   append(slices.Clone(env), "identity="+strings.Replace(planner, "plan.yml", "other.yml", 1)),
 		"another ref":        append(slices.Clone(env), "identity="+strings.Replace(planner, "refs/tags/v1", "refs/pull/7/merge", 1)),
-		"another issuer":     append(slices.Clone(good), "issuer="+house.gitlab.url()),
+		"another issuer":     append(slices.Clone(good), "issuer="+house.gitlab.URL()),
 		"another repository": append(slices.Clone(good), "repository=5678"),
 	} {
 		if failed, _ := refusals(t, dir, env, certified); len(failed) == 0 {

@@ -24,7 +24,7 @@ func TestIdentities(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stranger := c.of
-			stranger.claims = stranger.claims.with(c.claims)
+			stranger.claims = stranger.claims.With(c.claims)
 			err := stranger.signs(t, plan).verified(t, c.of.trust(t), signing.FlightPlanType)
 			if c.field == "" {
 				if err != nil {
@@ -62,7 +62,7 @@ func strangers() map[string]stranger {
 		"another workflow beside it":                 {claims: claims{"job_workflow_ref": "cabincrew/action/.github/workflows/other.yml@refs/tags/v1"}, field: san},
 		"a workflow whose name goes on":              {claims: claims{"job_workflow_ref": planRef + ".2"}, field: san},
 		"the workflow on a branch":                   {claims: claims{"job_workflow_ref": workflow + "@refs/heads/v1"}, field: san},
-		"the workflow as a pull request has it":      {claims: pull.with(claims{"job_workflow_ref": workflow + "@refs/pull/7/merge"}), field: san},
+		"the workflow as a pull request has it":      {claims: pull.With(claims{"job_workflow_ref": workflow + "@refs/pull/7/merge"}), field: san},
 		"the workflow at another commit":             {claims: claims{"job_workflow_sha": head}, field: "build signer digest"},
 		"a pull request that calls the workflow":     {claims: pull, field: "event"},
 		"another ref":                                {claims: claims{"ref": "refs/pull/7/merge"}, field: "source repository ref"},
@@ -103,7 +103,7 @@ func TestStrangersIssuer(t *testing.T) {
 	}
 	// It is the issuer alone that gives it away.
 	p := githubJob().policy()
-	p.Issuer = house.gitlab.url()
+	p.Issuer = house.gitlab.URL()
 	identity, err := signing.NewIdentity(p)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestTokensFulcioRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere, err := house.github.sign(github(), "another-audience")
+	elsewhere, err := house.github.Token(github(), "another-audience")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,131 +3,34 @@
 package e2e
 
 import (
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"math/big"
-	"net/http"
-	"net/http/httptest"
-	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"github.com/cabincrew/action/test/githubtest"
 )
 
 // audience is what Fulcio wants in a token: a token for another one buys nothing.
 const audience = "sigstore"
 
 // claims are what an identity token says about a job.
-type claims map[string]any
+type claims = githubtest.Claims
 
-// with gives the claims with some others.
-func (c claims) with(other claims) claims {
-	all := maps.Clone(c)
-	maps.Copy(all, other)
-	return all
-}
-
-// issuer is an OpenID Connect provider as GitHub and GitLab run one. Jobs ask it for
-// tokens as GitHub's do: at a URL, with a bearer token that says which job asks.
-type issuer struct {
-	server *httptest.Server
-	key    *rsa.PrivateKey
-	mu     sync.Mutex
-	jobs   map[string]claims // by bearer token
-}
+// issuer is an OpenID Connect provider as GitHub and GitLab run one.
+type issuer struct{ *githubtest.Issuer }
 
 func newIssuer() (*issuer, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, err
-	}
-	i := &issuer{key: key, jobs: map[string]claims{}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", i.configuration)
-	mux.HandleFunc("GET /keys", i.keys)
-	mux.HandleFunc("GET /request", i.request)
-	i.server = httptest.NewServer(mux)
-	return i, nil
-}
-
-func (i *issuer) url() string { return i.server.URL }
-
-func (i *issuer) configuration(w http.ResponseWriter, _ *http.Request) {
-	reply(w, map[string]any{
-		"issuer": i.url(), "jwks_uri": i.url() + "/keys", "response_types_supported": []string{"id_token"},
-		"subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
-	})
-}
-
-func (i *issuer) keys(w http.ResponseWriter, _ *http.Request) {
-	text := base64.RawURLEncoding.EncodeToString
-	reply(w, map[string]any{"keys": []any{map[string]string{
-		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one",
-		"n": text(i.key.N.Bytes()), "e": text(big.NewInt(int64(i.key.E)).Bytes()),
-	}}})
-}
-
-// request answers a job that asks for its token.
-func (i *issuer) request(w http.ResponseWriter, r *http.Request) {
-	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	i.mu.Lock()
-	job, ok := i.jobs[bearer]
-	i.mu.Unlock()
-	if !ok {
-		http.Error(w, "no such job", http.StatusUnauthorized)
-		return
-	}
-	token, err := i.sign(job, r.URL.Query().Get("audience"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	reply(w, map[string]string{"value": token})
-}
-
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // who asked went away
-}
-
-// sign makes an identity token.
-func (i *issuer) sign(c claims, to string) (string, error) {
-	now := time.Now().Unix()
-	c = c.with(claims{"iss": i.url(), "aud": to, "iat": now, "nbf": now - 5, "exp": now + 300, "jti": rand.Text()})
-	body, err := json.Marshal(c)
-	if err != nil {
-		return "", err
-	}
-	text := base64.RawURLEncoding.EncodeToString
-	token := text([]byte(`{"alg":"RS256","typ":"JWT","kid":"one"}`)) + "." + text(body)
-	sum := sha256.Sum256([]byte(token))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, sum[:])
-	return token + "." + text(sig), err
+	i, err := githubtest.NewIssuer()
+	return &issuer{i}, err
 }
 
 // token gives the identity token of a job.
 func (i *issuer) token(t *testing.T, c claims) string {
 	t.Helper()
-	token, err := i.sign(c, audience)
+	token, err := i.Token(c, audience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return token
-}
-
-// job lets a job ask, and gives the variables that tell it how.
-func (i *issuer) job(c claims) []string {
-	bearer := rand.Text()
-	i.mu.Lock()
-	i.jobs[bearer] = c
-	i.mu.Unlock()
-	return []string{"ACTIONS_ID_TOKEN_REQUEST_URL=" + i.url() + "/request?api-version=2.0", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=" + bearer}
 }
 
 // What the jobs of the tests belong to.

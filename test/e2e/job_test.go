@@ -38,7 +38,7 @@ func (s signer) environment(t *testing.T) []string {
 	if s.issuer == house.gitlab {
 		return []string{"SIGSTORE_ID_TOKEN=" + s.issuer.token(t, s.claims)}
 	}
-	return s.issuer.job(s.claims)
+	return s.issuer.Job(s.claims)
 }
 
 // jobWS is a workspace whose plans this signer's jobs sign.
@@ -102,7 +102,7 @@ func TestStrangersJobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stranger := c.of
-			stranger.claims = stranger.claims.with(c.claims)
+			stranger.claims = stranger.claims.With(c.claims)
 			other := who.jobWS(t)
 			other.env = append(other.env, stranger.environment(t)...)
 			if got := other.json(1, "flight-plan"); got.Error == nil || !strings.Contains(got.Error.Message, c.field) {

@@ -30,7 +30,7 @@ func root(t *testing.T) *signing.TrustedRoot {
 
 // policy gives what the configuration would pin about this signer.
 func (s signer) policy() signing.IdentityPolicy {
-	p := signing.IdentityPolicy{Issuer: s.issuer.url(), SAN: s.identity, SourceRef: "refs/heads/main", Events: []string{"push"}}
+	p := signing.IdentityPolicy{Issuer: s.issuer.URL(), SAN: s.identity, SourceRef: "refs/heads/main", Events: []string{"push"}}
 	if s.issuer == house.github {
 		p.SignerDigests, p.SourceRepositoryID, p.OwnerID, p.RunnerEnvironment = []string{planSHA}, repoID, ownerID, "github-hosted"
 	} else {
@@ -56,7 +56,7 @@ func (s signer) tokens(t *testing.T) online.TokenSource {
 	if s.issuer == house.gitlab {
 		env["SIGSTORE_ID_TOKEN"] = s.issuer.token(t, s.claims)
 	} else {
-		for _, v := range s.issuer.job(s.claims) {
+		for _, v := range s.issuer.Job(s.claims) {
 			name, value, _ := strings.Cut(v, "=")
 			env[name] = value
 		}
@@ -127,7 +127,7 @@ func (s signer) judges(t *testing.T, what string, b bundled, predicate string, w
 	if r := b.judgedAs(t, predicate, s.flags()...); (r.code == 0) != want {
 		t.Errorf("%s: cosign says %s", what, r.stderr)
 	}
-	if r := b.npm(t, predicate, "certificate", house.trustedRoot, s.identity, s.issuer.url()); (r.code == 0) != want {
+	if r := b.npm(t, predicate, "certificate", house.trustedRoot, s.identity, s.issuer.URL()); (r.code == 0) != want {
 		t.Errorf("%s: npm's sigstore says %s", what, r.stderr)
 	}
 }

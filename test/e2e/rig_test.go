@@ -49,7 +49,7 @@ func (r *rig) serve() error {
 		return err
 	}
 	config := filepath.Join(r.dir, "fulcio.yaml")
-	if err := os.WriteFile(config, []byte(fulcioConfig(r.github.url(), r.gitlab.url())), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(fulcioConfig(r.github.URL(), r.gitlab.URL())), 0o600); err != nil {
 		return err
 	}
 	ports, err := freePorts(4)
@@ -97,7 +97,7 @@ func (r *rig) end() {
 	}
 	for _, i := range []*issuer{r.github, r.gitlab} {
 		if i != nil {
-			i.server.Close()
+			i.Close()
 		}
 	}
 	if r.dir != "" {
