@@ -18,6 +18,9 @@ const (
 	GitBundleHeaderBytes = 4096
 	// GitTreeDepth is how many directories may lie within each other.
 	GitTreeDepth = 512
+	// GitTags is the most tags of one prefix that are read.
+	GitTags = 100_000
+
 	// GitHistory is the number of commits that are looked at to find an ancestor.
 	GitHistory = 1_000_000
 	// GitCommitBytes is the size of a commit object, in bytes.

@@ -231,3 +231,32 @@ func TestDamage(t *testing.T) {
 		t.Errorf("%q, %v", f.Data, err)
 	}
 }
+
+func TestHistoryAndTags(t *testing.T) {
+	t.Parallel()
+	dir, first, second := repository(t)
+	git(t, dir, "tag", "-a", "-m", "began", "cabincrew/aa/begun", first)
+	git(t, dir, "tag", "cabincrew/aa/done", second)
+	git(t, dir, "tag", "other", second)
+	tree, err := gittree.Open(dir, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := tree.FirstParents(10)
+	if err != nil || len(line) != 2 || line[0] != second || line[1] != first {
+		t.Errorf("first parents are %q, %v", line, err)
+	}
+	if line, err = tree.FirstParents(1); err != nil || len(line) != 1 {
+		t.Errorf("one first parent is %q, %v", line, err)
+	}
+	for range 2 { // loose, then packed
+		tags, err := tree.Tags("cabincrew/")
+		if err != nil || len(tags) != 2 || tags["cabincrew/aa/begun"] != first || tags["cabincrew/aa/done"] != second {
+			t.Errorf("tags are %v, %v", tags, err)
+		}
+		git(t, dir, "pack-refs", "--all")
+		if tree, err = gittree.Open(dir, second); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
