@@ -29,7 +29,7 @@ func TestChange(t *testing.T) {
 	got, err := c.Change(t.Context(), 7)
 	must(t, err)
 	want := Change{
-		Number: 7, Merged: true, MergeCommit: commitC, Head: End{"99", "eve/shop", "topic", commitA}, Base: End{"42", "acme/shop", "main", commitB},
+		Number: 7, Merged: true, MergeCommit: commitC, Head: End{RepositoryID: "99", Repository: "eve/shop", Ref: "topic", SHA: commitA}, Base: End{RepositoryID: "42", Repository: "acme/shop", Ref: "main", SHA: commitB},
 		Author: ci.Person{ID: "5", Login: "eve"}, MergedBy: ci.Person{ID: "6", Login: "bob"}, Labels: []string{"x"}, Commits: 2, ChangedFiles: 3,
 		URL: "https://github.com/acme/shop/pull/7", Title: "T", MergedAt: newClock().at,
 	}

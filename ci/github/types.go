@@ -16,6 +16,7 @@ type Repository struct {
 type End struct {
 	RepositoryID, Repository string // empty where the fork is gone
 	Ref, SHA                 string
+	DefaultBranch            string // of the repository
 }
 
 // Change is a pull request.

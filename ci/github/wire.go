@@ -114,7 +114,13 @@ type end struct {
 	Repo *repository `json:"repo"`
 }
 
-func (e end) end() End { return End{e.Repo.id(), e.Repo.name(), e.Ref, e.SHA} }
+func (e end) end() End {
+	out := End{RepositoryID: e.Repo.id(), Repository: e.Repo.name(), Ref: e.Ref, SHA: e.SHA}
+	if e.Repo != nil {
+		out.DefaultBranch = e.Repo.DefaultBranch
+	}
+	return out
+}
 
 // pull is a pull request, as the API and events give it.
 type pull struct {
