@@ -142,14 +142,12 @@ func (o *Orchestrator) settle(f *Flight, v *verified) error {
 	return o.append(f, f.settled()...)
 }
 
-const codeWaiting = "approval_waiting"
-
 func waiting(open []protocol.ApprovalRequest) error {
 	roles := make([]string, len(open))
 	for i, q := range open {
 		roles[i] = q.RequiredRole + " for step " + q.StepID
 	}
-	return protocol.Errorf(protocol.ExitWaiting, codeWaiting, "approval is still needed: %s", strings.Join(roles, ", ")).
+	return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "approval is still needed: %s", strings.Join(roles, ", ")).
 		WithHint("cabincrew approve --as NAME --key FILE")
 }
 

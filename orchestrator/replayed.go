@@ -194,8 +194,8 @@ func tokenMark(token string) string { return "token-" + strings.TrimPrefix(token
 // errConsumed says that the plan's token took off in another flight, to its end.
 var errConsumed = errors.New("the token took off in another flight")
 
-// consumed says whether the flight's token took off in another flight. done: it did,
-// to its end, so that nothing is left to do. SPEC: docs/protocol.md 9.
+// consumed says whether the flight's token took off already, in another flight or on
+// another machine. done: it did, to its end, so that nothing is left to do. SPEC: docs/protocol.md 9.
 func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
 	if o.Fence == nil || s.Source.Run.Forge == "" || f.Status.FlightToken == "" {
 		return false, nil
@@ -204,9 +204,10 @@ func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
 	if err != nil {
 		return false, unfenced(err)
 	}
-	if !begun || by == f.ID() {
+	if !begun {
 		return false, nil
 	}
+	// Also by this flight: what has not begun here began on another machine.
 	_, done, err = o.Fence.Marked(tokenMark(f.Status.FlightToken) + ".done")
 	if err != nil {
 		return false, unfenced(err)
@@ -218,8 +219,19 @@ func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
 		WithHint("look at what it did; a person decides how to go on")
 }
 
+// tookOffElsewhere is consumed for a flight of which nothing was verified yet.
+func (o *Orchestrator) tookOffElsewhere(ctx context.Context, f *Flight, s *Setup) (bool, error) {
+	if s.Source.Run.Forge == "" {
+		return false, nil
+	}
+	if _, err := o.verified(ctx, f, s); err != nil {
+		return false, err
+	}
+	return o.consumed(f, s)
+}
+
 // consume marks token and lines right before the first engine starts.
-func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *verified) error {
+func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *verified, retry bool) error {
 	if o.Fence == nil {
 		return nil
 	}
@@ -231,8 +243,9 @@ func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *veri
 		if !made {
 			if by, _, err := o.Fence.Marked(tokenMark(f.Status.FlightToken)); err != nil {
 				return unfenced(err)
-			} else if by != f.ID() {
-				return integrity("token_consumed", "flight %s began a take-off of the same token just now", by)
+			} else if by != f.ID() || !retry {
+				return integrity("token_consumed", "flight %s began a take-off of the same token just now", by).
+					WithHint("look at what it did; a person decides how to go on")
 			}
 		}
 	}

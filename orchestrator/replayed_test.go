@@ -70,7 +70,7 @@ func TestOnlyNewerPlans(t *testing.T) {
 			t.Parallel()
 			fence := marks{}
 			o := &Orchestrator{Fence: fence, Now: func() time.Time { return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) }}
-			if err := o.consume(t.Context(), plannedFlight(c.applied, planned), on(c.run), aimedAt("production", "docs")); err != nil {
+			if err := o.consume(t.Context(), plannedFlight(c.applied, planned), on(c.run), aimedAt("production", "docs"), false); err != nil {
 				t.Fatal(err)
 			}
 			check := func(how string, o *Orchestrator) {
@@ -98,7 +98,7 @@ func TestOnlyNewerPlans(t *testing.T) {
 	if err := late.newest(t.Context(), plannedFlight("b", before), on(pull), aimedAt("x")); err != nil {
 		t.Errorf("marks of other lines: %v", err)
 	}
-	if err := (&Orchestrator{Fence: late.Fence, Now: time.Now}).consume(t.Context(), plannedFlight("a", planned), on(pull), aimedAt("x")); err != nil {
+	if err := (&Orchestrator{Fence: late.Fence, Now: time.Now}).consume(t.Context(), plannedFlight("a", planned), on(pull), aimedAt("x"), false); err != nil {
 		t.Fatal(err)
 	}
 	if err := late.newest(t.Context(), plannedFlight("b", after1), on(pull), aimedAt("x")); !errors.Is(err, protocol.Code("clock_back")) {
@@ -122,10 +122,10 @@ func TestBothBegan(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := o.consume(t.Context(), newer, on(Run{}), aimedAt("")); err != nil {
+	if err := o.consume(t.Context(), newer, on(Run{}), aimedAt(""), false); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.consume(t.Context(), older, on(Run{}), aimedAt("")); !errors.Is(err, protocol.Code("plan_superseded")) {
+	if err := o.consume(t.Context(), older, on(Run{}), aimedAt(""), false); !errors.Is(err, protocol.Code("plan_superseded")) {
 		t.Errorf("%v", err)
 	}
 }
@@ -145,14 +145,17 @@ func TestTokenOnce(t *testing.T) {
 		}
 	}
 	must(false, "")
-	if err := o.consume(t.Context(), first, ci, aimedAt("")); err != nil {
+	if err := o.consume(t.Context(), first, ci, aimedAt(""), false); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := o.consumed(first, ci); done || err != nil {
-		t.Errorf("the flight itself: %v %v", done, err)
+	if done, err := o.consumed(first, ci); done || !errors.Is(err, protocol.Code("token_consumed")) {
+		t.Errorf("the flight itself on another machine: %v %v", done, err)
+	}
+	if err := o.consume(t.Context(), first, ci, aimedAt(""), true); err != nil {
+		t.Errorf("the flight itself, taken up again where it began: %v", err)
 	}
 	must(false, "token_consumed")
-	if err := o.consume(t.Context(), second, ci, aimedAt("")); !errors.Is(err, protocol.Code("token_consumed")) {
+	if err := o.consume(t.Context(), second, ci, aimedAt(""), false); !errors.Is(err, protocol.Code("token_consumed")) {
 		t.Errorf("the slower one: %v", err)
 	}
 	if done, err := o.consumed(second, on(Run{})); done || err != nil {

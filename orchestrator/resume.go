@@ -175,9 +175,8 @@ func (o *Orchestrator) gate(ctx context.Context, f *Flight, s *Setup) error {
 		return err
 	}
 	err = o.settle(f, v)
-	var refused *protocol.Error
-	if len(why) > 0 && errors.As(err, &refused) && refused.Code == codeWaiting {
-		return protocol.Errorf(refused.Exit, refused.Code, "%s (%s)", refused.Message, strings.Join(why, "; ")).WithHint("%s", askPeople)
+	if len(why) > 0 && errors.Is(err, protocol.Code("approval_waiting")) {
+		return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "approval is still needed: %s", strings.Join(why, "; ")).WithHint("%s", askPeople)
 	}
 	return err
 }
@@ -262,7 +261,7 @@ func (o *Orchestrator) retry(ctx context.Context, f *Flight, s *Setup, opt Resum
 	if err := o.begin(f); err != nil {
 		return err
 	}
-	if err := o.consume(ctx, f, s, v); err != nil {
+	if err := o.consume(ctx, f, s, v, true); err != nil {
 		return o.closed(ctx, f, s, v, o.Fail(f, "", err))
 	}
 	return o.closed(ctx, f, s, v, o.apply(ctx, f, s, v, broken))

@@ -27,6 +27,10 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 		return false, err
 	}
 	if state := f.Status.State; !opt.DryRun && (state == protocol.StateAwaitingApproval || state == protocol.StateApproved) {
+		// What took off elsewhere needs no approval any more.
+		if done, err := o.tookOffElsewhere(ctx, f, s); done || err != nil {
+			return done, err
+		}
 		// Answers may have been given and not settled by a command that was killed.
 		if err := o.gate(ctx, f, s); err != nil {
 			return false, err
@@ -72,7 +76,7 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err := o.begin(f); err != nil {
 		return false, err
 	}
-	if err := o.consume(ctx, f, s, v); err != nil {
+	if err := o.consume(ctx, f, s, v, false); err != nil {
 		return false, o.Fail(f, "", err)
 	}
 	return false, o.closed(ctx, f, s, v, o.apply(ctx, f, s, v, nil))

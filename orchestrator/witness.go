@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -144,6 +145,40 @@ func (o *Orchestrator) witness(ctx context.Context, f *Flight, s *Setup, v *veri
 	}
 	slices.Sort(why)
 	return slices.Compact(why), nil
+}
+
+// Approvals asks the forge about every request of a flight that waits, and records
+// nothing: the error says what is still needed.
+func (o *Orchestrator) Approvals(ctx context.Context, f *Flight, s *Setup) error {
+	if f.Status.State != protocol.StateAwaitingApproval {
+		return o.Outcome(ctx, f, s)
+	}
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
+		return err
+	}
+	if err := o.signedPlan(v, true); err != nil {
+		return err
+	}
+	var roles []string
+	for _, q := range v.open(f) {
+		roles = append(roles, q.RequiredRole)
+	}
+	answers, err := o.askForge(ctx, f, s, v, roles)
+	if err != nil {
+		return err
+	}
+	var why []string
+	for _, q := range v.open(f) {
+		if a := answers[q.RequiredRole]; !a.Approved {
+			why = append(why, "role "+q.RequiredRole+": "+cmp.Or(a.Why, "nobody of the forge holds it"))
+		}
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	slices.Sort(why)
+	return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "approval is still needed: %s", strings.Join(slices.Compact(why), "; ")).WithHint("%s", askPeople)
 }
 
 // witnessed signs that people of the forge answered a request.
