@@ -78,7 +78,7 @@ func (s *signatures) Approval(bundle, manifest []byte) (*orchestrator.ApprovalSt
 // SignApproval signs what people of a forge answered.
 func (s *signatures) SignApproval(ctx context.Context, manifest []byte, st orchestrator.ApprovalStatement) ([]byte, error) {
 	if s.signer == nil {
-		return nil, usageError("plan_unsigned", "nothing is signed here, so approvals of a forge cannot be kept").WithHint("set signing in the configuration")
+		return nil, usageError("signing_off", "nothing is signed here, so approvals of a forge cannot be kept").WithHint("set signing in the configuration")
 	}
 	p := signing.ApprovalPredicate{
 		Version: signing.PredicateVersion, Request: st.Request, Response: st.Response, FlightToken: st.FlightToken, Code: st.Code, Role: st.Role, PlanBundle: st.PlanBundle,

@@ -129,15 +129,16 @@ type session struct {
 	store *file.Store
 	home  *file.Store // locks and marks of the workspace
 	// homeErr is why home is only the command's own state directory.
-	homeErr error
-	ending  bool // the command ends the flight: nothing is refused
-	setup   *orchestrator.Setup
-	crew    *orchestrator.Orchestrator
-	judges  *judges
-	origin  *origin
-	seal    *auditSeal // signs the audit log; nil: it is not signed
-	shown   *orchestrator.Preview
-	close   []func() error
+	homeErr  error
+	checkout string // the commit that is checked out; "" where there is none
+	ending   bool   // the command ends the flight: nothing is refused
+	setup    *orchestrator.Setup
+	crew     *orchestrator.Orchestrator
+	judges   *judges
+	origin   *origin
+	seal     *auditSeal // signs the audit log; nil: it is not signed
+	shown    *orchestrator.Preview
+	close    []func() error
 	// stored says that the flight is a copy out of an archive, which is only read.
 	stored bool
 }
@@ -204,6 +205,7 @@ func (s *session) source(o *origin) error {
 		return err
 	}
 	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
+	s.checkout = info.Head
 	s.merged(info.Head)
 	if a.onForge != nil {
 		if err := a.onForge(s); err != nil {

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"os"
+
+	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/storage/file"
+)
+
+// mostSeals is how many earlier runs of one commit are looked at.
+const mostSeals = 5
+
+// sealedBefore tells of earlier plans of the change's head. An equal plan keeps the
+// approvals since it was first sealed; where there was another one, or that cannot be
+// told, approvals must name the code. SPEC: docs/protocol.md 7, docs/threats.md T06.
+func (r *ciRun) sealedBefore(s *session) func(context.Context, string) (orchestrator.Sealed, error) {
+	return func(ctx context.Context, token string) (orchestrator.Sealed, error) {
+		if r.change.Number == 0 {
+			return orchestrator.Sealed{}, nil
+		}
+		runs, err := r.headRuns(ctx)
+		if err != nil {
+			return orchestrator.Sealed{}, err
+		}
+		looked := 0
+		for _, run := range runs {
+			if run.ID == r.env["GITHUB_RUN_ID"] || !r.planned(run) {
+				continue
+			}
+			if looked++; looked > mostSeals {
+				return orchestrator.Sealed{Other: true}, nil
+			}
+			facts, err := r.earlierPlan(ctx, s, run)
+			if err != nil {
+				return orchestrator.Sealed{}, err
+			}
+			switch {
+			case facts == nil && run.Conclusion == "failure":
+				continue // nothing was signed there, so nothing could be approved
+			case facts == nil || facts.FlightToken != token || facts.CodeNeeded || facts.Derived.HeadCommit != r.change.Head.SHA:
+				return orchestrator.Sealed{Other: true}, nil
+			}
+			return orchestrator.Sealed{First: cmp.Or(facts.FirstSealed, facts.IssuedAt)}, nil
+		}
+		return orchestrator.Sealed{}, nil
+	}
+}
+
+// planned says whether a run is one that plans.
+func (r *ciRun) planned(run github.Run) bool {
+	return (run.Event == "pull_request" || run.Event == "workflow_run" || run.Event == "merge_group") && run.Conclusion != "skipped"
+}
+
+// earlierPlan reads what a run signed; nil where that cannot be had or does not verify.
+func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (*orchestrator.PlanFacts, error) {
+	artifacts, err := r.forge.Artifacts(ctx, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-artifacts-")
+	if err != nil {
+		return nil, unwritable("RUNNER_TEMP", err)
+	}
+	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
+	for _, part := range []struct{ artifact, name string }{{artifactSigned, signedPart}, {artifactJudged, judgedPart}} {
+		at, err := r.fetchPart(artifacts, part.artifact, part.name, top)
+		if err != nil || at == "" {
+			continue
+		}
+		u, err := s.unpack(at, "")
+		if err != nil {
+			continue
+		}
+		if facts := planIn(u.dir, s.crew.Signatures); facts != nil {
+			return facts, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // it cannot be had
+}
+
+// planIn verifies the signed plan in a directory; nil where there is none that verifies.
+func planIn(dir string, by orchestrator.Verifier) *orchestrator.PlanFacts {
+	d, err := file.OpenDir(dir)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = d.Close() }() // only read
+	bundle, err := d.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
+	if err != nil {
+		return nil
+	}
+	manifest, err := d.ReadFile(orchestrator.ManifestFile, limits.ManifestFile)
+	if err != nil {
+		return nil
+	}
+	facts, err := by.Plan(bundle, manifest)
+	if err != nil {
+		return nil
+	}
+	return facts
+}

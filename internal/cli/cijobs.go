@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/storage/bundle"
+	"github.com/cabincrew/action/storage/file"
+)
+
+// Names of what one job hands to the next.
+const (
+	plannedPart  = "planned"  // what engines planned; hostile
+	judgedPart   = "judged"   // the sealed flight
+	decisionPart = "decision" // its manifest and decisions only
+	signedPart   = "signed"   // the same, signed
+	landedPart   = "landed"   // the flight after its take-off
+
+	flightArchive = "flight" + bundle.Suffix
+)
+
+// planJob runs the engines. Its token can do nothing but read, and what it says of the
+// change is only a claim.
+func (r *ciRun) planJob() error {
+	if err := r.mayPlan(); err != nil {
+		return err
+	}
+	branch := cmp.Or(r.event.BaseRef, r.event.DefaultBranch)
+	r.flags.governanceRef = "refs/remotes/origin/" + branch
+	r.onForge = func(s *session) error {
+		s.setup.Source.HeadCommit = cmp.Or(r.event.HeadSHA, s.setup.Source.HeadCommit)
+		return nil
+	}
+	id, err := r.fly(func(s *session, f *orchestrator.Flight) error { return s.plan(r.ctx, f) })
+	if err != nil {
+		return err
+	}
+	return r.export(id, plannedPart)
+}
+
+// fly begins a flight and does something with it; nothing is printed but progress.
+func (r *ciRun) fly(do func(*session, *orchestrator.Flight) error) (id string, err error) {
+	err = r.with(r.ctx, func(s *session) error {
+		if err := s.lockWorkspace(); err != nil {
+			return err
+		}
+		f, err := s.begin()
+		if err != nil {
+			return err
+		}
+		id = f.ID()
+		return errors.Join(do(s, f), r.tell(f))
+	})
+	return id, err
+}
+
+// export writes the archive of a flight to what is handed on.
+func (r *ciRun) export(id, part string) error {
+	dir, err := r.handOver(part)
+	if err != nil {
+		return err
+	}
+	at := filepath.Join(dir, flightArchive)
+	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unwritable(at, err)
+	}
+	return r.withStore(func(s *session) error {
+		c, err := s.storageConfig()
+		if err != nil {
+			return err
+		}
+		return s.exportFlight([]string{id}, at, leaving{encryptTo: c.EncryptTo, plainState: len(c.EncryptTo) == 0 && r.repo.Private})
+	})
+}
+
+// bring takes in an archive that another job handed on, as hostile bytes.
+func (r *ciRun) bring(at string) (id string, err error) {
+	err = r.withStore(func(s *session) error {
+		u, err := s.unpack(at, "")
+		if err != nil {
+			return err
+		}
+		dir, err := file.OpenDir(u.dir)
+		if err != nil {
+			return err
+		}
+		id = dir.ID()
+		if err := dir.Close(); err != nil {
+			return err
+		}
+		return s.pull(u, r.env["CABINCREW_AGE_IDENTITY"], "")
+	})
+	return id, err
+}
+
+// given gives the path of an archive that the input flight-path leads to.
+func (r *ciRun) given(part string) (string, error) {
+	top := r.job.Input("flight-path")
+	if top == "" {
+		return "", usageError("ci_input", "flight-path names no directory with what was planned").WithHint("download the artifact of the job before, and name its directory")
+	}
+	for _, at := range []string{filepath.Join(top, flightArchive), filepath.Join(top, part, flightArchive)} {
+		if info, err := os.Lstat(at); err == nil && info.Mode().IsRegular() {
+			return at, nil
+		}
+	}
+	return "", usageError("ci_input", "there is no %s in flight-path", flightArchive).At(top).WithHint("download the artifact of the job before into it")
+}
+
+// judgeJob seals what another job planned and asks the policies.
+func (r *ciRun) judgeJob() error {
+	at, err := r.given(plannedPart)
+	if err != nil {
+		return err
+	}
+	if err := r.derive(); err != nil {
+		return err
+	}
+	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+		return err
+	}
+	return r.concluded(r.judge(at))
+}
+
+func (r *ciRun) judge(at string) error {
+	id, err := r.bring(at)
+	if err != nil {
+		return err
+	}
+	r.judging, r.onForge = true, r.runIs
+	err = r.with(r.ctx, func(s *session) error {
+		if err := s.lockWorkspace(); err != nil {
+			return err
+		}
+		f, err := s.write([]string{id})
+		if err != nil {
+			return err
+		}
+		s.crew.NoSign = !r.signs
+		err = s.crew.Seal(r.ctx, f, s.setup)
+		if err == nil {
+			err = s.crew.Outcome(r.ctx, f, s.setup)
+		}
+		return errors.Join(err, r.describe(s, f, err))
+	})
+	if err != nil && protocol.ExitCode(err) != protocol.ExitWaiting {
+		return err
+	}
+	if handed := r.export(id, judgedPart); handed != nil {
+		return handed
+	}
+	return errors.Join(err, r.exportDecision(id))
+}
+
+// decided says whether a file of a flight belongs to what the signing job sees: what
+// was decided, and nothing that an engine wrote.
+func decided(name string) bool {
+	switch dir, base := path.Split(name); {
+	case dir == "":
+		return true
+	case strings.HasPrefix(dir, "approvals/"):
+		return true
+	default:
+		return base == "plan-token.json" || base == "preflight.json"
+	}
+}
+
+// exportDecision hands on the manifest and the decisions only.
+func (r *ciRun) exportDecision(id string) error {
+	return r.withStore(func(s *session) error {
+		dir, err := s.find([]string{id})
+		if err != nil {
+			return err
+		}
+		top, err := s.temp("decision-")
+		if err != nil {
+			return err
+		}
+		if err := copyPart(dir.Root(), top, decided); err != nil {
+			return err
+		}
+		return r.pack(s, top, decisionPart)
+	})
+}
+
+// copyPart copies the files of a flight that belong to a part of it.
+func copyPart(from *os.Root, to string, belongs func(string) bool) error {
+	out, err := os.OpenRoot(to)
+	if err != nil {
+		return unwritable(to, err)
+	}
+	defer func() { _ = out.Close() }() // every file in it is closed
+	return fs.WalkDir(from.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case name == "." || !d.IsDir() && !belongs(name):
+			return nil
+		case d.IsDir():
+			return out.Mkdir(name, 0o700)
+		}
+		info, err := from.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() || info.Size() > limits.ManifestFile {
+			return protocol.Errorf(protocol.ExitIntegrity, "flight_unreadable", "it is no regular file of at most %d bytes", limits.ManifestFile).At(name)
+		}
+		data, err := from.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return out.WriteFile(name, data, 0o600)
+	})
+}
+
+// pack writes a directory as the archive of a part.
+func (r *ciRun) pack(s *session, top, part string) error {
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return unwritable(top, err)
+	}
+	defer func() { _ = root.Close() }() // only read
+	dir, err := r.handOver(part)
+	if err != nil {
+		return err
+	}
+	at := filepath.Join(dir, flightArchive)
+	out, err := os.Create(at) //nolint:gosec // the job's own directory
+	if err != nil {
+		return unwritable(at, err)
+	}
+	temp, err := s.temp("export-")
+	if err == nil {
+		_, err = bundle.Pack(r.ctx, root, out, bundle.PackOptions{PlainState: true, Temp: temp})
+	}
+	return errors.Join(err, out.Close())
+}
+
+// signJob signs what another job judged. It sees the manifest and the decisions, and
+// no byte that an engine wrote. SPEC: docs/threats.md T42.
+func (r *ciRun) signJob() error {
+	at, err := r.given(decisionPart)
+	if err != nil {
+		return err
+	}
+	if err := r.derive(); err != nil {
+		return err
+	}
+	id, err := r.bring(at)
+	if err != nil {
+		return err
+	}
+	r.onForge = r.runIs
+	var signed []byte
+	err = r.with(r.ctx, func(s *session) error {
+		f, err := s.write([]string{id})
+		if err == nil {
+			err = s.underPlanned(r.ctx, f, false)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.crew.Sign(r.ctx, f, s.setup); err != nil {
+			return err
+		}
+		if err := r.tell(f); err != nil {
+			return err
+		}
+		signed, err = f.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = r.withStore(func(s *session) error {
+		dir, err := s.find([]string{id})
+		if err != nil {
+			return err
+		}
+		top, err := s.temp("signed-")
+		if err != nil {
+			return err
+		}
+		if err := copyPart(dir.Root(), top, decided); err != nil {
+			return err
+		}
+		return r.pack(s, top, signedPart)
+	})
+	if err != nil {
+		return err
+	}
+	return r.publishBundle(signed)
+}
+
+// oneJob plans, judges and signs in one process. What that gives up is written into the
+// report. SPEC: docs/github.md.
+func (r *ciRun) oneJob() error {
+	if err := r.mayPlan(); err != nil {
+		return err
+	}
+	if err := r.derive(); err != nil {
+		return err
+	}
+	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+		return err
+	}
+	r.report.Notes = append(r.report.Notes, "This plan was made, judged and signed by one job: an engine that broke out of its sandbox could have changed what was judged or used the signing identity. The form with three jobs keeps them apart.")
+	return r.concluded(r.flyAll())
+}
+
+func (r *ciRun) flyAll() error {
+	r.judging, r.onForge = true, r.runIs
+	id, err := r.fly(func(s *session, f *orchestrator.Flight) error {
+		err := s.crew.Signatures.Ready(r.ctx)
+		if err == nil {
+			err = s.plan(r.ctx, f)
+		}
+		if err == nil {
+			s.judges.running.begin(r.ctx)
+			err = s.crew.Seal(r.ctx, f, s.setup)
+		}
+		if err == nil {
+			err = s.crew.Outcome(r.ctx, f, s.setup)
+		}
+		return errors.Join(err, r.describe(s, f, err))
+	})
+	if err != nil && protocol.ExitCode(err) != protocol.ExitWaiting {
+		return err
+	}
+	if handed := r.export(id, judgedPart); handed != nil {
+		return handed
+	}
+	return err
+}

@@ -1,0 +1,400 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace/gittree"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/storage/file"
+)
+
+// Names of the artifacts under which a workflow keeps what its jobs hand over.
+const (
+	artifactJudged = "cabincrew-judged"
+	artifactSigned = "cabincrew-signed"
+)
+
+// takeOffJob flies the merges that a commit of the protected branch brought, each from
+// its own commit, oldest first: a concurrency group keeps one waiting run only, so a run
+// may have to fly for those before it. SPEC: docs/protocol.md 9.
+func (r *ciRun) takeOffJob() error {
+	if err := r.api(); err != nil {
+		return err
+	}
+	if r.event.Name == "workflow_run" || r.event.Name == "pull_request_target" {
+		return usageError("ci_event", "nothing takes off under %s", r.event.Name).WithHint("take off on push to the protected branch, or on pull_request closed as merged")
+	}
+	commit := cmp.Or(r.event.MergeCommit, r.event.After, r.env["GITHUB_SHA"])
+	pending, err := r.pending(commit)
+	if err != nil {
+		return err
+	}
+	for _, earlier := range pending {
+		if err := r.flyEarlier(earlier); err != nil {
+			return err
+		}
+	}
+	return r.flyMerge(commit)
+}
+
+// flyMerge flies the merge that a commit is.
+func (r *ciRun) flyMerge(commit string) error {
+	found, err := r.mergedChange(commit)
+	if err != nil || !found {
+		return err
+	}
+	if err := r.begin(takeOffCheck, commit); err != nil {
+		return err
+	}
+	return r.concluded(r.takeOff(commit))
+}
+
+// pending gives the commits before this one that no take-off began for, oldest first,
+// since the last for which one did. Where none did, there is nothing to catch up with.
+func (r *ciRun) pending(commit string) ([]string, error) {
+	p, err := r.place()
+	if err != nil {
+		return nil, err
+	}
+	tree, err := gittree.Open(p.workspace, commit)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := tree.Tags(tagTop)
+	if err != nil || len(tags) == 0 {
+		return nil, err
+	}
+	began := map[string]bool{}
+	for name, at := range tags {
+		began[at] = began[at] || strings.HasSuffix(name, "/begun")
+	}
+	line, err := tree.FirstParents(mostPending)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range line[1:] {
+		if began[at] {
+			out := slices.Clone(line[1 : i+1])
+			slices.Reverse(out)
+			return out, nil
+		}
+	}
+	return nil, nil
+}
+
+// mostPending is how many commits of the branch are looked at for merges that have not
+// flown.
+const mostPending = 50
+
+// flyEarlier flies an earlier merge from a work tree of its own. That it is refused is
+// told and holds nobody up; one that began and did not end does.
+func (r *ciRun) flyEarlier(commit string) error {
+	app := *r.app
+	one := ciRun{app: &app, ctx: r.ctx, job: r.job, event: r.event, forge: r.forge}
+	one.event.Number, one.event.MergeCommit, one.event.After = 0, commit, commit
+	at, remove, err := r.checkout(commit)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	rel, err := filepath.Rel(r.flags.workspace, r.flags.config)
+	if err != nil {
+		return err
+	}
+	app.flags.workspace, app.flags.config = at, filepath.Join(at, rel)
+	err = one.flyMerge(commit)
+	switch protocol.ExitCode(err) {
+	case protocol.ExitOK:
+		return nil
+	case protocol.ExitDenied, protocol.ExitWaiting, protocol.ExitStale:
+		r.report.Notes = append(r.report.Notes, "The earlier merge "+commit+" did not take off: "+err.Error())
+		return nil
+	}
+	return err
+}
+
+// checkout makes a work tree of a commit.
+func (r *ciRun) checkout(commit string) (dir string, remove func(), err error) {
+	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-merge-")
+	if err != nil {
+		return "", nil, unwritable("RUNNER_TEMP", err)
+	}
+	dir = filepath.Join(top, "checkout")
+	git := func(args ...string) error {
+		cmd := exec.CommandContext(r.ctx, "git", append([]string{"-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null"}, args...)...) //nolint:gosec // a commit's id
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return protocol.Errorf(protocol.ExitUnreachable, "git_checkout", "commit %s cannot be checked out: %w: %.200s", commit, err, out).
+				WithHint("check the repository out with its whole history (fetch-depth: 0)")
+		}
+		return nil
+	}
+	remove = func() {
+		_ = git("worktree", "remove", "--force", dir) // the job ends with its machine
+		_ = os.RemoveAll(top)
+	}
+	if err := git("worktree", "add", "--detach", dir, commit); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dir, remove, nil
+}
+
+// mergedChange finds the change whose merge a commit is. A commit that was pushed
+// without one has no flight.
+func (r *ciRun) mergedChange(commit string) (bool, error) {
+	changes, err := r.forge.ChangesOf(r.ctx, commit)
+	if err != nil {
+		return false, err
+	}
+	var merged []github.Change
+	for _, c := range changes {
+		if c.Merged && c.MergeCommit == commit && c.Base.RepositoryID == r.env["GITHUB_REPOSITORY_ID"] {
+			merged = append(merged, c)
+		}
+	}
+	switch len(merged) {
+	case 0:
+		r.note = "commit " + commit + " is the merge of no change: there is no flight to take off"
+		return false, nil
+	case 1:
+	default:
+		return false, protocol.Errorf(protocol.ExitIntegrity, "change_ambiguous", "commit %s is the merge of %d changes, such as %d and %d", commit, len(merged), merged[0].Number, merged[1].Number)
+	}
+	r.change = merged[0]
+	if n := r.event.Number; n != 0 && n != r.change.Number {
+		return false, protocol.Errorf(protocol.ExitIntegrity, "ci_event", "the event is of change %d, the commit is the merge of %d", n, r.change.Number)
+	}
+	r.repo = github.Repository{ID: r.change.Base.RepositoryID, FullName: r.change.Base.Repository, DefaultBranch: r.change.Base.DefaultBranch}
+	return true, r.protected(r.change.Base.Ref)
+}
+
+func (r *ciRun) takeOff(commit string) error {
+	id, err := r.fetchFlight()
+	if err != nil {
+		return err
+	}
+	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), made: map[string]string{}, absent: map[string]bool{}}
+	r.judging = true
+	r.onForge = func(s *session) error {
+		if err := r.runIs(s); err != nil {
+			return err
+		}
+		fence.home = s.crew.Fence
+		s.crew.Fence = fence
+		s.crew.Forge = &people{r: r, s: s}
+		return nil
+	}
+	err = r.with(r.ctx, func(s *session) error {
+		if err := s.lockWorkspace(); err != nil {
+			return err
+		}
+		if head := s.checkout; head != commit {
+			return protocol.Errorf(protocol.ExitStale, "checkout_wrong", "the checkout is commit %s, the merge is %s", head, commit).
+				WithHint("check out the commit that the event names, with its whole history (fetch-depth: 0)")
+		}
+		f, err := s.write([]string{id})
+		if err == nil {
+			err = s.underPlanned(r.ctx, f, true)
+		}
+		if err != nil {
+			return err
+		}
+		s.touch(f)
+		done, err := s.crew.TakeOff(r.ctx, f, s.setup, orchestrator.TakeOffOptions{RequireSigned: true})
+		if done && err == nil {
+			r.note = "this plan took off before; nothing was done"
+			r.report.Notes = append(r.report.Notes, r.note)
+		}
+		return errors.Join(err, r.describe(s, f, err))
+	})
+	return errors.Join(err, r.export(id, landedPart))
+}
+
+// planWorkflow is the file of the workflow whose runs make plans: by default that of
+// this run.
+func (r *ciRun) planWorkflow() string {
+	if name := r.job.Input("plan-workflow"); name != "" {
+		return path.Base(name)
+	}
+	// owner/name/.github/workflows/file.yml@ref
+	name, _, _ := strings.Cut(r.env["GITHUB_WORKFLOW_REF"], "@")
+	return path.Base(name)
+}
+
+// fetchFlight gets the newest plan of the change's head. Only the newest counts: a
+// later, stricter one is not passed by because it cannot be had. SPEC: docs/threats.md
+// T15, T39.
+func (r *ciRun) fetchFlight() (id string, err error) {
+	run, err := r.newestSeal()
+	if err != nil {
+		return "", err
+	}
+	artifacts, err := r.forge.Artifacts(r.ctx, run.ID)
+	if err != nil {
+		return "", err
+	}
+	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-artifacts-")
+	if err != nil {
+		return "", unwritable("RUNNER_TEMP", err)
+	}
+	defer func() { _ = os.RemoveAll(top) }() // what was in it is in the state directory
+	judged, err := r.fetchPart(artifacts, artifactJudged, judgedPart, top)
+	if err != nil {
+		return "", err
+	}
+	if judged == "" {
+		return "", missingFlight(run, "has no artifact "+artifactJudged)
+	}
+	signed, err := r.fetchPart(artifacts, artifactSigned, signedPart, top)
+	if err != nil {
+		return "", err
+	}
+	return r.join(judged, signed)
+}
+
+func missingFlight(run github.Run, why string) error {
+	return protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "the newest plan of the change, of run %s, %s", run.ID, why).
+		WithHint("an older plan never takes its place: run that workflow again (%s), or plan the change anew", run.URL)
+}
+
+// newestSeal gives the newest run that planned the change's head.
+func (r *ciRun) newestSeal() (github.Run, error) {
+	runs, err := r.headRuns(r.ctx)
+	if err != nil {
+		return github.Run{}, err
+	}
+	want := ".github/workflows/" + r.planWorkflow()
+	for _, run := range runs {
+		if !r.planned(run) {
+			continue
+		}
+		if run.WorkflowPath != want || run.HeadRepositoryID != r.change.Head.RepositoryID || run.HeadSHA != r.change.Head.SHA || run.RepositoryID != r.repo.ID {
+			return run, protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "run %s is of workflow %s, repository %s, commit %s, not of %s, %s, %s",
+				run.ID, run.WorkflowPath, run.HeadRepositoryID, run.HeadSHA, want, r.change.Head.RepositoryID, r.change.Head.SHA)
+		}
+		if run.Status != "completed" {
+			return run, missingFlight(run, "is still being made")
+		}
+		return run, nil
+	}
+	return github.Run{}, protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "no run of %s planned commit %s of change %d", want, r.change.Head.SHA, r.change.Number).
+		WithHint("the workflow that plans must have run for the change's last commit; plan-workflow names another file")
+}
+
+// fetchPart downloads an artifact and gives the archive in it; "" where there is none.
+func (r *ciRun) fetchPart(artifacts []github.Artifact, name, part, top string) (string, error) {
+	var newest *github.Artifact
+	for i, a := range artifacts {
+		if a.Name == name && (newest == nil || a.CreatedAt.After(newest.CreatedAt)) {
+			newest = &artifacts[i]
+		}
+	}
+	switch {
+	case newest == nil:
+		return "", nil
+	case newest.Expired:
+		return "", protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "the artifact %s of run %s has expired", name, newest.RunID).WithHint("plan the change anew")
+	}
+	zip, err := os.CreateTemp(top, part+"-*.zip")
+	if err != nil {
+		return "", unwritable(top, err)
+	}
+	defer func() { _ = zip.Close() }() // only read from here on
+	if err := r.forge.Download(r.ctx, *newest, zip, limits.StorageArchive); err != nil {
+		return "", err
+	}
+	info, err := zip.Stat()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(top, part)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", unwritable(dir, err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }() // every file in it is closed
+	if err := github.Unzip(zip, info.Size(), root, github.ZipLimits{Files: mostParts, Bytes: 2 * limits.StorageArchive, File: limits.StorageArchive, Ratio: limits.GitHubArchiveRatio}); err != nil {
+		return "", err
+	}
+	for _, at := range []string{flightArchive, part + "/" + flightArchive} {
+		if info, err := root.Lstat(at); err == nil && info.Mode().IsRegular() {
+			return filepath.Join(dir, at), nil
+		}
+	}
+	return "", protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "the artifact %s of run %s holds no %s", name, newest.RunID, flightArchive)
+}
+
+// mostParts is how many files an artifact may hold: archives, and reports beside them.
+const mostParts = 100
+
+// join puts what the signing job added onto the sealed flight. Everything is verified
+// afterwards; here only names and sizes are.
+func (r *ciRun) join(judged, signed string) (id string, err error) {
+	err = r.withStore(func(s *session) error {
+		u, err := s.unpack(judged, "")
+		if err != nil {
+			return err
+		}
+		if signed != "" {
+			if err := s.overlay(u.dir, signed); err != nil {
+				return err
+			}
+		}
+		dir, err := file.OpenDir(u.dir)
+		if err != nil {
+			return err
+		}
+		id = dir.ID()
+		if err := dir.Close(); err != nil {
+			return err
+		}
+		return s.pull(u, r.env["CABINCREW_AGE_IDENTITY"], "")
+	})
+	return id, err
+}
+
+func (s *session) overlay(onto, archive string) error {
+	u, err := s.unpack(archive, "")
+	if err != nil {
+		return err
+	}
+	from, err := os.OpenRoot(u.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // only read
+	to, err := os.OpenRoot(onto)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close() }() // every file in it is closed
+	return fs.WalkDir(from.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !decided(name) {
+			return protocol.Errorf(protocol.ExitIntegrity, "file_extra", "the signing job has no business with it").At(name)
+		}
+		data, err := from.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return to.WriteFile(name, data, 0o600)
+	})
+}
