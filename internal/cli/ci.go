@@ -110,10 +110,16 @@ func (a *app) newCIRun(ctx context.Context) (*ciRun, error) {
 func (r *ciRun) settings() error {
 	top := cmp.Or(r.env["GITHUB_WORKSPACE"], ".")
 	dir, name := cmp.Or(r.job.Input("working-directory"), "."), cmp.Or(r.job.Input("config"), config.FileName)
-	if !filepath.IsLocal(dir) || !filepath.IsLocal(filepath.Join(dir, name)) {
+	if !filepath.IsLocal(dir) || !filepath.IsLocal(name) {
 		return usageError("ci_input", "working-directory %q with config %q leads out of the checkout", dir, name)
 	}
-	r.flags.workspace, r.flags.config = top, filepath.Join(top, dir, name)
+	r.flags.workspace, r.flags.config = filepath.Join(top, dir), filepath.Join(top, dir, name)
+	for _, input := range []string{"signing", "approvals"} {
+		if v := r.job.Input(input); v != "" && v != inputRequired {
+			return usageError("ci_input", "%s is %q", input, v).WithHint("it is %s or nothing: inputs only ever demand more than the configuration", inputRequired)
+		}
+	}
+	r.demandApproval = r.job.Input("approvals") == inputRequired
 	switch level := cmp.Or(r.job.Input("fail-on"), failOnDeny); level {
 	case failOnDeny, failOnApproval, failOnWarn:
 	default:
@@ -121,6 +127,9 @@ func (r *ciRun) settings() error {
 	}
 	return nil
 }
+
+// inputRequired is what the inputs signing and approvals may be.
+const inputRequired = "required"
 
 // What the input fail-on may be: from which decision on a planning job fails.
 const (

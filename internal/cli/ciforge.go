@@ -151,6 +151,9 @@ func (r *ciRun) allowedRefs() ([]string, error) {
 // say. SPEC: docs/protocol.md 3.
 func (r *ciRun) runIs(s *session) error {
 	src := &s.setup.Source
+	if r.job.Input("signing") == inputRequired && !s.crew.Signatures.Signs() {
+		return usageError("signing_off", "the workflow demands signed plans, and the configuration signs nothing").WithHint("set signing: {keyless: true} in the configuration")
+	}
 	src.Run.Forge, src.Run.RepositoryID, src.Run.Repository = string(ci.GitHub), r.repo.ID, r.repo.FullName
 	if r.change.Number == 0 {
 		return nil
@@ -288,7 +291,7 @@ func witnessOf(act ci.Act, code string) orchestrator.Witness {
 	if !act.At.IsZero() {
 		w.At = act.At.UTC().Format(time.RFC3339)
 	}
-	if code != "" && strings.Contains(act.Text, code) {
+	if code != "" && strings.Contains(strings.ToLower(act.Text), code) {
 		w.Code = code
 	}
 	return w

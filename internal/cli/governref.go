@@ -93,7 +93,7 @@ func (s *session) export(o *origin) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range append(governancePaths(s.place, o.config), codeOwners...) {
+	for _, name := range slices.Concat(governancePaths(s.place, o.config), codeOwners, s.pipelines()) {
 		files, err := treeFiles(o.tree, name)
 		if err != nil {
 			return err
@@ -120,6 +120,25 @@ func (s *session) export(o *origin) error {
 
 // codeOwners are the places where forges look for them.
 var codeOwners = []string{"CODEOWNERS", ".github/CODEOWNERS", ".gitlab/CODEOWNERS", "docs/CODEOWNERS"}
+
+// pipelines are the places of what a forge runs for the repository: whoever edits it
+// edits what calls the judges, and what takes off.
+func (s *session) pipelines() []string {
+	switch s.platform() {
+	case ci.GitHub:
+		return []string{".github/workflows/", ".github/actions/"}
+	case ci.Gitea:
+		return []string{".gitea/workflows/", ".github/workflows/"}
+	case ci.Forgejo:
+		return []string{".forgejo/workflows/", ".gitea/workflows/", ".github/workflows/"}
+	case ci.GitLab:
+		return []string{".gitlab-ci.yml"}
+	case ci.Jenkins:
+		return []string{"Jenkinsfile"}
+	case ci.None:
+	}
+	return nil
+}
 
 // treeFiles gives a file, or the files of a directory (with a slash at the end).
 func treeFiles(tree *gittree.Tree, name string) ([]gittree.File, error) {
@@ -189,6 +208,38 @@ func sameFile(root *os.Root, f gittree.File) bool {
 // guarded adds what keeps a change from weakening its own judges. On a person's
 // machine, governance is what lies in the workspace. SPEC: docs/protocol.md 8.
 func (s *session) guarded(o *origin, by rules.Governed) policies.Evaluator {
+	judge := s.overseen(o, by)
+	if s.app.demandApproval {
+		judge = demanding{judge: judge, role: o.config.Approvals.DefaultRole}
+	}
+	return judge
+}
+
+// demanding asks for an approval of every step that something was said of.
+type demanding struct {
+	judge policies.Evaluator
+	role  string
+}
+
+var _ policies.Evaluator = demanding{}
+
+func (d demanding) Evaluate(ctx context.Context, in policies.Input, evaluatedAt string) (policies.Result, error) {
+	out, err := d.judge.Evaluate(ctx, in, evaluatedAt)
+	if err != nil {
+		return out, err
+	}
+	const rule = "approval-demanded"
+	out.Findings = append(out.Findings, policies.Finding{
+		PolicyEvaluation: protocol.PolicyEvaluation{
+			Source: protocol.SourceCustom, PolicyID: "input/" + rule, Decision: protocol.RequireApproval, Severity: protocol.RequireApproval.Severity(),
+			Reason: "The workflow demands an approval of every step.", Evidence: map[string]any{"rule": rule, "role": d.role}, EvaluatedAt: evaluatedAt,
+		},
+		Role: d.role, Rule: rule, Firm: true,
+	})
+	return out, nil
+}
+
+func (s *session) overseen(o *origin, by rules.Governed) policies.Evaluator {
 	if o.commit == "" {
 		if s.platform() == ci.None {
 			return s.judges.plan

@@ -39,6 +39,8 @@ type app struct {
 	// onForge replaces what the job's variables say of the run by what the forge says;
 	// nil outside of cabincrew ci.
 	onForge func(*session) error
+	// demandApproval makes every step wait for an approval, whatever the judges say.
+	demandApproval bool
 	// opened are the private keys that this command has opened, by path.
 	opened map[string]*signing.Key
 }

@@ -132,3 +132,43 @@ func TestFromPullRequestToMerge(t *testing.T) {
 		t.Errorf("a second run says\n%s\n%s", again.stdout, again.stderr)
 	}
 }
+
+// TestWorkflowsGovern asks a policy owner where a change edits what calls the judges and
+// takes off.
+func TestWorkflowsGovern(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "approvals: {roles: {platform: {users: [bob]}, policy-owner: {users: [carol]}}}\n", map[string]string{".github/workflows/cabincrew.yml": "on: push\n"})
+	p := r.openFiles("feature", map[string]string{"app.txt": "two\n", ".github/workflows/cabincrew.yml": "on: [push, pull_request]\n"})
+	got := r.plan(p, "opened", 0)
+	if !strings.Contains(got.got.stdout, "approval  role policy-owner") || !strings.Contains(got.got.stdout, ".github/workflows/cabincrew.yml") {
+		t.Fatalf("nobody asks a policy owner:\n%s", got.got.stdout)
+	}
+	p.Review(r.bob, githubtest.Approved, "fine")
+	if bad := r.land(p, 4); !strings.Contains(bad.stderr, "policy-owner: 0 of 1") {
+		t.Errorf("%s", bad.stderr)
+	}
+}
+
+// TestInputsOnlyTighten: what a workflow's file says can demand more, never less.
+func TestInputsOnlyTighten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "approvals: {default_role: platform, roles: {platform: {users: [bob]}}}\n", map[string]string{"pol/rig.rego": "package cabincrew.rig\n\nwarn contains \"seen\" if input.artifacts[_].name\n"})
+	p := r.open("feature", "two\n")
+	run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: p.Head(), Actor: r.author})
+	j := r.pullRequest(p, "opened", strconv.FormatInt(run.ID, 10))
+	if got := r.want(0, "auto", j); got.outputs["decision"] != "warn" {
+		t.Errorf("%v", got.outputs)
+	}
+	j.inputs = map[string]string{"approvals": "required"}
+	if got := r.want(0, "auto", j); got.outputs["decision"] != "require_approval" || got.outputs["exit-code"] != "4" {
+		t.Errorf("%v", got.outputs)
+	}
+	j.inputs["fail-on"] = "require_approval"
+	r.want(4, "auto", j)
+	for name, value := range map[string]string{"approvals": "none", "signing": "off", "fail-on": "never", "working-directory": "../x", "config": "/etc/passwd"} {
+		j.inputs = map[string]string{name: value}
+		if got := r.want(2, "auto", j); !strings.Contains(got.stderr, "[ci_input]") {
+			t.Errorf("%s=%s: %s", name, value, got.stderr)
+		}
+	}
+}
