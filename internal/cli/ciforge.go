@@ -274,6 +274,15 @@ func forgeRoles(c config.Approvals) []ci.Role {
 	return out
 }
 
+// governanceRoles gives them as the orchestrator counts them.
+func governanceRoles(c config.Approvals) []orchestrator.Role {
+	var out []orchestrator.Role
+	for _, role := range forgeRoles(c) {
+		out = append(out, orchestrator.Role{Name: role.Name, Count: role.Count})
+	}
+	return out
+}
+
 func answersOf(counts []ci.RoleCount, code string) []orchestrator.ForgeAnswer {
 	var out []orchestrator.ForgeAnswer
 	for _, c := range counts {

@@ -197,9 +197,7 @@ func (s *session) governance(ctx context.Context, o *origin, dir string) (orches
 		PolicyDigest: s.judges.digest, Approvers: people, Judge: s.guarded(o, rules.Governed{Commit: o.commit, Changed: o.changed}), After: s.judges.after, Paths: governancePaths(s.place, c), Decide: s.judges.decide,
 		Plain: s.judges.plain,
 	}
-	for _, role := range forgeRoles(c.Approvals) {
-		g.Roles = append(g.Roles, orchestrator.Role{Name: role.Name, Count: role.Count})
-	}
+	g.Roles = governanceRoles(c.Approvals)
 	g.Hash, err = plantoken.GovernanceHash(g.PolicyDigest, s.judges.models, resolved)
 	return g, &signatures{approvers: keys, trust: trust, signer: s.signer(o, trust)}, err
 }

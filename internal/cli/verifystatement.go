@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,6 +140,10 @@ func (st *lone) checks() (checks []orchestrator.Check, doc map[string]any, err e
 		return append(checks, checkOf("signature", "", err)), nil, err
 	}
 	trust, err := st.trust.of(kind)
+	told := kind == signing.ApprovalType && st.trust.witnessed(st.raw, st.manifest, st.now)
+	if told {
+		trust, err = st.trust.plan, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -202,7 +207,24 @@ func (st *lone) approval(p *signing.ApprovalPredicate, v *signing.Verified) ([]o
 		answer = p.Response.Approver + " rejects as " + p.Role
 	}
 	who := orchestrator.Check{Name: "approver", Status: orchestrator.NotApplicable, Detail: "it says that " + answer + "; nobody named who that is"}
-	if len(st.trust.people) > 0 {
+	switch roles := governanceRoles(st.trust.answers); {
+	case len(p.Witnesses) > 0 && !st.trust.witnessed(st.raw, st.manifest, st.now):
+		err := protocol.Errorf(protocol.ExitIntegrity, "approval_witness", "it tells what people did on a forge, and is not signed by who signs plans")
+		return []orchestrator.Check{checkOf("approver", answer, err)}, err
+	case len(p.Witnesses) > 0 && len(roles) > 0:
+		var err error
+		if !slices.ContainsFunc(roles, func(r orchestrator.Role) bool { return r.Name == p.Role }) || p.Role != p.Request.RequiredRole {
+			err = protocol.Errorf(protocol.ExitIntegrity, "approval_role", "the role %s is none that people of the forge hold", p.Role)
+		}
+		if who = checkOf("approver", answer+", as the forge told who signed the plan", err); err != nil {
+			return []orchestrator.Check{who}, err
+		}
+	case len(p.Witnesses) > 0:
+		who.Detail += "; it is the forge's word, told by who signed the plan"
+	case len(st.trust.people) == 0 && len(roles) > 0:
+		err := protocol.Errorf(protocol.ExitIntegrity, "approval_not_approver", "%q has no key here, and it names nothing that anybody did on a forge", p.Response.Approver)
+		return []orchestrator.Check{checkOf("approver", answer, err)}, err
+	case len(st.trust.people) > 0:
 		err := st.trust.approver(p, v.KeyFingerprint)
 		who = checkOf("approver", answer, err)
 		if err != nil {

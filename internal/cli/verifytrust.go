@@ -25,10 +25,11 @@ type trusted struct {
 
 // approving is what answers are counted by; nil where nobody is known who may answer.
 func (t *trusted) approving() *orchestrator.Setup {
-	if len(t.people) == 0 {
+	roles := governanceRoles(t.answers)
+	if len(t.people)+len(roles) == 0 {
 		return nil
 	}
-	return &orchestrator.Setup{Config: &config.Config{Approvals: t.answers}, Governance: orchestrator.Governance{Approvers: t.people}}
+	return &orchestrator.Setup{Config: &config.Config{Approvals: t.answers}, Governance: orchestrator.Governance{Approvers: t.people, Roles: roles}}
 }
 
 // nobody says that no plan and no take-off could verify.
@@ -53,11 +54,21 @@ func (t *trusted) of(predicateType string) (signing.Trust, error) {
 	if len(t.people) == 0 {
 		keys = t.given
 	}
+	if len(keys) == 0 && len(governanceRoles(t.answers)) > 0 && !t.nobody() {
+		return t.plan, nil // only people of a forge approve, whose word the signer passes on
+	}
 	if len(keys) == 0 {
 		return signing.Trust{}, usageError("verify_nobody", "nobody is named who may approve").
 			WithHint("name approvers under approvals.approvers of a policy (--policy) or of the configuration, or the approver's key with --key")
 	}
 	return signing.TrustKeys(keys...), nil
+}
+
+// witnessed says whether a statement is an approval that people gave on a forge, told by
+// who signs plans. Nobody else is believed that.
+func (t *trusted) witnessed(bundle, manifest []byte, now time.Time) bool {
+	p, _, err := t.plan.VerifyApproval(bundle, manifest, now)
+	return err == nil && len(p.Witnesses) > 0
 }
 
 // approver says whether an approval is signed by whom it names, in a role that this
