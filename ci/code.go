@@ -26,3 +26,9 @@ func namesCode(text, code string) (named bool, wrong string) {
 	}
 	return named, wrong
 }
+
+// Names says whether a text names the code as a word of its own.
+func Names(text, code string) bool {
+	named, _ := namesCode(text, code)
+	return named
+}

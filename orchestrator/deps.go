@@ -263,6 +263,9 @@ type Orchestrator struct {
 	Notify func(Progress)
 	// Forge tells what people said of the change where it is reviewed; nil: nobody is asked.
 	Forge Forge
+	// Gate says whether people opened the gates of environments for this take-off; nil:
+	// nobody can be asked.
+	Gate func(ctx context.Context, environments []string, ask Asked) error
 	// NoSign leaves signing to a later Sign, perhaps in another process; until
 	// then the flight does not take off.
 	NoSign bool

@@ -70,6 +70,9 @@ func (o *Orchestrator) TakeOff(ctx context.Context, f *Flight, s *Setup, opt Tak
 	if err := o.standing(ctx, f, s, v); err != nil {
 		return false, err
 	}
+	if err := o.gated(ctx, f, s, v); err != nil {
+		return false, err
+	}
 	if err := o.append(f, verifiedRecord(f, v), f.enter(protocol.StateTakeoffRunning, "take-off begins")); err != nil {
 		return false, err
 	}

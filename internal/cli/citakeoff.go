@@ -195,6 +195,7 @@ func (r *ciRun) takeOff(commit string) error {
 		fence.home = s.crew.Fence
 		s.crew.Fence = fence
 		s.crew.Forge = &people{r: r, s: s}
+		s.crew.Gate = r.gates(s)
 		return nil
 	}
 	err = r.with(r.ctx, func(s *session) error {
