@@ -71,6 +71,8 @@ type ciRun struct {
 	runs   []github.Run  // that the change's head started, newest first
 	shut   []ci.Excluded // whose approval never counts, once it was asked
 	note   string        // said at the end
+	fence  *forgeFence   // of the take-off
+	within string        // the directory of what is handed over, below that of its part
 }
 
 // newCIRun reads what the platform says of the run. Nothing of it is believed that the
@@ -218,7 +220,7 @@ func (r *ciRun) takesOff() bool {
 // handOver gives the directory for what the next job needs.
 func (r *ciRun) handOver(parts ...string) (string, error) {
 	top := cmp.Or(r.job.Input("flight-path"), filepath.Join(cmp.Or(r.env["RUNNER_TEMP"], os.TempDir()), "cabincrew-flight"))
-	dir := filepath.Join(append([]string{top}, parts...)...)
+	dir := filepath.Join(append(append([]string{top}, parts...), r.within)...)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", unwritable(dir, err)
 	}

@@ -50,8 +50,12 @@ func (r *ciRun) sealedBefore(s *session) func(context.Context, string) (orchestr
 	}
 }
 
-// planned says whether a run is one that plans.
+// planned says whether a run is one that plans. What a merge itself started, as a
+// change that was closed, does not.
 func (r *ciRun) planned(run github.Run) bool {
+	if merged := r.change.MergedAt; !merged.IsZero() && run.Event == "pull_request" && !run.CreatedAt.Before(merged) {
+		return false
+	}
 	return (run.Event == "pull_request" || run.Event == "workflow_run" || run.Event == "merge_group") && run.Conclusion != "skipped"
 }
 

@@ -143,3 +143,13 @@ func (f *forgeFence) Marks(prefix string) (map[string]string, error) {
 	}
 	return out, nil
 }
+
+// began says whether this run began a take-off that has no end.
+func (f *forgeFence) began() bool {
+	for name := range f.made {
+		if token, ok := strings.CutPrefix(name, tokenPrefix); ok && !strings.HasSuffix(token, ".done") && f.made[name+".done"] == "" {
+			return true
+		}
+	}
+	return false
+}

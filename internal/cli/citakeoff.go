@@ -1,20 +1,16 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/limits"
-	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/file"
@@ -25,132 +21,6 @@ const (
 	artifactJudged = "cabincrew-judged"
 	artifactSigned = "cabincrew-signed"
 )
-
-// takeOffJob flies the merges that a commit of the protected branch brought, each from
-// its own commit, oldest first: a concurrency group keeps one waiting run only, so a run
-// may have to fly for those before it. SPEC: docs/protocol.md 9.
-func (r *ciRun) takeOffJob() error {
-	if err := r.api(); err != nil {
-		return err
-	}
-	if r.event.Name == "workflow_run" || r.event.Name == "pull_request_target" {
-		return usageError("ci_event", "nothing takes off under %s", r.event.Name).WithHint("take off on push to the protected branch, or on pull_request closed as merged")
-	}
-	commit := cmp.Or(r.event.MergeCommit, r.event.After, r.env["GITHUB_SHA"])
-	pending, err := r.pending(commit)
-	if err != nil {
-		return err
-	}
-	for _, earlier := range pending {
-		if err := r.flyEarlier(earlier); err != nil {
-			return err
-		}
-	}
-	return r.flyMerge(commit)
-}
-
-// flyMerge flies the merge that a commit is.
-func (r *ciRun) flyMerge(commit string) error {
-	found, err := r.mergedChange(commit)
-	if err != nil || !found {
-		return err
-	}
-	if err := r.begin(takeOffCheck, commit); err != nil {
-		return err
-	}
-	return r.concluded(r.takeOff(commit))
-}
-
-// pending gives the commits before this one that no take-off began for, oldest first,
-// since the last for which one did. Where none did, there is nothing to catch up with.
-func (r *ciRun) pending(commit string) ([]string, error) {
-	p, err := r.place()
-	if err != nil {
-		return nil, err
-	}
-	tree, err := gittree.Open(p.workspace, commit)
-	if err != nil {
-		return nil, err
-	}
-	tags, err := tree.Tags(tagTop)
-	if err != nil || len(tags) == 0 {
-		return nil, err
-	}
-	began := map[string]bool{}
-	for name, at := range tags {
-		began[at] = began[at] || strings.HasSuffix(name, "/begun")
-	}
-	line, err := tree.FirstParents(mostPending)
-	if err != nil {
-		return nil, err
-	}
-	for i, at := range line[1:] {
-		if began[at] {
-			out := slices.Clone(line[1 : i+1])
-			slices.Reverse(out)
-			return out, nil
-		}
-	}
-	return nil, nil
-}
-
-// mostPending is how many commits of the branch are looked at for merges that have not
-// flown.
-const mostPending = 50
-
-// flyEarlier flies an earlier merge from a work tree of its own. That it is refused is
-// told and holds nobody up; one that began and did not end does.
-func (r *ciRun) flyEarlier(commit string) error {
-	app := *r.app
-	one := ciRun{app: &app, ctx: r.ctx, job: r.job, event: r.event, forge: r.forge}
-	one.event.Number, one.event.MergeCommit, one.event.After = 0, commit, commit
-	at, remove, err := r.checkout(commit)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	rel, err := filepath.Rel(r.flags.workspace, r.flags.config)
-	if err != nil {
-		return err
-	}
-	app.flags.workspace, app.flags.config = at, filepath.Join(at, rel)
-	err = one.flyMerge(commit)
-	switch protocol.ExitCode(err) {
-	case protocol.ExitOK:
-		return nil
-	case protocol.ExitDenied, protocol.ExitWaiting, protocol.ExitStale:
-		r.report.Notes = append(r.report.Notes, "The earlier merge "+commit+" did not take off: "+err.Error())
-		return nil
-	}
-	return err
-}
-
-// checkout makes a work tree of a commit.
-func (r *ciRun) checkout(commit string) (dir string, remove func(), err error) {
-	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-merge-")
-	if err != nil {
-		return "", nil, unwritable("RUNNER_TEMP", err)
-	}
-	dir = filepath.Join(top, "checkout")
-	git := func(args ...string) error {
-		cmd := exec.CommandContext(r.ctx, "git", append([]string{"-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null"}, args...)...) //nolint:gosec // a commit's id
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return protocol.Errorf(protocol.ExitUnreachable, "git_checkout", "commit %s cannot be checked out: %w: %.200s", commit, err, out).
-				WithHint("check the repository out with its whole history (fetch-depth: 0)")
-		}
-		return nil
-	}
-	remove = func() {
-		_ = git("worktree", "remove", "--force", dir) // the job ends with its machine
-		_ = os.RemoveAll(top)
-	}
-	if err := git("worktree", "add", "--detach", dir, commit); err != nil {
-		remove()
-		return "", nil, err
-	}
-	return dir, remove, nil
-}
 
 // mergedChange finds the change whose merge a commit is. A commit that was pushed
 // without one has no flight.
@@ -182,11 +52,15 @@ func (r *ciRun) mergedChange(commit string) (bool, error) {
 }
 
 func (r *ciRun) takeOff(commit string) error {
+	if err := r.notOlder(commit); err != nil {
+		return err
+	}
 	id, err := r.fetchFlight()
 	if err != nil {
 		return err
 	}
 	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), made: map[string]string{}, absent: map[string]bool{}}
+	r.fence = fence
 	r.judging = true
 	r.onForge = func(s *session) error {
 		if err := r.runIs(s); err != nil {

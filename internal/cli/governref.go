@@ -275,7 +275,7 @@ func (s *session) onRef() error {
 	if s.origin.commit == "" || s.platform() == ci.None {
 		return nil
 	}
-	head := s.setup.Source.HeadCommit
+	head := s.checkout // of a change that was squashed, its own head is not part of the ref
 	there, err := s.origin.tree.Contains(head)
 	if err != nil || there {
 		return err

@@ -39,6 +39,12 @@ const (
 	GitHubArchiveRatioFree = int64(16 << 20) // bytes of an entry of which the ratio is not asked
 )
 
+// Bounds of what a take-off looks at in the history of the protected branch.
+const (
+	GitHubMerges  = 1000 // commits along first parents
+	GitHubPending = 50   // commits before a merge that may have to be caught up with
+)
+
 // Times of the client of GitHub.
 const (
 	GitHubRequest  = 60 * time.Second       // for one request with its answer

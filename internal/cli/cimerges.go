@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/workspace/gittree"
+	"github.com/cabincrew/action/protocol"
+)
+
+// takeOffJob flies the merges that a commit of the protected branch brought, each from
+// its own commit, oldest first: a concurrency group keeps one waiting run only, so a run
+// may have to fly for those before it. SPEC: docs/protocol.md 9.
+func (r *ciRun) takeOffJob() error {
+	if err := r.api(); err != nil {
+		return err
+	}
+	if r.event.Name == "workflow_run" || r.event.Name == "pull_request_target" {
+		return usageError("ci_event", "nothing takes off under %s", r.event.Name).WithHint("take off on push to the protected branch, or on pull_request closed as merged")
+	}
+	commit := cmp.Or(r.event.MergeCommit, r.event.After, r.env["GITHUB_SHA"])
+	earlier, err := r.pending(commit)
+	if err != nil {
+		return err
+	}
+	for _, before := range earlier {
+		if err := r.flyEarlier(before); err != nil {
+			return err
+		}
+	}
+	return r.flyMerge(commit)
+}
+
+// flyMerge flies the merge that a commit is.
+func (r *ciRun) flyMerge(commit string) error {
+	found, err := r.mergedChange(commit)
+	if err != nil || !found {
+		return err
+	}
+	if err := r.begin(takeOffCheck, commit); err != nil {
+		return err
+	}
+	return r.concluded(r.takeOff(commit))
+}
+
+// branch is what a branch was, merge by merge, and which of its commits took off.
+type branch struct {
+	line []string            // newest first
+	open map[string][]string // tokens whose take-off began at a commit and has no end, by commit
+	took map[string]bool     // commits at which a take-off began
+}
+
+// branchOf reads the branch that a commit is the tip of. What took off is read from the
+// tags of the checkout: a job's is made when it starts, and the marks on the forge
+// decide all the same.
+func (r *ciRun) branchOf(tip string) (branch, error) {
+	b := branch{open: map[string][]string{}, took: map[string]bool{}}
+	p, err := r.place()
+	if err != nil {
+		return b, err
+	}
+	tree, err := gittree.Open(p.workspace, tip)
+	if err != nil {
+		return b, err
+	}
+	if b.line, err = tree.FirstParents(limits.GitHubMerges); err != nil {
+		return b, err
+	}
+	tags, err := tree.Tags(tagTop)
+	if err != nil {
+		return b, err
+	}
+	for name, at := range tags {
+		token, begun := strings.CutSuffix(strings.TrimPrefix(name, tagTop), "/begun")
+		if !begun || strings.Contains(token, "/") {
+			continue
+		}
+		b.took[at] = true
+		if _, done := tags[tagTop+token+"/done"]; !done {
+			b.open[at] = append(b.open[at], token)
+		}
+	}
+	return b, nil
+}
+
+// pending gives the commits before this one that no take-off began for, oldest first:
+// those since the last for which one did. Where none did yet, these are the ones that
+// the same push brought.
+func (r *ciRun) pending(commit string) ([]string, error) {
+	b, err := r.branchOf(commit)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	known := false
+	for _, at := range b.line[1:] {
+		if open := b.open[at]; len(open) > 0 {
+			slices.Sort(open)
+			return nil, protocol.Errorf(protocol.ExitIntegrity, "takeoff_open", "the take-off of the earlier merge %s began and has no end, so nothing after it takes off", at).
+				WithHint("wait for its run if it is still at work; otherwise look at what it did, and say that it ended with the tag %s%s/done", tagTop, open[0])
+		}
+		if b.took[at] {
+			known = true
+			break
+		}
+		if len(b.took) == 0 && at == r.event.Before {
+			known = true
+			break
+		}
+		if len(out) == limits.GitHubPending {
+			break
+		}
+		out = append(out, at)
+	}
+	if !known {
+		return nil, nil // nothing ever took off that this could have been left behind by
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// notOlder refuses a merge after which another one took off: what that one left would
+// be undone. The commit itself may have taken off; then the marks say so.
+// SPEC: docs/protocol.md 9, docs/threats.md T03.
+func (r *ciRun) notOlder(commit string) error {
+	b, err := r.branchOf(r.flags.governanceRef)
+	if err != nil {
+		return err
+	}
+	i := slices.Index(b.line, commit)
+	if i < 0 {
+		return protocol.Errorf(protocol.ExitStale, "merge_not_on_branch", "commit %s is none of the last %d of %s along first parents", commit, limits.GitHubMerges, r.change.Base.Ref).
+			WithHint("only what was merged into the branch takes off, newest first; plan a new change")
+	}
+	if b.took[commit] {
+		return nil
+	}
+	if later := slices.IndexFunc(b.line[:i], func(at string) bool { return b.took[at] }); later >= 0 {
+		return protocol.Errorf(protocol.ExitStale, "merge_older", "the later merge %s took off already, so merge %s does not any more", b.line[later], commit).
+			WithHint("what it brought is part of the branch: plan a new change that applies it")
+	}
+	return nil
+}
+
+// flyEarlier flies an earlier merge from a work tree of its own. That it is refused is
+// told and holds nobody up; one that began and did not end does, and so does a forge
+// that cannot be asked.
+func (r *ciRun) flyEarlier(commit string) error {
+	app := *r.app
+	one := ciRun{app: &app, ctx: r.ctx, job: r.job, event: r.event, forge: r.forge, token: r.token, within: commit}
+	one.event.Number, one.event.MergeCommit, one.event.After = 0, commit, commit
+	at, remove, err := r.checkout(commit)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	rel, err := filepath.Rel(r.flags.workspace, r.flags.config)
+	if err != nil {
+		return err
+	}
+	app.flags.workspace, app.flags.config = at, filepath.Join(at, rel)
+	err = one.flyMerge(commit)
+	if err == nil {
+		return nil
+	}
+	if one.holdsUp(err) {
+		return err
+	}
+	told := "The earlier merge " + commit + " did not take off: " + err.Error()
+	r.text(told + "\n")
+	r.report.Notes = append(r.report.Notes, told)
+	return nil
+}
+
+// holdsUp says whether what became of an earlier merge keeps later ones from taking off.
+func (r *ciRun) holdsUp(err error) bool {
+	if r.fence != nil && r.fence.began() || errors.Is(err, protocol.Code("token_consumed")) {
+		return true
+	}
+	switch protocol.ExitCode(err) {
+	case protocol.ExitUsage, protocol.ExitDenied, protocol.ExitWaiting, protocol.ExitIntegrity, protocol.ExitStale:
+		return false
+	}
+	return !errors.Is(err, protocol.Code("flight_missing"))
+}
+
+// checkout makes a work tree of a commit.
+func (r *ciRun) checkout(commit string) (dir string, remove func(), err error) {
+	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-merge-")
+	if err != nil {
+		return "", nil, unwritable("RUNNER_TEMP", err)
+	}
+	dir = filepath.Join(top, "checkout")
+	git := func(args ...string) error {
+		cmd := exec.CommandContext(r.ctx, "git", append([]string{"-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null"}, args...)...) //nolint:gosec // a commit's id
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return protocol.Errorf(protocol.ExitUnreachable, "git_checkout", "commit %s cannot be checked out: %w: %.200s", commit, err, out).
+				WithHint("check the repository out with its whole history (fetch-depth: 0)")
+		}
+		return nil
+	}
+	remove = func() {
+		_ = git("worktree", "remove", "--force", dir) // the job ends with its machine
+		_ = os.RemoveAll(top)
+	}
+	if err := git("worktree", "add", "--detach", dir, commit); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dir, remove, nil
+}
