@@ -37,6 +37,8 @@ type IdentityPolicy struct {
 	// SourceRef is the ref that was built, for GitLab the protected one; empty
 	// accepts each one.
 	SourceRef string
+	// PredicateTypes are those of the statements that it may sign; none means each one.
+	PredicateTypes []string
 }
 
 // Identity is an IdentityPolicy that pins enough. The zero one matches nothing.
@@ -47,7 +49,7 @@ func NewIdentity(p IdentityPolicy) (Identity, error) {
 	if err := p.check(); err != nil {
 		return Identity{}, err
 	}
-	p.SignerDigests, p.Events = slices.Clone(p.SignerDigests), slices.Clone(p.Events)
+	p.SignerDigests, p.Events, p.PredicateTypes = slices.Clone(p.SignerDigests), slices.Clone(p.Events), slices.Clone(p.PredicateTypes)
 	return Identity{&p}, nil
 }
 
@@ -57,8 +59,13 @@ func (i Identity) Policy() IdentityPolicy {
 		return IdentityPolicy{}
 	}
 	p := *i.p
-	p.SignerDigests, p.Events = slices.Clone(p.SignerDigests), slices.Clone(p.Events)
+	p.SignerDigests, p.Events, p.PredicateTypes = slices.Clone(p.SignerDigests), slices.Clone(p.Events), slices.Clone(p.PredicateTypes)
 	return p
+}
+
+// signs says whether it may sign statements of that type.
+func (i Identity) signs(predicateType string) bool {
+	return i.p != nil && (len(i.p.PredicateTypes) == 0 || slices.Contains(i.p.PredicateTypes, predicateType))
 }
 
 // String names the identity for a person.

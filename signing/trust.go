@@ -38,7 +38,30 @@ func TrustKeys(keys ...TrustedKey) Trust { return Trust{Keys: keys} }
 // authority of Root attests; the moment of checking does not count for it.
 // It does not check what the statement is about.
 func (t Trust) Verify(bundle []byte, at time.Time) (*Verified, error) {
-	return t.verify(bundle, at, t.matches)
+	v, err := t.verify(bundle, at, t.matches)
+	if err != nil || v.Certificate == nil {
+		return v, err
+	}
+	if err := t.maySign(v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// maySign refuses a statement of a type that no identity may sign which the certificate
+// has: a workflow that plans, say, must not tell who approved.
+func (t Trust) maySign(v *Verified) error {
+	var may []Identity
+	for _, i := range t.Identities {
+		if i.signs(v.Statement.PredicateType) {
+			may = append(may, i)
+		}
+	}
+	if matchIdentity(v.Certificate, may) == nil {
+		return nil
+	}
+	return protocol.Errorf(protocol.ExitIntegrity, CodeSignatureUntrusted, "%.300q may not sign statements of type %.100q", v.Certificate.SAN, v.Statement.PredicateType).
+		WithHint("if it may, list that under signs of its identity in the governance in force")
 }
 
 // InsecureVerifyAnyIdentity is Verify, but accepts a certificate of any identity

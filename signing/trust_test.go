@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +225,42 @@ func TestSeveralIdentities(t *testing.T) {
 	trust.Identities = append(trust.Identities, identity(t, githubPolicy()))
 	if _, err := trust.Verify(r.bundle(signingtest.GitHub()), today); err != nil {
 		t.Error(err)
+	}
+}
+
+// An identity signs the types of statements that it lists, and no others: a workflow that
+// plans does not tell who approved.
+func TestIdentityByStatement(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	bundle := r.bundle(signingtest.GitHub())
+	kind, err := signing.UnverifiedType(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		types [][]string // of one identity each
+		ok    bool
+	}{
+		"all":        {[][]string{nil}, true},
+		"this":       {[][]string{{kind}}, true},
+		"others":     {[][]string{{"https://example.com/other"}}, false},
+		"one of two": {[][]string{{"https://example.com/other"}, {kind}}, true},
+	} {
+		trust := r.trust()
+		trust.Identities = nil
+		for _, types := range c.types {
+			p := githubPolicy()
+			p.PredicateTypes = types
+			trust.Identities = append(trust.Identities, identity(t, p))
+		}
+		_, err := trust.Verify(bundle, today)
+		if c.ok && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !c.ok {
+			wantError(t, err, protocol.ExitIntegrity, signing.CodeSignatureUntrusted, "may not sign statements of type "+strconv.Quote(kind))
+		}
 	}
 }
 

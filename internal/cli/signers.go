@@ -44,6 +44,7 @@ func (s *session) planTrust(o *origin) (signing.Trust, error) {
 		id, err := signing.NewIdentity(signing.IdentityPolicy{
 			Issuer: i.Issuer, SAN: i.SAN, SignerURI: i.SignerURI, SignerDigests: i.SignerDigests, SourceRepositoryID: i.RepositoryID, OwnerID: i.OwnerID,
 			RunnerEnvironment: i.RunnerEnvironment, Events: i.Events, SourceRef: i.Ref,
+			PredicateTypes: predicateTypes(i.Signs),
 		})
 		if err != nil {
 			return t, fmt.Errorf("%s: %w", i.Where, err)
@@ -60,6 +61,19 @@ func (s *session) planTrust(o *origin) (signing.Trust, error) {
 	}
 	t.Root, err = signing.ParseTrustedRoot(raw)
 	return t, err
+}
+
+// predicateTypes are those of the statements that signs lists.
+func predicateTypes(signs []string) []string {
+	var out []string
+	for _, s := range signs {
+		if s == config.SignsPlan {
+			out = append(out, signing.FlightPlanType)
+		} else {
+			out = append(out, signing.TakeOffType, signing.ApprovalType)
+		}
+	}
+	return out
 }
 
 // governed reads a file of the governance.

@@ -61,6 +61,7 @@ func accepted() map[string]string {
 		"block text":        step("config: {a: b}") + "policies:\n  bundled:\n    - baseline\n",
 		"empty text":        step(`env: {A: ""}, config: {"": ""}`),
 		"keyless":           top("signing: {keyless: true, trusted_root: r.json, trusted: {identities: [{issuer: 'https://x', san: a@b.example}]}}\n"),
+		"keyless, two":      top("signing: {keyless: true, trusted_root: r.json, trusted: {identities: [{issuer: 'https://x', san: a@b.example, signs: [plan]}, {issuer: 'https://y', san: a@b.example, signs: [take-off, plan]}], keys: [" + strings.Repeat("{key: a.pub},", 11) + "]}}\n"),
 		"keyless, services": top("signing: {keyless: true, fulcio_url: 'https://f', timestamp_url: 'https://t/api', rekor_url: 'http://r', public: true, identity_token: env:T, trusted_root: r.json, insecure_no_sct: true, insecure_no_log_entry: true, trusted: {identities: [{issuer: 'https://x', signer_uri: 'https://w', signer_digests: ['" + strings.Repeat("0a", 20) + "'], repository_id: '1', owner_id: '2', runner_environment: r, events: [push], ref: refs/heads/main}]}}\n"),
 		"trusted keys":      top("signing: {key: k, require_timestamp: true, trusted_root: r.json, trusted: {keys: [{key: a.pub, not_before: 2026-01-31T00:00:00Z, not_after: 2026-02-01T00:00:00Z}]}}\n"),
 		"min_version":       top("min_version: 0.3.0-rc.1\n"),

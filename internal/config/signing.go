@@ -64,7 +64,14 @@ type TrustedIdentity struct {
 	RunnerEnvironment string
 	Events            []string
 	Ref               string
+	Signs             []string // of the constants; all where none is listed
 }
+
+// What an identity may sign.
+const (
+	SignsPlan    = "plan"
+	SignsTakeOff = "take-off" // and the approvals that people gave on a forge
+)
 
 var (
 	version   = lazily(`^v?[0-9]{1,5}\.[0-9]{1,5}\.[0-9]{1,5}(?:-[0-9A-Za-z.-]{1,64})?$`)
@@ -128,7 +135,7 @@ func (r *reader) trusted(top *object) Trusted {
 		out.Keys = append(out.Keys, key)
 	})
 	o.each("identities", limits.TrustedIdentities, func(n *yaml.Node, p string) {
-		i := r.object(n, p, "issuer", "san", "signer_uri", "signer_digests", "repository_id", "owner_id", "runner_environment", "events", "ref")
+		i := r.object(n, p, "issuer", "san", "signer_uri", "signer_digests", "repository_id", "owner_id", "runner_environment", "events", "ref", "signs")
 		i.require("issuer")
 		i.exactlyOne("san", "signer_uri")
 		out.Identities = append(out.Identities, TrustedIdentity{
@@ -136,6 +143,7 @@ func (r *reader) trusted(top *object) Trusted {
 			SignerDigests: i.texts("signer_digests", 0, true, matching(commitID, "a full commit id")),
 			RepositoryID:  i.text("repository_id", "", matching(forgeID, "a forge's id, in quotes")), OwnerID: i.text("owner_id", "", matching(forgeID, "a forge's id, in quotes")),
 			RunnerEnvironment: i.text("runner_environment", "", plain), Events: i.texts("events", 0, true, plain), Ref: i.text("ref", "", plain),
+			Signs: i.texts("signs", 0, true, oneOf(SignsPlan, SignsTakeOff)),
 		})
 	})
 	return out
@@ -169,7 +177,7 @@ func resolvedSigning(s Signing) map[string]any {
 				return map[string]any{
 					"issuer": i.Issuer, "san": i.SAN, "signer_uri": i.SignerURI, "signer_digests": texts(slices.Sorted(slices.Values(i.SignerDigests))),
 					"repository_id": i.RepositoryID, "owner_id": i.OwnerID, "runner_environment": i.RunnerEnvironment,
-					"events": texts(slices.Sorted(slices.Values(i.Events))), "ref": i.Ref,
+					"events": texts(slices.Sorted(slices.Values(i.Events))), "ref": i.Ref, "signs": texts(slices.Sorted(slices.Values(i.Signs))),
 				}
 			}),
 		},
