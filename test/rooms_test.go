@@ -25,6 +25,7 @@ func rooms() map[string]room {
 		"internal/harmless":   {0, []string{"os", "net", "os/exec"}},
 		"signing/signingtest": {0, nil},
 		"test/githubtest":     {0, nil},
+		"examples/github":     {0, []string{"os", "net", "os/exec"}},
 		"models":              {0, []string{"os", "net", "os/exec"}},
 		"internal/onnxfile":   {0, []string{"os", "os/exec", "net"}},
 		"internal/registry":   {0, []string{"os", "os/exec"}},

@@ -13,10 +13,24 @@ import (
 )
 
 func (a *app) initCommand() *cobra.Command {
-	return &cobra.Command{
+	var forge, pin string
+	cmd := &cobra.Command{
 		Use: "init", Short: "Write a configuration to begin with", Args: cobra.NoArgs,
-		RunE: a.run(func(*cobra.Command, []string) error { return a.begin() }),
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case forge == forgeGitHub:
+				return a.beginOnGitHub(cmd.Context(), pin)
+			case forge != "":
+				return badForge(forge)
+			case pin != "":
+				return usageError("usage", "--pin is for workflows, which --for github writes")
+			}
+			return a.begin()
+		}),
 	}
+	forgeFlag(cmd, &forge)
+	cmd.Flags().StringVar(&pin, "pin", "", "with --for: the commit of cabincrew/action that the workflows call (default that of the newest release)")
+	return cmd
 }
 
 func (a *app) begin() error {

@@ -37,6 +37,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	if !r.structure(root, 0) {
 		return nil, r.err() // too deep or too big to go on
 	}
+	if r.unfilled > 0 {
+		return nil, r.err() // what else is wrong follows from that
+	}
 	c := r.config(root)
 	r.check(c)
 	if err := r.err(); err != nil {

@@ -17,6 +17,7 @@ type reader struct {
 	nodes    int
 	problems []problem
 	dropped  int
+	unfilled int                   // values that init left to people
 	places   map[string]*yaml.Node // by path, for the checks across the document
 }
 

@@ -111,6 +111,10 @@ func (r *reader) structure(n *yaml.Node, depth int) bool {
 		// 0644 is octal to YAML 1.1 and decimal to YAML 1.2; people mean either.
 		r.failf(n, "config_value", "write it in quotes, or as 0o… if it is octal", "the number %s begins with 0", clip(n.Value))
 	}
+	if what, ok := strings.CutPrefix(n.Value, unfilled); ok && n.Kind == yaml.ScalarNode {
+		r.unfilled++
+		r.failf(n, "config_unfilled", strings.TrimSuffix(what, ">"), "this is not filled in yet")
+	}
 	if n.Kind == yaml.MappingNode {
 		r.keys(n)
 	}

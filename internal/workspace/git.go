@@ -271,7 +271,9 @@ func globalConfigs(env map[string]string) []string {
 type configReader struct {
 	home     string
 	email    string
-	worktree bool // extensions.worktreeConfig
+	remote   string // the name of the remote that is looked for
+	url      string // its URL
+	worktree bool   // extensions.worktreeConfig
 	files    int
 }
 
@@ -308,6 +310,9 @@ func (r *configReader) read(p string, top bool) error {
 	}
 	if o := cfg.Section("user").Options; o.Has("email") {
 		r.email = o.Get("email")
+	}
+	if r.remote != "" && cfg.Section("remote").HasSubsection(r.remote) {
+		r.url = cfg.Section("remote").Subsection(r.remote).Option("url")
 	}
 	if top && strings.EqualFold(cfg.Section("extensions").Option("worktreeConfig"), "true") {
 		r.worktree = true
