@@ -167,6 +167,11 @@ func (c *Client) protection(ctx context.Context, s *Settings, branch string) err
 			DismissStale bool `json:"dismiss_stale_reviews"`
 			CodeOwners   bool `json:"require_code_owner_reviews"`
 			LastPush     bool `json:"require_last_push_approval"`
+			Bypass       struct {
+				Users []struct{} `json:"users"`
+				Teams []struct{} `json:"teams"`
+				Apps  []struct{} `json:"apps"`
+			} `json:"bypass_pull_request_allowances"`
 		} `json:"required_pull_request_reviews"`
 		Checks *struct {
 			Strict   bool     `json:"strict"`
@@ -197,6 +202,7 @@ func (c *Client) protection(ctx context.Context, s *Settings, branch string) err
 	}
 	if r := w.Reviews; r != nil {
 		p.Approvals, p.DismissStale, p.CodeOwners, p.LastPush = r.Approvals, r.DismissStale, r.CodeOwners, r.LastPush
+		p.ReviewBypass = len(r.Bypass.Users)+len(r.Bypass.Teams)+len(r.Bypass.Apps) > 0
 	}
 	if k := w.Checks; k != nil {
 		p.Strict = k.Strict

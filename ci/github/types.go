@@ -179,6 +179,7 @@ type Protection struct {
 	Present                                    Known
 	Approvals                                  int
 	DismissStale, CodeOwners, LastPush, Admins bool
+	ReviewBypass                               bool // some need no review
 	Checks                                     []RequiredCheck
 	Strict                                     bool
 	ForcePushes, Deletions, LinearHistory      bool

@@ -233,7 +233,7 @@ func writeIn(root *os.Root, name string, data []byte) error {
 // switches are the settings that only people can switch on.
 func switches(branch string) []string {
 	return []string{
-		"Rulesets, tags: refs/tags/cabincrew/** with Restrict updates and Restrict deletions, nobody in the bypass list. Flights leave tags there, so that none takes off twice.",
+		"Rulesets, tags: refs/tags/cabincrew/**/* with Restrict updates and Restrict deletions, nobody in the bypass list. Flights leave tags there, so that none takes off twice.",
 		"Rulesets, branch " + branch + ": require a pull request with an approval, dismiss stale approvals, approval of the most recent push, review by code owners; block force pushes and deletions; nobody in the bypass list.",
 		"The same ruleset: require the status check \"cabincrew / flight-plan\" from the app GitHub Actions.",
 		"CODEOWNERS: owners for /.cabincrew.yaml, /policies/, /.github/.",
