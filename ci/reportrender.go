@@ -281,7 +281,7 @@ func (r *Report) codeText(cut, full bool) string {
 	case !r.asks():
 		return ""
 	case cut:
-		return "\n**An approval needs the approval code**, because not everything is shown here. The code stands in the full report: " + r.report() + ".\n"
+		return "\n**An approval needs the approval code**, " + withheld + ". The code stands in the full report: " + r.report() + ".\n"
 	case !r.CodeNeeded && !r.Redacted && !full:
 		return ""
 	}
@@ -297,6 +297,12 @@ func (r *Report) codeText(cut, full bool) string {
 	}
 	return out + ". Write it into your approval where you are asked for it.\n"
 }
+
+// withheld says why a report that is not whole does not have the code.
+const withheld = "because not everything is shown here"
+
+// Withheld says whether the summary of a report kept the code back.
+func Withheld(summary string) bool { return strings.Contains(summary, withheld) }
 
 // report is where everything is shown.
 func (r *Report) report() string {

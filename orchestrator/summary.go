@@ -178,16 +178,8 @@ func (f *Flight) bodySize(id, name string) int64 {
 
 // Code gives the approval code of a signed plan, "" for an unsigned one.
 func (o *Orchestrator) Code(f *Flight) string {
-	raw, err := f.ReadFile(PlanBundle, limits.Approval)
-	if err != nil {
-		return ""
-	}
-	manifest, err := f.ReadFile(ManifestFile, limits.ManifestFile)
-	if err != nil {
-		return ""
-	}
-	facts, err := o.Signatures.Plan(raw, manifest)
-	if err != nil {
+	facts := o.planOf(f)
+	if facts == nil {
 		return ""
 	}
 	code, err := plantoken.ApprovalCode(f.Status.FlightToken, facts.ApprovalNonce)
@@ -195,4 +187,27 @@ func (o *Orchestrator) Code(f *Flight) string {
 		return ""
 	}
 	return code
+}
+
+// CodeNeeded says whether a signed plan wants approvals to name its code.
+func (o *Orchestrator) CodeNeeded(f *Flight) bool {
+	facts := o.planOf(f)
+	return facts != nil && facts.CodeNeeded
+}
+
+// planOf gives what the signed plan says; nil for one that is unsigned or not verified.
+func (o *Orchestrator) planOf(f *Flight) *PlanFacts {
+	raw, err := f.ReadFile(PlanBundle, limits.Approval)
+	if err != nil {
+		return nil
+	}
+	manifest, err := f.ReadFile(ManifestFile, limits.ManifestFile)
+	if err != nil {
+		return nil
+	}
+	facts, err := o.Signatures.Plan(raw, manifest)
+	if err != nil {
+		return nil
+	}
+	return facts
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/redact"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
@@ -71,8 +72,12 @@ type ciRun struct {
 	runs   []github.Run  // that the change's head started, newest first
 	shut   []ci.Excluded // whose approval never counts, once it was asked
 	note   string        // said at the end
-	fence  *forgeFence   // of the take-off
-	within string        // the directory of what is handed over, below that of its part
+
+	redactor  *redact.Redactor // of the flight's secrets
+	code      string           // of the plan that this job signed
+	codeAsked bool             // approvals must name it
+	fence     *forgeFence      // of the take-off
+	within    string           // the directory of what is handed over, below that of its part
 }
 
 // newCIRun reads what the platform says of the run. Nothing of it is believed that the

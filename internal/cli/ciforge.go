@@ -201,6 +201,8 @@ type people struct {
 	s *session
 	// touched are paths that the plan's artifacts change.
 	touched []string
+	// codeNeeded says that people were not shown all of the plan without its code.
+	codeNeeded bool
 	// counted is what the last question came to, for the report.
 	counted []ci.RoleCount
 }
@@ -242,7 +244,7 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 
 func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals) ([]ci.RoleCount, error) {
 	q := ci.Question{
-		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, CodeNeeded: ask.CodeNeeded || c.Binding == config.BindingCode,
+		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, CodeNeeded: ask.CodeNeeded || p.codeNeeded || c.Binding == config.BindingCode,
 		Excluded: excluded, SelfApproval: c.SelfApproval, Distinct: c.Distinct, Now: time.Now(), Expire: c.Expire.Duration,
 	}
 	for _, role := range forgeRoles(c) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
@@ -272,6 +273,7 @@ func (r *ciRun) signJob() error {
 		if err := r.tell(f); err != nil {
 			return err
 		}
+		r.code, r.codeAsked = s.crew.Code(f), s.crew.CodeNeeded(f) || s.setup.Config.Approvals.Binding == config.BindingCode
 		signed, err = f.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
 		return err
 	})

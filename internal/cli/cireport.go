@@ -43,10 +43,20 @@ func (r *ciRun) describe(s *session, f *orchestrator.Flight, flown error) error 
 	s.fill(&v, f, limits.ShowPageLines)
 	sum := v.Summary
 	r.text(renderSummary(sum))
-	rep := &r.report
+	r.depict(s, f, &v)
+	if flown != nil && protocol.ExitCode(flown) != protocol.ExitWaiting {
+		r.report.Failure = failureOf(flown)
+	}
+	r.redactor = s.setup.Redactor
+	return r.tell(f)
+}
+
+// depict fills in what a flight itself says.
+func (r *ciRun) depict(s *session, f *orchestrator.Flight, v *flightView) {
+	sum, rep := v.Summary, &r.report
 	rep.WorkflowID, rep.FlightToken, rep.Workflow, rep.State, rep.Decision = f.ID(), sum.FlightToken, f.Info.Workflow, string(sum.State), sum.Decision
 	rep.Change, rep.Head = r.changeName(), s.setup.Source.HeadCommit
-	rep.Code, rep.CodeNeeded = sum.ApprovalCode, s.setup.Config.Approvals.Binding == "code"
+	rep.Code = sum.ApprovalCode
 	rep.Steps = nil
 	for _, step := range v.Steps {
 		out := ci.ReportStep{ID: step.StepID, Engine: step.EngineID, Token: step.Token, Decision: string(step.Decision), Evaluations: step.Evaluations}
@@ -66,10 +76,7 @@ func (r *ciRun) describe(s *session, f *orchestrator.Flight, flown error) error 
 	if raw, err := f.ReadFile(orchestrator.PlanBundle, limits.BundleBytes); err == nil {
 		rep.Bundle, rep.BundleDigest = raw, protocol.Digest(raw)
 	}
-	if flown != nil && protocol.ExitCode(flown) != protocol.ExitWaiting {
-		rep.Failure = failureOf(flown)
-	}
-	return r.tell(f)
+	rep.CodeNeeded = r.codeNeeded(s, f, v)
 }
 
 // approvals tells who must approve, and how.
@@ -207,6 +214,9 @@ func (r *ciRun) concluded(err error) error {
 // publish writes the check, the job's summary, the comment and the whole report.
 func (r *ciRun) publish(err error) error {
 	rep := &r.report
+	if err := conceal(rep, r.redactor); err != nil {
+		return err
+	}
 	k := r.check
 	k.Status, k.Conclusion, k.ExternalID, k.DetailsURL = "completed", conclusionOf(rep, err), rep.FlightToken, r.runURL()
 	k.Title = rep.Title()
@@ -254,7 +264,10 @@ func (r *ciRun) publishBundle(bundle []byte) error {
 	}
 	k := found[0]
 	rep := ci.Report{FlightToken: k.ExternalID, Bundle: bundle, BundleDigest: protocol.Digest(bundle)}
-	text := rep.Text(limits.GitHubCheckText).Markdown
+	text, err := r.signedText(rep.Text(limits.GitHubCheckText).Markdown, k.Summary)
+	if err != nil {
+		return err
+	}
 	if len(k.Text)+len(text) <= limits.GitHubCheckText {
 		text = k.Text + "\n" + text
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
@@ -62,6 +63,11 @@ func (s *session) touch(f *orchestrator.Flight) {
 	if !ok {
 		return
 	}
+	var v flightView
+	s.fill(&v, f, limits.ShowPageLines)
+	notes := p.r.report.Notes // whoever describes the flight says more again
+	p.r.depict(s, f, &v)
+	p.codeNeeded, p.r.report.Notes = p.r.report.CodeNeeded, notes
 	budget := &lineBudget{}
 	for _, step := range orchestrator.Summarize(f).Steps {
 		for _, a := range step.Artifacts {
