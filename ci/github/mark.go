@@ -148,29 +148,39 @@ func (c *Client) ref(ctx context.Context, tag string) (object, bool, error) {
 // Marked reads a mark. One that is no annotated tag is made, and has no message: it is
 // none of ours, but stands in the way of ours all the same.
 func (c *Client) Marked(ctx context.Context, tag string) (message string, made bool, err error) {
+	message, _, made, err = c.MarkedAt(ctx, tag)
+	return message, made, err
+}
+
+// MarkedAt is Marked, and tells when the mark says that it was made: zero where it does
+// not. It is the word of whoever made it.
+func (c *Client) MarkedAt(ctx context.Context, tag string) (message string, when time.Time, made bool, err error) {
 	if err := tagName(tag); err != nil {
-		return "", false, err
+		return "", when, false, err
 	}
 	at, found, err := c.ref(ctx, tag)
 	if err != nil || !found || at.Type != "tag" {
-		return "", found, err
+		return "", when, found, err
 	}
 	k := call{what: "read the object of tag " + tag, need: "contents: read", path: "git/tags/" + at.SHA}
 	var t struct {
 		SHA     string `json:"sha"`
 		Tag     string `json:"tag"`
 		Message string `json:"message"`
+		Tagger  struct {
+			Date stamp `json:"date"`
+		} `json:"tagger"`
 	}
 	if _, err := c.do(ctx, k, &t); err != nil {
-		return "", true, err
+		return "", when, true, err
 	}
 	if t.SHA != at.SHA {
-		return "", true, c.odd(k, "it answers with another object")
+		return "", when, true, c.odd(k, "it answers with another object")
 	}
 	if t.Tag != tag {
-		return "", true, nil // moved here from another mark
+		return "", when, true, nil // moved here from another mark
 	}
-	return t.Message, true, nil
+	return t.Message, t.Tagger.Date.Time, true, nil
 }
 
 // Marks reads the tags whose names begin with a prefix, each with the object that it

@@ -39,6 +39,7 @@ the event: a change is planned, judged and signed, a merged one takes off.`,
 		{"sign", "Sign what another job judged, seeing nothing but manifest and decisions", (*ciRun).signJob},
 		{"flight-plan", "Plan, judge and sign in one job", (*ciRun).oneJob},
 		{"review", "Count the approvals of a change again, and tell the forge", (*ciRun).reviewJob},
+		{"alerts", "Open an issue about take-offs that began and have no end", (*ciRun).alertsJob},
 		{"take-off", "Find the flight of a merged change, verify everything again, and apply it once", (*ciRun).takeOffJob},
 	} {
 		cmd.AddCommand(&cobra.Command{

@@ -128,7 +128,7 @@ func (r *ciRun) judgeJob() error {
 	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
-	return r.concluded(r.judge(at))
+	return r.watch(r.concluded(r.judge(at)))
 }
 
 func (r *ciRun) judge(at string) error {
@@ -313,7 +313,7 @@ func (r *ciRun) oneJob() error {
 		return err
 	}
 	r.report.Notes = append(r.report.Notes, "This plan was made, judged and signed by one job: an engine that broke out of its sandbox could have changed what was judged or used the signing identity. The form with three jobs keeps them apart.")
-	return r.concluded(r.flyAll())
+	return r.watch(r.concluded(r.flyAll()))
 }
 
 func (r *ciRun) flyAll() error {

@@ -151,6 +151,9 @@ func effectsOf(a *artifactView, beside bool) []ci.Effect {
 	if a.Role != protocol.RoleEvidence || beside && a.Type != orchestrator.TypePatch {
 		return nil
 	}
+	if a.Type == orchestrator.TypePatch && a.Size == 0 {
+		return nil // it changes nothing
+	}
 	if len(a.Files) == 0 {
 		e := ci.Effect{Action: a.Action, What: a.Target, Detail: a.Type}
 		if e.Action == "" && e.What == "" {

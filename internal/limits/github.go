@@ -45,6 +45,14 @@ const (
 	GitHubPending = 50   // commits before a merge that may have to be caught up with
 )
 
+// Bounds of the watch over take-offs that began and have no end.
+const (
+	TakeOffDeadline = 6 * time.Hour   // after its beginning a take-off without an end is told in an issue; no job of GitHub's runners is longer
+	GitHubClock     = 5 * time.Minute // by which a runner's clock may be ahead
+	GitHubAlerts    = 50              // take-offs without an end that one issue names
+	GitHubIssueHead = 1024            // bytes of an issue that are not the report
+)
+
 // Times of the client of GitHub.
 const (
 	GitHubRequest  = 60 * time.Second       // for one request with its answer

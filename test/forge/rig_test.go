@@ -111,8 +111,14 @@ func (r *rig) key(name string) {
 
 func (r *rig) git(dir string, args ...string) string {
 	r.t.Helper()
+	return r.gitAt(dir, time.Now(), args...)
+}
+
+// gitAt runs git as if it were another time.
+func (r *rig) gitAt(dir string, at time.Time, args ...string) string {
+	r.t.Helper()
 	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.t.TempDir(), "GIT_CONFIG_NOSYSTEM=1"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_COMMITTER_NAME=rig", "GIT_COMMITTER_EMAIL=rig@example.com", "GIT_COMMITTER_DATE=" + at.Format(time.RFC3339)}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("git %v: %v\n%s", args, err, out)
