@@ -309,9 +309,16 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // GovernanceCommit gives the commit that the governance of a sealed flight came
 // from, "" for the workspace. It is what the flight says, not yet verified.
 func (f *Flight) GovernanceCommit() (commit string, sealed bool, err error) {
+	d, sealed, err := f.Derived()
+	return d.GovernanceCommit, sealed, err
+}
+
+// Derived gives what the sealing side found out of the change. It is what the flight
+// says, not yet verified.
+func (f *Flight) Derived() (d Derived, sealed bool, err error) {
 	if f.Status.Digests[ManifestFile] == "" || len(f.order()) == 0 {
-		return "", false, nil
+		return Derived{}, false, nil
 	}
 	r, err := f.readReport(f.order()[0])
-	return r.Derived.GovernanceCommit, err == nil, err
+	return r.Derived, err == nil, err
 }

@@ -71,6 +71,7 @@ type ciRun struct {
 	report ci.Report
 	from   github.Run    // the run that started this one
 	runs   []github.Run  // that the change's head started, newest first
+	seal   github.Run    // that the flight was fetched from
 	shut   []ci.Excluded // whose approval never counts, once it was asked
 	note   string        // said at the end
 

@@ -22,13 +22,17 @@ func (r *ciRun) sealedBefore(s *session) func(context.Context, string) (orchestr
 		if r.change.Number == 0 {
 			return orchestrator.Sealed{}, nil
 		}
+		if other, err := r.shownBefore(ctx, token); err != nil || other {
+			return orchestrator.Sealed{Other: other}, err
+		}
 		runs, err := r.headRuns(ctx)
 		if err != nil {
 			return orchestrator.Sealed{}, err
 		}
 		looked := 0
 		for _, run := range runs {
-			if run.ID == r.env["GITHUB_RUN_ID"] || !r.planned(run) {
+			own := run.ID == r.env["GITHUB_RUN_ID"] // an earlier attempt of it may have planned
+			if !r.planned(run) || own && r.env["GITHUB_RUN_ATTEMPT"] == "1" {
 				continue
 			}
 			if looked++; looked > mostSeals {
@@ -39,8 +43,8 @@ func (r *ciRun) sealedBefore(s *session) func(context.Context, string) (orchestr
 				return orchestrator.Sealed{}, err
 			}
 			switch {
-			case facts == nil && run.Conclusion == "failure":
-				continue // nothing was signed there, so nothing could be approved
+			case facts == nil && (own || run.Conclusion == "failure"):
+				continue // no check shows another token, so nobody was shown one
 			case facts == nil || facts.FlightToken != token || facts.CodeNeeded || facts.Derived.HeadCommit != r.change.Head.SHA:
 				return orchestrator.Sealed{Other: true}, nil
 			}

@@ -46,6 +46,9 @@ func (r *ciRun) recount() error {
 	return r.concluded(r.with(r.ctx, func(s *session) error {
 		f, _, err := s.read([]string{id})
 		if err == nil {
+			err = r.isOfChange(f)
+		}
+		if err == nil {
 			err = s.underPlanned(r.ctx, f, false)
 		}
 		if err != nil {
@@ -57,7 +60,8 @@ func (r *ciRun) recount() error {
 	}))
 }
 
-// touch tells the forge's people which paths a flight's artifacts change.
+// touch tells the forge's people which paths a flight's artifacts change, and whether
+// reviewers were shown all of it.
 func (s *session) touch(f *orchestrator.Flight) {
 	p, ok := s.crew.Forge.(*people)
 	if !ok {

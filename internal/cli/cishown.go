@@ -16,16 +16,17 @@ import (
 // has no room for all of the plan. Whoever counts approvals finds the same from the
 // flight's bytes. SPEC: docs/protocol.md 7, docs/threats.md T44
 func (r *ciRun) codeNeeded(s *session, f *orchestrator.Flight, v *flightView) bool {
-	hidden := 0
+	hidden, besides := 0, false
 	for _, step := range v.Steps {
 		for _, a := range step.Views {
 			hidden += a.LeftOut
+			besides = besides || a.hides(patched(step.Views))
 		}
 	}
 	if hidden > 0 {
 		r.report.Notes = append(r.report.Notes, fmt.Sprintf("%d lines of the plan are shown nowhere here: read them in the flight itself (cabincrew show).", hidden))
 	}
-	return s.setup.Config.Approvals.Binding == "code" || s.crew.CodeNeeded(f) || hidden > 0 || !whole(&r.report)
+	return s.setup.Config.Approvals.Binding == "code" || s.crew.CodeNeeded(f) || hidden > 0 || besides || !whole(&r.report)
 }
 
 // whole says whether a check shows all that a flight itself says, with room left for

@@ -82,6 +82,9 @@ func (r *ciRun) takeOff(commit string) error {
 		}
 		f, err := s.write([]string{id})
 		if err == nil {
+			err = r.isOfChange(f)
+		}
+		if err == nil {
 			err = s.underPlanned(r.ctx, f, true)
 		}
 		if err != nil {
@@ -117,6 +120,7 @@ func (r *ciRun) fetchFlight() (id string, err error) {
 	if err != nil {
 		return "", err
 	}
+	r.seal = run
 	artifacts, err := r.forge.Artifacts(r.ctx, run.ID)
 	if err != nil {
 		return "", err

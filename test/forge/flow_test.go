@@ -16,6 +16,7 @@ type planned struct {
 	pull *githubtest.Pull
 	run  *githubtest.Run
 	got  result
+	kept *githubtest.Artifact // that the run uploaded
 }
 
 // plan opens a run for the change's head and does what the action does in it; what it
@@ -25,14 +26,15 @@ func (r *rig) plan(p *githubtest.Pull, action string, code int) planned {
 	run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: p.Head(), Actor: r.author, Pulls: []*githubtest.Pull{p}})
 	got := r.want(code, "auto", r.pullRequest(p, action, strconv.FormatInt(run.ID, 10)))
 	conclusion := "success"
+	var kept *githubtest.Artifact
 	if code != 0 {
 		conclusion = "failure"
 	} else {
-		run.UploadZip("cabincrew-judged", zipOf(r.t, filepath.Join(got.outputs["flight-path"], "judged")))
+		kept = run.UploadZip("cabincrew-judged", zipOf(r.t, filepath.Join(got.outputs["flight-path"], "judged")))
 	}
 	run.Finish(conclusion)
 	r.later()
-	return planned{p, run, got}
+	return planned{p, run, got, kept}
 }
 
 // later brings the fake's clock two seconds beyond this machine's: GitHub tells times in
@@ -47,6 +49,7 @@ func (r *rig) later() {
 func (r *rig) land(p *githubtest.Pull, code int) result {
 	r.t.Helper()
 	before := r.repo.Tip("refs/heads/main")
+	r.hub.Advance(time.Second) // what started before the merge is not of its second
 	commit := p.Merge(r.author, "merge")
 	return r.takeOff(commit, before, code)
 }

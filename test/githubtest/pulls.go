@@ -198,6 +198,17 @@ func (p *Pull) Merge(by *User, how string) string {
 	return sha
 }
 
+// MergedBy pushes a commit to the base that somebody made by hand, and which GitHub
+// takes for the merge, since it contains the head.
+func (p *Pull) MergedBy(by *User, sha string) {
+	s := p.Repo.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.check(p.Repo.push("refs/heads/"+p.baseRef, sha, by))
+	p.state, p.merged, p.mergedBy, p.mergeSHA, p.introduced = "closed", true, by, sha, []string{sha}
+	p.closedAt, p.updated = s.now, s.now
+}
+
 func (p *Pull) merge(by *User, how string) (string, error) {
 	r := p.Repo
 	ours, err := r.git.commit(r.git.tip("refs/heads/" + p.baseRef))

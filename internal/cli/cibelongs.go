@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
+)
+
+// isOfChange compares a flight that a run handed over with the change that it is wanted
+// for, and with that run: a signature is genuine on a plan of anything. That the flight
+// says so of itself is verified with the signed statement, before anything is done.
+// SPEC: docs/threats.md T02, T03, T15, T39.
+func (r *ciRun) isOfChange(f *orchestrator.Flight) error {
+	d, sealed, err := f.Derived()
+	if err != nil {
+		return err
+	}
+	foreign := func(what, has, want string) error {
+		return protocol.Errorf(protocol.ExitIntegrity, "flight_foreign", "what run %s handed over is the plan of %s %q, not of %q", r.seal.ID, what, has, want).
+			WithHint("somebody put another plan in its place: look at who changed the workflow of that run (%s), then plan the change anew", r.seal.URL)
+	}
+	switch {
+	case !sealed:
+		return protocol.Errorf(protocol.ExitIntegrity, "flight_foreign", "what run %s handed over was never sealed", r.seal.ID).
+			WithHint("plan the change anew")
+	case d.RepositoryID != r.repo.ID:
+		return foreign("repository", d.RepositoryID, r.repo.ID)
+	case d.Change != r.changeName():
+		return foreign("change", d.Change, r.changeName())
+	case d.HeadCommit != r.change.Head.SHA:
+		return foreign("commit", d.HeadCommit, r.change.Head.SHA)
+	case d.RunID != r.seal.ID:
+		return foreign("run", d.RunID, r.seal.ID)
+	}
+	// What a later attempt of the run failed to plan, or denied, is not replaced by what
+	// an earlier one planned.
+	planned, err := strconv.Atoi(d.RunAttempt)
+	newest, also := strconv.Atoi(r.seal.Attempt)
+	if err != nil || also != nil || planned > newest {
+		return foreign("attempt", d.RunAttempt, r.seal.Attempt)
+	}
+	if planned < newest && r.seal.Conclusion != "success" {
+		return missingFlight(r.seal, "is of attempt "+d.RunAttempt+", and attempt "+r.seal.Attempt+" did not succeed")
+	}
+	return nil
+}
+
+// shownBefore says whether people were shown another token for the same commit. Runs and
+// their artifacts can be deleted by whoever may write, a check cannot; and what a check
+// says is only ever taken against the plan, never for it. SPEC: docs/threats.md T06, T35.
+func (r *ciRun) shownBefore(ctx context.Context, token string) (bool, error) {
+	checks, err := r.forge.Checks(ctx, r.change.Head.SHA, planCheck)
+	return slices.ContainsFunc(checks, func(k github.Check) bool { return k.ExternalID != "" && k.ExternalID != token }), err
+}
+
+// plainSummary is the type of artifacts that only tell again what a patch beside them does.
+const plainSummary = "summary"
+
+// hides says whether the report leaves an evidence artifact out because a patch lies
+// beside it, though it may do more than tell of that. SPEC: docs/threats.md T44.
+func (v *artifactView) hides(beside bool) bool {
+	return beside && v.Role == protocol.RoleEvidence && v.Type != orchestrator.TypePatch && v.Type != plainSummary
+}
