@@ -23,7 +23,12 @@ type Witness struct {
 	At       string // when; "" where the forge does not tell
 	Code     string // the approval code, where the person named it
 	URL      string
+	Reason   string // why, of a kind that needs one
 }
+
+// WitnessGlass is the kind of an act that breaks the glass: it stands in for approvals
+// that are missing.
+const WitnessGlass = "break-glass"
 
 // Asked is what a forge is asked about a flight.
 type Asked struct {
@@ -42,6 +47,9 @@ type ForgeAnswer struct {
 	By       []Witness // whose acts count
 	Why      string    // what is missing, for people
 }
+
+// Glass says whether the answer is that people broke the glass.
+func (a ForgeAnswer) Glass() bool { return broken(a.By) }
 
 // Forge tells what people said of the change where it is reviewed. It counts, and what
 // it cannot tell is an error.
@@ -139,7 +147,11 @@ func (o *Orchestrator) witness(ctx context.Context, f *Flight, s *Setup, v *veri
 		if err != nil {
 			return why, err
 		}
-		if err := o.append(f, record); err != nil {
+		records := []Record{record}
+		if a.Glass() {
+			records = append(records, f.glassRecord(q, a.By))
+		}
+		if err := o.append(f, records...); err != nil {
 			return why, err
 		}
 	}
@@ -218,6 +230,9 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 	if !ok {
 		return notCounted("approval_role", "the configuration names no role %s that people of the forge hold", q.RequiredRole).
 			WithHint("roles of people of a forge are under approvals.roles")
+	}
+	if broken(st.Witnesses) {
+		return glassCounts(s, v, st, now)
 	}
 	sealed, err := v.firstSealed(f)
 	if err != nil {

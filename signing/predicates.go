@@ -59,6 +59,7 @@ type Witness struct {
 	At       string `json:"at"`
 	Code     string `json:"code"` // that the person named
 	URL      string `json:"url"`
+	Reason   string `json:"reason,omitempty"` // of a kind that needs one
 }
 
 // FlightPlanPredicate is what was planned and judged. Its tokens can be

@@ -226,23 +226,22 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 	if err != nil {
 		return nil, err
 	}
-	first, err := p.count(ctx, ask, acts, excluded, p.s.setup.Config.Approvals)
+	first, out, err := p.count(ctx, ask, acts, excluded, p.s.setup.Config.Approvals)
 	if err != nil {
 		return nil, err
 	}
 	p.counted = first
-	out := answersOf(first, ask.Code)
 	if p.s.setup.Tip == nil {
 		return out, nil
 	}
-	second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals)
+	_, second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals)
 	if err != nil {
 		return nil, err
 	}
-	return both(out, answersOf(second, ask.Code)), nil
+	return both(out, second), nil
 }
 
-func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals) ([]ci.RoleCount, error) {
+func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals) ([]ci.RoleCount, []orchestrator.ForgeAnswer, error) {
 	q := ci.Question{
 		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, CodeNeeded: ask.CodeNeeded || p.codeNeeded || c.Binding == config.BindingCode,
 		Excluded: excluded, SelfApproval: c.SelfApproval, Distinct: c.Distinct, Now: time.Now(), Expire: c.Expire.Duration,
@@ -255,11 +254,16 @@ func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Ac
 	if slices.ContainsFunc(q.Roles, func(x ci.Role) bool { return x.CodeOwners }) {
 		owners, err := p.owners(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		q.Owners = owners
 	}
-	return ci.Count(ctx, q, acts, p.r.forge)
+	counts, err := ci.Count(ctx, q, acts, p.r.forge)
+	if err != nil {
+		return nil, nil, err
+	}
+	answers := answersOf(counts, ask.Code)
+	return counts, answers, p.glass(ctx, q, acts, c, answers, counts)
 }
 
 // forgeRoles gives the roles that people of the forge hold, by name.
@@ -330,6 +334,9 @@ func whyNot(c ci.RoleCount) string {
 func both(a, b []orchestrator.ForgeAnswer) []orchestrator.ForgeAnswer {
 	for i := range a {
 		for _, other := range b {
+			if other.Role == a[i].Role && a[i].Approved && other.Approved && other.Glass() {
+				a[i].By = other.By // what is needed more is what the evidence names
+			}
 			if other.Role == a[i].Role && a[i].Approved && !other.Approved {
 				a[i].Approved, a[i].Why = false, other.Why+" (under the protected branch's governance of now)"
 			}

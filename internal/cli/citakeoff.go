@@ -92,6 +92,9 @@ func (r *ciRun) takeOff(commit string) error {
 		}
 		s.touch(f)
 		done, err := s.crew.TakeOff(r.ctx, f, s.setup, orchestrator.TakeOffOptions{RequireSigned: true})
+		if !done {
+			r.followUp(s, f, err)
+		}
 		if done && err == nil {
 			r.note = "this plan took off before; nothing was done"
 			r.report.Notes = append(r.report.Notes, r.note)
