@@ -67,6 +67,7 @@ type ciRun struct {
 	signs  bool // the job that judges signs too
 	repo   github.Repository
 	change github.Change
+	group  github.MergeGroup // of a merge queue, whose commit is planned or takes off
 	check  github.Check
 	report ci.Report
 	from   github.Run    // the run that started this one
@@ -243,6 +244,9 @@ func (r *ciRun) tell(f *orchestrator.Flight) error {
 
 // changeName is what the protocol calls the change. SPEC: docs/protocol.md 3.
 func (r *ciRun) changeName() string {
+	if r.group.HeadSHA != "" {
+		return groupName(r.group)
+	}
 	if r.change.Number == 0 {
 		return ""
 	}

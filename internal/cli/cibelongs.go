@@ -31,8 +31,8 @@ func (r *ciRun) isOfChange(f *orchestrator.Flight) error {
 		return foreign("repository", d.RepositoryID, r.repo.ID)
 	case d.Change != r.changeName():
 		return foreign("change", d.Change, r.changeName())
-	case d.HeadCommit != r.change.Head.SHA:
-		return foreign("commit", d.HeadCommit, r.change.Head.SHA)
+	case d.HeadCommit != r.headCommit():
+		return foreign("commit", d.HeadCommit, r.headCommit())
 	case d.RunID != r.seal.ID:
 		return foreign("run", d.RunID, r.seal.ID)
 	}

@@ -33,6 +33,9 @@ func (r *ciRun) derive() error {
 	if err != nil {
 		return err
 	}
+	if r.event.Name == "merge_group" {
+		return r.ofGroup()
+	}
 	if number == 0 {
 		return r.protected(r.repo.DefaultBranch)
 	}
@@ -155,6 +158,9 @@ func (r *ciRun) runIs(s *session) error {
 		return usageError("signing_off", "the workflow demands signed plans, and the configuration signs nothing").WithHint("set signing: {keyless: true} in the configuration")
 	}
 	src.Run.Forge, src.Run.RepositoryID, src.Run.Repository = string(ci.GitHub), r.repo.ID, r.repo.FullName
+	if r.group.HeadSHA != "" {
+		return r.groupIs(s)
+	}
 	if r.change.Number == 0 {
 		return nil
 	}

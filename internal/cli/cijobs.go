@@ -34,10 +34,10 @@ func (r *ciRun) planJob() error {
 	if err := r.mayPlan(); err != nil {
 		return err
 	}
-	branch := cmp.Or(r.event.BaseRef, r.event.DefaultBranch)
+	branch := strings.TrimPrefix(cmp.Or(r.event.BaseRef, r.event.DefaultBranch), branchTop)
 	r.flags.governanceRef = "refs/remotes/origin/" + branch
 	r.onForge = func(s *session) error {
-		s.setup.Source.HeadCommit = cmp.Or(r.event.HeadSHA, s.setup.Source.HeadCommit)
+		s.setup.Source.HeadCommit = cmp.Or(r.event.HeadSHA, s.setup.Source.HeadCommit) // of a merge group, the group's
 		return nil
 	}
 	id, err := r.fly(func(s *session, f *orchestrator.Flight) error { return s.plan(r.ctx, f) })

@@ -55,7 +55,7 @@ func (r *ciRun) takeOff(commit string) error {
 	if err := r.notOlder(commit); err != nil {
 		return err
 	}
-	id, err := r.fetchFlight()
+	id, err := r.fetchMerged(commit)
 	if err != nil {
 		return err
 	}
@@ -123,6 +123,11 @@ func (r *ciRun) fetchFlight() (id string, err error) {
 	if err != nil {
 		return "", err
 	}
+	return r.fetchFrom(run)
+}
+
+// fetchFrom gets the flight that a run sealed.
+func (r *ciRun) fetchFrom(run github.Run) (id string, err error) {
 	r.seal = run
 	artifacts, err := r.forge.Artifacts(r.ctx, run.ID)
 	if err != nil {

@@ -457,3 +457,16 @@ func (p *Pull) brings(c *call, sha string) bool {
 	}
 	return false
 }
+
+// Land merges with a commit that a merge queue made.
+func (p *Pull) Land(by *User, sha string) {
+	s := p.Repo.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.Repo.refresh()
+	s.check(p.Repo.push("refs/heads/"+p.baseRef, sha, by))
+	p.Repo.pushes[len(p.Repo.pushes)-1].kind = "merge_queue_merge"
+	p.state, p.merged, p.mergedBy, p.mergeSHA, p.introduced = "closed", true, by, sha, []string{sha}
+	p.closedAt, p.updated = s.now, s.now
+	p.Repo.refresh()
+}
