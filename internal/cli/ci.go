@@ -41,6 +41,7 @@ the event: a change is planned, judged and signed, a merged one takes off.`,
 		{"review", "Count the approvals of a change again, and tell the forge", (*ciRun).reviewJob},
 		{"alerts", "Open an issue about take-offs that began and have no end", (*ciRun).alertsJob},
 		{"take-off", "Find the flight of a merged change, verify everything again, and apply it once", (*ciRun).takeOffJob},
+		{"doctor", "Look for holes in how the repository is set up", (*ciRun).doctorJob},
 	} {
 		cmd.AddCommand(&cobra.Command{
 			Use: c.name, Short: c.short, Args: cobra.NoArgs,

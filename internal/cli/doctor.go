@@ -52,14 +52,36 @@ type doctor struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var forge, format string
+	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that everything that a flight needs is there, and say what to do", Args: cobra.NoArgs,
+		Long: `Checks that this machine has everything that a flight needs. With --for github it
+looks for holes in how the repository is set up there: rules, protection, environments,
+rights of workflows, and what the checkout's workflows run. It exits with 3 if there is
+one, and with 7 if GitHub cannot be asked. What the token (GITHUB_TOKEN) may not read is
+unknown; for all of it, it must be able to write the administration.`,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			if err := a.doctorFormat(forge, &format); err != nil {
+				return err
+			}
+			if forge == forgeGitHub {
+				p, err := a.place()
+				if err != nil {
+					return err
+				}
+				h, err := a.onGitHub(p.workspace)
+				if err != nil {
+					return err
+				}
+				return a.examineGitHub(cmd.Context(), h, format)
+			}
 			d := &doctor{app: a}
 			d.examine(cmd.Context())
 			return d.tell()
 		}),
 	}
+	doctorFlags(cmd, &forge, &format)
+	return cmd
 }
 
 func (d *doctor) add(name, status, detail, hint string) {

@@ -23,6 +23,8 @@ func badForge(forge string) error {
 	return usageError("usage", "--for is %q; it is %s", forge, forgeGitHub)
 }
 
+const publicGitHub = "https://github.com"
+
 // hub is the repository on GitHub that the workspace is a checkout of.
 type hub struct {
 	name   string // owner/name; "" where nothing tells
@@ -35,13 +37,12 @@ type hub struct {
 // GitHub's jobs or by the remote origin. The token goes to the API of the server that
 // the variables name, never to a host that only the checkout names.
 func (a *app) onGitHub(dir string) (hub, error) {
-	const public = "https://github.com"
 	h := hub{
-		name: a.env["GITHUB_REPOSITORY"], server: strings.TrimSuffix(cmp.Or(a.env["GITHUB_SERVER_URL"], public), "/"),
+		name: a.env["GITHUB_REPOSITORY"], server: strings.TrimSuffix(cmp.Or(a.env["GITHUB_SERVER_URL"], publicGitHub), "/"),
 		api: a.env["GITHUB_API_URL"], token: cmp.Or(a.env["GITHUB_TOKEN"], a.env["GH_TOKEN"]),
 	}
 	if h.api == "" {
-		if h.api = h.server + "/api/v3"; h.server == public {
+		if h.api = h.server + "/api/v3"; h.public() {
 			h.api = "https://api.github.com"
 		}
 	}
@@ -63,6 +64,9 @@ func (a *app) onGitHub(dir string) (hub, error) {
 	h.name = name
 	return h, nil
 }
+
+// public says whether it is github.com.
+func (h hub) public() bool { return h.server == publicGitHub }
 
 // client makes a client of the repository, or of another one on the same server.
 func (h hub) client(name string) (*github.Client, error) {

@@ -95,10 +95,12 @@ signing:
         owner_id: @OWNER@
         runner_environment: github-hosted
         events: [pull_request, merge_group, workflow_run, workflow_dispatch]
+        signs: [plan]
       - issuer: https://token.actions.githubusercontent.com
         @TAKE-OFF@
         repository_id: @REPOSITORY@
         owner_id: @OWNER@
         runner_environment: github-hosted
         events: [push, workflow_dispatch]
+        signs: [take-off]
 `

@@ -12,6 +12,7 @@ const (
 	GitHubCommits  = 250      // commits of a pull request; GitHub lists no more
 	GitHubRuns     = 1000     // runs of a search; GitHub lists no more
 	GitHubRulesets = 50       // rulesets that are read one by one
+	GitHubFlows    = 500      // workflow files of a checkout that doctor reads
 	GitHubCache    = 16 << 20 // bytes of answers that are kept to be asked for by their ETag
 	GitHubCached   = 256      // such answers
 	GitHubHops     = 3        // redirects of one request, within the API's host
