@@ -87,19 +87,21 @@ func (d *forgeDoctor) branch(name string, s github.Settings) {
 	var soft, maybe []string
 	whole := true
 	for _, want := range d.demands() {
-		switch h := heldTo(s, want); h {
+		good := fmt.Sprintf("branch %s asks for %s", name, want.what)
+		switch heldTo(s, want) {
 		case holdNo:
 			d.add(want.id, holeThere, fmt.Sprintf("no rule of branch %s asks for %s", name, want.what), spot{})
 		case holdUnknown:
 			whole = false
 			d.add(want.id, holeUnknown, fmt.Sprintf("whether branch %s asks for %s: %s", name, want.what, unread(s)), spot{})
-		default:
-			d.add(want.id, holeNone, fmt.Sprintf("branch %s asks for %s", name, want.what), spot{})
-			if h == holdSoft {
-				soft = append(soft, want.what)
-			} else if h == holdMaybe {
-				maybe = append(maybe, want.what)
-			}
+		case holdSoft:
+			soft = append(soft, want.what)
+			d.add(want.id, holeNone, good, spot{})
+		case holdMaybe:
+			maybe = append(maybe, want.what)
+			d.add(want.id, holeNone, good, spot{})
+		case holdFirm:
+			d.add(want.id, holeNone, good, spot{})
 		}
 	}
 	switch {

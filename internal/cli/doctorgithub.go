@@ -204,7 +204,7 @@ func (d *forgeDoctor) lines() string {
 		case holeUnknown:
 			ink = paintCyan
 		}
-		_, _ = fmt.Fprintf(&b, "%s  %s: %s", ink.on(colour, padded(f.state, 7)), padded(f.id, 0), oneLine(f.detail))
+		_, _ = fmt.Fprintf(&b, "%s  %s: %s", ink.on(colour, padded(f.state, 7)), f.id, oneLine(f.detail))
 		if f.at.File != "" {
 			_, _ = fmt.Fprintf(&b, " (%s)", filesText([]spot{f.at}))
 		}

@@ -253,7 +253,7 @@ func (a *app) tellStart(p place, s start, files []written) error {
 		unfilled = append(unfilled, e.Where+": "+e.Hint)
 	}
 	next := []string{
-		"cosign trusted-root create    writes trusted_root.json, the authorities that count; commit it beside " + config.FileName,
+		"cosign trusted-root create --with-default-services --out trusted_root.json    writes the authorities that count; commit it beside " + config.FileName,
 		"let the step in " + config.FileName + " do something that you need",
 		"cabincrew doctor --for github    tells what is missing, with a token that may read the administration",
 	}
