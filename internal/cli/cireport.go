@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -261,7 +262,7 @@ func conclusionOf(rep *ci.Report, err error) string {
 
 // publishBundle puts the signed plan into the check that the judging job made.
 func (r *ciRun) publishBundle(bundle []byte) error {
-	found, err := r.forge.Checks(r.ctx, r.change.Head.SHA, planCheck)
+	found, err := r.forge.Checks(r.ctx, cmp.Or(r.headCommit(), r.env["GITHUB_SHA"]), planCheck)
 	if err != nil || len(found) == 0 {
 		return err
 	}
