@@ -299,7 +299,7 @@ func TestT14EventsOfTheBase(t *testing.T) {
 func TestInterfaceOfTheAction(t *testing.T) {
 	t.Parallel()
 	f := flows(t)["action.yml"]
-	inputs := []string{"approvals", "command", "config", "fail-on", "flight-path", "signing", "step", "store", "token", "version", "working-directory"}
+	inputs := []string{"approvals", "command", "config", "deployment", "fail-on", "flight-path", "signing", "step", "store", "token", "version", "working-directory"}
 	if got := slices.Sorted(maps.Keys(f.Inputs)); !slices.Equal(got, inputs) {
 		t.Errorf("inputs are %q", got)
 	}

@@ -80,6 +80,7 @@ type ciRun struct {
 	redactor  *redact.Redactor // of the flight's secrets
 	code      string           // of the plan that this job signed
 	codeAsked bool             // approvals must name it
+	wants     config.Config    // what governs, as far as it says what is published
 	fence     *forgeFence      // of the take-off
 	within    string           // the directory of what is handed over, below that of its part
 }

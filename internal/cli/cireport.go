@@ -26,6 +26,9 @@ const (
 // begin shows that the job is at work.
 func (r *ciRun) begin(name, head string) error {
 	r.report.Links.Run = r.runURL()
+	if name == planCheck {
+		r.report.Links.Replan = r.replanLink()
+	}
 	var err error
 	r.check, err = r.forge.StartCheck(r.ctx, github.Check{Name: name, HeadSHA: head, Status: "in_progress", DetailsURL: r.runURL(), Title: "at work", Summary: "The job is at work."})
 	if err == nil {
@@ -48,7 +51,7 @@ func (r *ciRun) describe(s *session, f *orchestrator.Flight, flown error) error 
 	if flown != nil && protocol.ExitCode(flown) != protocol.ExitWaiting {
 		r.report.Failure = failureOf(flown)
 	}
-	r.redactor = s.setup.Redactor
+	r.redactor, r.wants.Comment, r.wants.Checks = s.setup.Redactor, s.setup.Config.Comment, s.setup.Config.Checks
 	return r.tell(f)
 }
 
@@ -232,6 +235,7 @@ func (r *ciRun) publish(err error) error {
 	}
 	_, updated := r.forge.UpdateCheck(r.ctx, k)
 	summed := r.job.Summary([]byte(rep.JobSummary(limits.GitHubSummary).Markdown))
+	r.beside(err)
 	return errors.Join(updated, summed, r.keepReport())
 }
 

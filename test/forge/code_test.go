@@ -76,7 +76,7 @@ func TestT35OneLiveCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, byReview, nil)
+			r := newRig(t, "approvals: {roles: {platform: {users: [bob, carol]}, policy-owner: {users: [carol]}}}\n", nil)
 			p := r.open("feature", "two\n")
 			first := r.plan(p, "opened", 0)
 			r.repo.Push("main", r.repo.Commit(githubtest.Commit{
@@ -87,7 +87,9 @@ func TestT35OneLiveCode(t *testing.T) {
 				t.Fatal("both plans have one token")
 			}
 			old, now := codeIn(t, read(t, first.got.outputs["report-path"])), codeIn(t, shown(r.lastCheck(planCheck)))
-			p.Review(r.bob, githubtest.Approved, c.text(old, now))
+			for _, who := range []*githubtest.User{r.bob, r.carol} { // she answers for what was pushed to main
+				p.Review(who, githubtest.Approved, c.text(old, now))
+			}
 			r.hub.Advance(1e9)
 			r.land(p, c.exit)
 		})

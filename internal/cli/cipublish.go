@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/cabincrew/action/ci"
+	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/protocol"
+)
+
+// commentMark marks the one comment of a change that is ours.
+const commentMark = "cabincrew:report"
+
+// beside publishes what the configuration asks for beside the one check: a check for
+// each step, a comment, a deployment. The check itself says how it stands, so none of
+// these holds anything up.
+func (r *ciRun) beside(flown error) {
+	var errs []error
+	if r.check.Name == planCheck && r.wants.Checks == config.ChecksPerStep {
+		errs = append(errs, r.stepChecks(flown)...)
+	}
+	if r.wants.Comment && r.change.Number != 0 {
+		body := r.report.Comment("", limits.GitHubComment-len(commentMark)-len("<!--  -->\n")).Markdown
+		_, err := r.forge.Comment(r.ctx, r.change.Number, commentMark, body)
+		errs = append(errs, err)
+	}
+	errs = append(errs, r.deployed(flown))
+	for _, err := range errs {
+		if err != nil {
+			r.complain(err)
+		}
+	}
+}
+
+// stepChecks makes one check for each step. Their names prove nothing, like that of the
+// one for all.
+func (r *ciRun) stepChecks(flown error) []error {
+	var errs []error
+	for i := range r.report.Steps {
+		rep := r.report
+		step := r.report.Steps[i]
+		rep.Steps, rep.Decision, rep.FlightToken, rep.Bundle = r.report.Steps[i:i+1], protocol.Decision(step.Decision), step.Token, nil
+		rep.Approvals = slices.DeleteFunc(slices.Clone(r.report.Approvals), func(a ci.ReportApproval) bool { return a.Step != step.ID })
+		k := github.Check{
+			Name: planCheck + " / " + step.ID, HeadSHA: r.check.HeadSHA, ExternalID: step.Token, Status: "completed", Conclusion: stepConclusion(&rep, flown),
+			DetailsURL: r.runURL(), Title: rep.Title(), Summary: rep.Summary(limits.GitHubCheckText).Markdown, Text: rep.Text(limits.GitHubCheckText).Markdown,
+		}
+		_, err := r.forge.StartCheck(r.ctx, k)
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// stepConclusion is how one step stands: by its own decision and approvals, unless all
+// of the flight failed.
+func stepConclusion(rep *ci.Report, flown error) string {
+	if flown != nil && protocol.ExitCode(flown) != protocol.ExitWaiting && protocol.ExitCode(flown) != protocol.ExitDenied {
+		return "failure"
+	}
+	switch rep.Decision {
+	case protocol.Deny:
+		return "failure"
+	case protocol.RequireApproval:
+		if slices.ContainsFunc(rep.Approvals, func(a ci.ReportApproval) bool { return a.Status != ci.ApprovalApproved }) {
+			return "action_required"
+		}
+		return "success"
+	case protocol.Warn:
+		return "neutral"
+	case protocol.Allow:
+		return "success"
+	}
+	return "failure" // nobody judged it
+}
+
+// replanLink leads to where the workflow is started by hand: a check that belongs to
+// Actions' own App has no buttons.
+func (r *ciRun) replanLink() string {
+	file := r.planWorkflow()
+	if r.change.Number == 0 || file == "" || file == "." {
+		return ""
+	}
+	return r.env["GITHUB_SERVER_URL"] + "/" + r.env["GITHUB_REPOSITORY"] + "/actions/workflows/" + file
+}
+
+// deployed says on the merged commit that a plan was applied, or that this failed: in
+// the environment that the input deployment names, for jobs that name none themselves.
+// A take-off that never began deployed nothing.
+func (r *ciRun) deployed(flown error) error {
+	name := r.job.Input("deployment")
+	if name == "" || r.fence == nil || len(r.fence.made) == 0 || r.check.Name != takeOffCheck {
+		return nil
+	}
+	id, err := r.forge.Deploy(r.ctx, github.Deployment{
+		Ref: r.fence.commit, Environment: name, Task: "deploy", Description: "CabinCrew", Payload: map[string]string{"flight_token": r.report.FlightToken},
+	})
+	if err != nil {
+		return err
+	}
+	state := "success"
+	if flown != nil {
+		state = "failure"
+	}
+	return errors.Join(r.forge.Deployed(r.ctx, id, github.DeploymentState{State: state, LogURL: r.runURL(), Description: cmp.Or(r.report.State, "the take-off ended")}))
+}
