@@ -12,5 +12,5 @@ func (r *ciRun) doctorJob() error {
 		return err
 	}
 	h.token = r.token
-	return r.examineGitHub(r.ctx, h, outputText)
+	return r.examineGitHub(r.ctx, h, r.flags.output)
 }

@@ -173,8 +173,8 @@ func (d *forgeDoctor) forks() {
 		for _, u := range f.Uses {
 			if of, _ := ofOwn(u.Name); of != "" && f.Events[base] == "pull_request_target" {
 				d.add(holeForkHead, holeThere, "CabinCrew is called on pull_request_target, which it refuses", spot{f.name, u.Line})
-			} else if strings.HasPrefix(strings.ToLower(u.Name), "actions/checkout@") && (changeHead.MatchString(u.With["ref"]) || changeHead.MatchString(u.With["repository"])) {
-				d.add(holeForkHead, holeThere, "on "+f.Events[base]+", "+u.Name+" checks out "+u.With["ref"], spot{f.name, u.Line})
+			} else if head := u.With["ref"] + " " + u.With["repository"]; changeHead.MatchString(head) {
+				d.add(holeForkHead, holeThere, "on "+f.Events[base]+", "+u.Name+" is given "+head, spot{f.name, u.Line})
 			}
 		}
 		for _, r := range f.Runs {
@@ -270,9 +270,15 @@ func (d *forgeDoctor) flowEnvironments() []string {
 	var out []string
 	for _, f := range d.flows {
 		for _, u := range f.Uses {
-			if of, _ := ofOwn(u.Name); of == takeOffFlow && u.With["environment"] != "" && !strings.Contains(u.With["environment"], "${{") {
-				out = append(out, u.With["environment"])
+			name := u.With["environment"]
+			if of, _ := ofOwn(u.Name); of != takeOffFlow || name == "" {
+				continue
 			}
+			if strings.Contains(name, "${{") {
+				d.add(holeEnvironment, holeUnknown, "only a run tells which environment "+name+" is", spot{f.name, u.Line})
+				continue
+			}
+			out = append(out, name)
 		}
 	}
 	return out

@@ -84,7 +84,7 @@ func (a *app) beginOnGitHub(ctx context.Context, pin string) error {
 		return usageError("init_place", "%s would not be at the top of the repository, where workflows and the configuration of GitHub's jobs lie", p.configPath).
 			WithHint("run it in the repository's top directory, without --config")
 	}
-	s := start{branch: "main", on: config.OnGitHub{Workflow: filepath.Base(p.workspace), Commit: pin}}
+	s := start{branch: "main", warnings: []string{}, on: config.OnGitHub{Workflow: filepath.Base(p.workspace), Commit: pin}}
 	if s.hub, err = a.onGitHub(p.workspace); err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (a *app) tellStart(p place, s start, files []written) error {
 	unfilled := []string{}
 	_, err := config.Load(p.config)
 	for _, e := range config.Problems(err) {
-		unfilled = append(unfilled, e.Where+": "+e.Hint)
+		unfilled = append(unfilled, strings.TrimPrefix(e.Where, p.workspace+string(filepath.Separator))+": "+e.Hint)
 	}
 	next := []string{
 		"cosign trusted-root create --with-default-services --out trusted_root.json    writes the authorities that count; commit it beside " + config.FileName,

@@ -228,6 +228,9 @@ func TestDoctorFindsEachHole(t *testing.T) {
 		"pull_request_target with the head": {func(s *site) {
 			s.write(".github/workflows/x.yml", baseFlow("[pull_request_target]", pinnedCheckout+"        with: {ref: '${{ github.event.pull_request.head.sha }}'}\n"))
 		}, []string{"fork-head"}, "T14", "pull_request_target"},
+		"pull_request_target with another checkout": {func(s *site) {
+			s.write(".github/workflows/x.yml", baseFlow("[push, pull_request_target]", "      - uses: acme/clone@"+somePin+"\n        with: {repository: '${{ github.event.pull_request.head.repo.full_name }}'}\n"))
+		}, []string{"fork-head"}, "T14", "acme/clone"},
 		"pull_request_target with a fetch": {func(s *site) {
 			s.write(".github/workflows/x.yml", baseFlow("{pull_request_target: }", "      - run: git fetch origin refs/pull/$N/head\n"))
 		}, []string{"fork-head"}, "T14", "script"},
@@ -300,6 +303,9 @@ func TestDoctorKnowsWhatItCannotRead(t *testing.T) {
 		"a workflow that is a link": {func(s *site) {
 			must(s.t, os.Symlink("/etc/passwd", filepath.Join(s.dir, ".github/workflows/x.yml")))
 		}, 0, []string{"workflow-files"}},
+		"an environment by an expression": {func(s *site) {
+			s.change(".github/workflows/cabincrew-base.yml", "    # with:\n    #   environment: production\n", "    with:\n      environment: ${{ vars.WHERE }}\n")
+		}, 0, []string{"environment"}},
 		"no token":        {func(s *site) { s.rights = nil }, 7, nil},
 		"a revoked token": {func(s *site) { s.rights = nil; s.env["GITHUB_TOKEN"] = "ghs_nobody" }, 7, nil},
 		"no server":       {func(s *site) { s.env["GITHUB_API_URL"] = "http://127.0.0.1:1" }, 7, nil},
@@ -370,6 +376,12 @@ func TestDoctorInAJob(t *testing.T) {
 	s.ask("json")
 	run := s.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "push", Branch: "main", SHA: s.repo.Tip("refs/heads/main"), Actor: s.author})
 	j := s.push(s.repo.Tip("refs/heads/main"), strings.Repeat("0", 40), strconv.FormatInt(run.ID, 10))
+	j.env = map[string]string{"CABINCREW_OUTPUT": "json"}
+	var d diagnosis
+	if got := s.want(3, "doctor", j); json.Unmarshal([]byte(got.stdout), &d) != nil || d.Holes == 0 {
+		t.Errorf("%s\n%s", got.stdout, got.stderr)
+	}
+	j.env = nil
 	got := s.want(3, "doctor", j) // the checkout has no workflows
 	if !strings.Contains(got.stdout, "hole     plan-workflow") || !strings.Contains(got.stdout, "unknown  workflow-token") || got.outputs["exit-code"] != "3" {
 		t.Errorf("%s\n%s\n%v", got.stdout, got.stderr, got.outputs)

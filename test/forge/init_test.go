@@ -126,7 +126,7 @@ func TestInitAsksTheForge(t *testing.T) {
 				}
 			}
 			for _, p := range told.Unfilled {
-				if !strings.Contains(p, ".cabincrew.yaml:") {
+				if !strings.HasPrefix(p, ".cabincrew.yaml:") {
 					t.Errorf("%q has no place", p)
 				}
 			}
