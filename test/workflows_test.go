@@ -170,7 +170,7 @@ func reusable() map[string]struct {
 			"refuse": {},
 			"plan":   {"contents": "read"},
 			"judge":  {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"},
-			"sign":   {"contents": "read", "checks": "write", "id-token": "write"},
+			"sign":   {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read", "id-token": "write"},
 		}},
 		"review": {nil, nil, map[string]map[string]string{
 			"review": {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"},

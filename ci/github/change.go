@@ -63,6 +63,28 @@ func (c *Client) ChangesOf(ctx context.Context, commit string) ([]Change, error)
 	return out, nil
 }
 
+// OpenChanges reads the open pull requests of a branch of somebody's repository. That a
+// commit belongs to a fork's pull request is told by no other listing.
+func (c *Client) OpenChanges(ctx context.Context, owner, branch string) ([]Change, error) {
+	k := call{what: "list the pull requests of " + clean(owner) + ":" + clean(branch), need: "pull-requests: read", path: "pulls"}
+	if !logins.MatchString(owner) || branch == "" {
+		return nil, c.odd(k, "%.50q is nobody's login, or there is no branch", owner)
+	}
+	k.query = url.Values{"state": {"open"}, "head": {owner + ":" + branch}}
+	pulls, err := list(ctx, c, listing[pull]{call: k, id: func(p pull) string { return strconv.Itoa(p.Number) }})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Change, 0, len(pulls))
+	for _, p := range pulls {
+		if err := p.check(); err != nil {
+			return nil, c.odd(k, "%s", err)
+		}
+		out = append(out, p.change())
+	}
+	return out, nil
+}
+
 // short is enough of a commit's id for people.
 func short(commit string) string { return clean(commit[:min(len(commit), 12)]) }
 

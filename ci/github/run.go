@@ -44,6 +44,9 @@ func (w *runWire) run() Run {
 		Actor: w.Actor.person(), TriggeringActor: w.TriggeringActor.person(),
 		CreatedAt: w.CreatedAt.Time, StartedAt: w.StartedAt.Time,
 	}
+	if w.HeadRepository != nil && w.HeadRepository.Owner != nil {
+		r.HeadOwner = w.HeadRepository.Owner.Login
+	}
 	for _, p := range w.Pulls {
 		r.Pulls = append(r.Pulls, p.Number)
 	}

@@ -64,6 +64,7 @@ type Run struct {
 	WorkflowPath, WorkflowID, Event string
 	HeadSHA, HeadBranch             string
 	HeadRepositoryID, RepositoryID  string // HeadRepositoryID is empty where the fork is gone
+	HeadOwner                       string // the login of who has the head's repository
 	Status, Conclusion, URL         string
 	Actor, TriggeringActor          ci.Person
 	CreatedAt, StartedAt            time.Time

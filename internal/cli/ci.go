@@ -83,6 +83,7 @@ type ciRun struct {
 	wants     config.Config    // what governs, as far as it says what is published
 	fence     *forgeFence      // of the take-off
 	within    string           // the directory of what is handed over, below that of its part
+	out       string           // the directory of what is handed over
 }
 
 // newCIRun reads what the platform says of the run. Nothing of it is believed that the
@@ -227,14 +228,21 @@ func (r *ciRun) takesOff() bool {
 	return r.event.Name == "push" || r.event.Merged
 }
 
-// handOver gives the directory for what the next job needs.
+// handOver gives the directory for what the next job needs: a new one, in which there is
+// nothing that another job gave.
 func (r *ciRun) handOver(parts ...string) (string, error) {
-	top := cmp.Or(r.job.Input("flight-path"), filepath.Join(cmp.Or(r.env["RUNNER_TEMP"], os.TempDir()), "cabincrew-flight"))
-	dir := filepath.Join(append(append([]string{top}, parts...), r.within)...)
+	if r.out == "" {
+		top, err := os.MkdirTemp(cmp.Or(r.env["RUNNER_TEMP"], os.TempDir()), "cabincrew-flight-")
+		if err != nil {
+			return "", unwritable("RUNNER_TEMP", err)
+		}
+		r.out = top
+	}
+	dir := filepath.Join(append(append([]string{r.out}, parts...), r.within)...)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", unwritable(dir, err)
 	}
-	return dir, r.job.Output("flight-path", top)
+	return dir, r.job.Output("flight-path", r.out)
 }
 
 // tell fills in the outputs of a flight.

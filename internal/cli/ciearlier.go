@@ -25,24 +25,28 @@ func (r *ciRun) sealedBefore(s *session) func(context.Context, string) (orchestr
 		if other, err := r.shownBefore(ctx, token); err != nil || other {
 			return orchestrator.Sealed{Other: other}, err
 		}
-		runs, err := r.headRuns(ctx)
+		runs, err := r.seals(ctx)
 		if err != nil {
 			return orchestrator.Sealed{}, err
 		}
 		looked := 0
 		for _, run := range runs {
 			own := run.ID == r.env["GITHUB_RUN_ID"] // an earlier attempt of it may have planned
-			if !r.planned(run) || own && r.env["GITHUB_RUN_ATTEMPT"] == "1" {
+			if own && r.env["GITHUB_RUN_ATTEMPT"] == "1" {
 				continue
 			}
 			if looked++; looked > mostSeals {
 				return orchestrator.Sealed{Other: true}, nil
 			}
-			facts, err := r.earlierPlan(ctx, s, run)
+			facts, there, err := r.earlierPlan(ctx, s, run)
 			if err != nil {
 				return orchestrator.Sealed{}, err
 			}
+			ofBase := run.Event == "workflow_run"
 			switch {
+			case ofBase && (!there || facts != nil && facts.Derived.HeadCommit != r.change.Head.SHA):
+				looked-- // it sealed another change, or did something else
+				continue
 			case facts == nil && (own || run.Conclusion == "failure"):
 				continue // no check shows another token, so nobody was shown one
 			case facts == nil || facts.FlightToken != token || facts.CodeNeeded || facts.Derived.HeadCommit != r.change.Head.SHA:
@@ -64,18 +68,20 @@ func (r *ciRun) planned(run github.Run) bool {
 }
 
 // earlierPlan reads what a run signed; nil where that cannot be had or does not verify.
-func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (*orchestrator.PlanFacts, error) {
+// there says that there was something.
+func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (facts *orchestrator.PlanFacts, there bool, err error) {
 	artifacts, err := r.forge.Artifacts(ctx, run.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-artifacts-")
 	if err != nil {
-		return nil, unwritable("RUNNER_TEMP", err)
+		return nil, false, unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
 	for _, part := range []struct{ artifact, name string }{{artifactSigned, signedPart}, {artifactJudged, judgedPart}} {
 		at, err := r.fetchPart(artifacts, part.artifact, part.name, top)
+		there = there || err != nil || at != ""
 		if err != nil || at == "" {
 			continue
 		}
@@ -84,10 +90,10 @@ func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (*o
 			continue
 		}
 		if facts := planIn(u.dir, s.crew.Signatures); facts != nil {
-			return facts, nil
+			return facts, true, nil
 		}
 	}
-	return nil, nil //nolint:nilnil // it cannot be had
+	return nil, there, nil
 }
 
 // planIn verifies the signed plan in a directory; nil where there is none that verifies.

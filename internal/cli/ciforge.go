@@ -63,7 +63,7 @@ func (r *ciRun) number() (int, error) {
 	}
 	r.from = run
 	r.event.HeadSHA, r.event.HeadRepositoryID = run.HeadSHA, run.HeadRepositoryID
-	changes, err := r.forge.ChangesOf(r.ctx, run.HeadSHA)
+	changes, err := r.forge.OpenChanges(r.ctx, run.HeadOwner, run.HeadBranch)
 	if err != nil {
 		return 0, err
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
@@ -108,6 +107,9 @@ func (r *ciRun) given(part string) (string, error) {
 	if top == "" {
 		return "", usageError("ci_input", "flight-path names no directory with what was planned").WithHint("download the artifact of the job before, and name its directory")
 	}
+	if !filepath.IsAbs(top) {
+		top = filepath.Join(r.env["GITHUB_WORKSPACE"], top)
+	}
 	for _, at := range []string{filepath.Join(top, flightArchive), filepath.Join(top, part, flightArchive)} {
 		if info, err := os.Lstat(at); err == nil && info.Mode().IsRegular() {
 			return at, nil
@@ -118,17 +120,38 @@ func (r *ciRun) given(part string) (string, error) {
 
 // judgeJob seals what another job planned and asks the policies.
 func (r *ciRun) judgeJob() error {
+	if err := r.maySeal(); err != nil {
+		return err
+	}
 	at, err := r.given(plannedPart)
 	if err != nil {
 		return err
 	}
-	if err := r.derive(); err != nil {
+	if err := r.deriveSealed(); err != nil {
 		return err
 	}
 	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
 	return r.watch(r.concluded(r.judge(at)))
+}
+
+// maySeal refuses events that nothing is sealed for. Under workflow_run, which has the
+// rights of the base, it is what a run planned that could not seal it itself.
+// SPEC: docs/threats.md T14.
+func (r *ciRun) maySeal() error {
+	if r.event.Name == "workflow_run" && r.event.RunEvent == "pull_request" {
+		return nil
+	}
+	return r.mayPlan()
+}
+
+// deriveSealed is derive for what is to be sealed.
+func (r *ciRun) deriveSealed() error {
+	if err := r.derive(); err != nil || r.event.Name != "workflow_run" {
+		return err
+	}
+	return r.ofPlan()
 }
 
 func (r *ciRun) judge(at string) error {
@@ -152,43 +175,44 @@ func (r *ciRun) judge(at string) error {
 		}
 		return errors.Join(err, r.describe(s, f, err))
 	})
+	// What was denied is handed on too: a plan is not passed by because of how it ended.
+	handed := r.export(id, judgedPart)
 	if err != nil && protocol.ExitCode(err) != protocol.ExitWaiting {
-		return err
+		return errors.Join(err, handed)
 	}
-	if handed := r.export(id, judgedPart); handed != nil {
-		return handed
-	}
-	return errors.Join(err, r.exportDecision(id))
+	return errors.Join(err, handed, r.exportPart(id, decisionPart))
 }
 
 // decided says whether a file of a flight belongs to what the signing job sees: what
 // was decided, and nothing that an engine wrote.
 func decided(name string) bool {
-	switch dir, base := path.Split(name); {
-	case dir == "":
+	part := strings.Split(name, "/")
+	switch len(part) {
+	case 1: // manifest, WAL, audit log
 		return true
-	case strings.HasPrefix(dir, "approvals/"):
-		return true
-	default:
-		return base == "plan-token.json" || base == "preflight.json"
+	case 2:
+		return part[0] == "approvals"
+	case 3:
+		return part[0] == "steps" && (part[2] == "plan-token.json" || part[2] == "preflight.json")
 	}
+	return false
 }
 
-// exportDecision hands on the manifest and the decisions only.
-func (r *ciRun) exportDecision(id string) error {
+// exportPart hands on the manifest and the decisions only.
+func (r *ciRun) exportPart(id, part string) error {
 	return r.withStore(func(s *session) error {
 		dir, err := s.find([]string{id})
 		if err != nil {
 			return err
 		}
-		top, err := s.temp("decision-")
+		top, err := s.temp(part + "-")
 		if err != nil {
 			return err
 		}
 		if err := copyPart(dir.Root(), top, decided); err != nil {
 			return err
 		}
-		return r.pack(s, top, decisionPart)
+		return r.pack(s, top, part)
 	})
 }
 
@@ -203,10 +227,8 @@ func copyPart(from *os.Root, to string, belongs func(string) bool) error {
 		switch {
 		case err != nil:
 			return err
-		case name == "." || !d.IsDir() && !belongs(name):
+		case d.IsDir() || !belongs(name):
 			return nil
-		case d.IsDir():
-			return out.Mkdir(name, 0o700)
 		}
 		info, err := from.Lstat(name)
 		if err != nil || !info.Mode().IsRegular() || info.Size() > limits.ManifestFile {
@@ -214,6 +236,9 @@ func copyPart(from *os.Root, to string, belongs func(string) bool) error {
 		}
 		data, err := from.ReadFile(name)
 		if err != nil {
+			return err
+		}
+		if err := out.MkdirAll(path.Dir(name), 0o700); err != nil {
 			return err
 		}
 		return out.WriteFile(name, data, 0o600)
@@ -241,63 +266,6 @@ func (r *ciRun) pack(s *session, top, part string) error {
 		_, err = bundle.Pack(r.ctx, root, out, bundle.PackOptions{PlainState: true, Temp: temp})
 	}
 	return errors.Join(err, out.Close())
-}
-
-// signJob signs what another job judged. It sees the manifest and the decisions, and
-// no byte that an engine wrote. SPEC: docs/threats.md T42.
-func (r *ciRun) signJob() error {
-	at, err := r.given(decisionPart)
-	if err != nil {
-		return err
-	}
-	if err := r.derive(); err != nil {
-		return err
-	}
-	id, err := r.bring(at)
-	if err != nil {
-		return err
-	}
-	r.onForge = r.runIs
-	var signed []byte
-	err = r.with(r.ctx, func(s *session) error {
-		f, err := s.write([]string{id})
-		if err == nil {
-			err = s.underPlanned(r.ctx, f, false)
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.crew.Sign(r.ctx, f, s.setup); err != nil {
-			return err
-		}
-		if err := r.tell(f); err != nil {
-			return err
-		}
-		r.code, r.codeAsked = s.crew.Code(f), s.crew.CodeNeeded(f) || s.setup.Config.Approvals.Binding == config.BindingCode
-		signed, err = f.ReadFile(orchestrator.PlanBundle, limits.BundleBytes)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = r.withStore(func(s *session) error {
-		dir, err := s.find([]string{id})
-		if err != nil {
-			return err
-		}
-		top, err := s.temp("signed-")
-		if err != nil {
-			return err
-		}
-		if err := copyPart(dir.Root(), top, decided); err != nil {
-			return err
-		}
-		return r.pack(s, top, signedPart)
-	})
-	if err != nil {
-		return err
-	}
-	return r.publishBundle(signed)
 }
 
 // oneJob plans, judges and signs in one process. What that gives up is written into the

@@ -152,8 +152,11 @@ func (r *ciRun) notOlder(commit string) error {
 // told and holds nobody up; one that began and did not end does, and so does a forge
 // that cannot be asked.
 func (r *ciRun) flyEarlier(commit string) error {
+	if _, err := r.handOver(); err != nil {
+		return err
+	}
 	app := *r.app
-	one := ciRun{app: &app, ctx: r.ctx, job: r.job, event: r.event, forge: r.forge, token: r.token, within: commit}
+	one := ciRun{app: &app, ctx: r.ctx, job: r.job, event: r.event, forge: r.forge, token: r.token, within: commit, out: r.out}
 	one.event.Number, one.event.MergeCommit, one.event.After = 0, commit, commit
 	at, remove, err := r.checkout(commit)
 	if err != nil {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -249,6 +248,13 @@ func (r *ciRun) keepReport() error {
 	if err := os.WriteFile(at, r.report.Full(), 0o600); err != nil {
 		return unwritable(at, err)
 	}
+	// The judging job hands on nothing but the flight: the report goes beside it.
+	beside := filepath.Join(r.out, judgedPart)
+	if _, err := os.Stat(beside); err == nil {
+		if err := os.WriteFile(filepath.Join(beside, "report.md"), r.report.Full(), 0o600); err != nil {
+			return unwritable(beside, err)
+		}
+	}
 	return r.job.Output("report-path", at)
 }
 
@@ -262,24 +268,4 @@ func conclusionOf(rep *ci.Report, err error) string {
 		return "neutral"
 	}
 	return "success"
-}
-
-// publishBundle puts the signed plan into the check that the judging job made.
-func (r *ciRun) publishBundle(bundle []byte) error {
-	found, err := r.forge.Checks(r.ctx, cmp.Or(r.headCommit(), r.env["GITHUB_SHA"]), planCheck)
-	if err != nil || len(found) == 0 {
-		return err
-	}
-	k := found[0]
-	rep := ci.Report{FlightToken: k.ExternalID, Bundle: bundle, BundleDigest: protocol.Digest(bundle)}
-	text, err := r.signedText(rep.Text(limits.GitHubCheckText).Markdown, k.Summary)
-	if err != nil {
-		return err
-	}
-	if len(k.Text)+len(text) <= limits.GitHubCheckText {
-		text = k.Text + "\n" + text
-	}
-	k.Text, k.Annotations = text, nil
-	_, err = r.forge.UpdateCheck(r.ctx, k)
-	return err
 }

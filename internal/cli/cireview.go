@@ -20,6 +20,13 @@ const artifactPlanned = "cabincrew-planned"
 // reviewJob counts the approvals of a change again and tells the forge. The token of a
 // run for a fork's change can only read: then a run that follows it does the same.
 func (r *ciRun) reviewJob() error {
+	switch r.event.Name {
+	case "pull_request_review", "workflow_run":
+	default:
+		if err := r.mayPlan(); err != nil {
+			return err
+		}
+	}
 	if err := r.derive(); err != nil {
 		return err
 	}
@@ -103,13 +110,12 @@ func (r *ciRun) sealForked() error {
 	if err := r.derive(); err != nil {
 		return err
 	}
-	if r.change.Head.RepositoryID == r.repo.ID {
+	if !r.byBase(r.from) {
 		r.note = "the change comes from this repository: its own run judges and signs it"
 		return nil
 	}
-	if want := ".github/workflows/" + r.planWorkflow(); r.from.WorkflowPath != want || r.from.Event != "pull_request" {
-		return protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "run %s is of workflow %s by %s, not of %s by pull_request", r.from.ID, r.from.WorkflowPath, r.from.Event, want).
-			WithHint("plan-workflow names the file of the workflow that plans")
+	if err := r.ofPlan(); err != nil {
+		return err
 	}
 	if err := r.begin(planCheck, r.change.Head.SHA); err != nil {
 		return err

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/limits"
@@ -104,17 +102,6 @@ func (r *ciRun) takeOff(commit string) error {
 	return errors.Join(err, r.export(id, landedPart))
 }
 
-// planWorkflow is the file of the workflow whose runs make plans: by default that of
-// this run.
-func (r *ciRun) planWorkflow() string {
-	if name := r.job.Input("plan-workflow"); name != "" {
-		return path.Base(name)
-	}
-	// owner/name/.github/workflows/file.yml@ref
-	name, _, _ := strings.Cut(r.env["GITHUB_WORKFLOW_REF"], "@")
-	return path.Base(name)
-}
-
 // fetchFlight gets the newest plan of the change's head. Only the newest counts: a
 // later, stricter one is not passed by because it cannot be had. SPEC: docs/threats.md
 // T15, T39.
@@ -155,30 +142,6 @@ func (r *ciRun) fetchFrom(run github.Run) (id string, err error) {
 func missingFlight(run github.Run, why string) error {
 	return protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "the newest plan of the change, of run %s, %s", run.ID, why).
 		WithHint("an older plan never takes its place: run that workflow again (%s), or plan the change anew", run.URL)
-}
-
-// newestSeal gives the newest run that planned the change's head.
-func (r *ciRun) newestSeal() (github.Run, error) {
-	runs, err := r.headRuns(r.ctx)
-	if err != nil {
-		return github.Run{}, err
-	}
-	want := ".github/workflows/" + r.planWorkflow()
-	for _, run := range runs {
-		if !r.planned(run) {
-			continue
-		}
-		if run.WorkflowPath != want || run.HeadRepositoryID != r.change.Head.RepositoryID || run.HeadSHA != r.change.Head.SHA || run.RepositoryID != r.repo.ID {
-			return run, protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "run %s is of workflow %s, repository %s, commit %s, not of %s, %s, %s",
-				run.ID, run.WorkflowPath, run.HeadRepositoryID, run.HeadSHA, want, r.change.Head.RepositoryID, r.change.Head.SHA)
-		}
-		if run.Status != "completed" {
-			return run, missingFlight(run, "is still being made")
-		}
-		return run, nil
-	}
-	return github.Run{}, protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "no run of %s planned commit %s of change %d", want, r.change.Head.SHA, r.change.Number).
-		WithHint("the workflow that plans must have run for the change's last commit; plan-workflow names another file")
 }
 
 // fetchPart downloads an artifact and gives the archive in it; "" where there is none.

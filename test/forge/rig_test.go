@@ -42,6 +42,7 @@ type rig struct {
 	origin string // the bare repository
 	keys   string // directory of private keys, which only jobs have
 	token  string
+	signs  string // token of the job that signs
 
 	author, bob, carol *githubtest.User
 }
@@ -93,6 +94,7 @@ func newRig(t *testing.T, rest string, more map[string]string) *rig {
 	maps.Copy(files, more)
 	r.repo.Push("main", r.repo.Commit(githubtest.Commit{Author: r.author, Message: "start", Files: files}), r.author)
 	r.token = r.hub.Token(githubtest.Token{Repo: r.repo, Permissions: githubtest.JobPermissions()})
+	r.signs = r.hub.Token(githubtest.Token{Repo: r.repo, Permissions: map[string]string{"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"}})
 	return r
 }
 
