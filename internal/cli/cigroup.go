@@ -75,6 +75,9 @@ func (r *ciRun) fetchMerged(commit string) (string, error) {
 // groupRun finds the newest run that planned a commit as the group of a merge queue.
 // Who is in the queue is the forge's word, which it gives by the event.
 func (r *ciRun) groupRun(commit string) (github.Run, bool, error) {
+	if who := r.event.Sender; who.ID != "" && !who.Bot {
+		return github.Run{}, false, nil // a merge queue merges as a bot: people's merges are the change's own
+	}
 	runs, err := r.forge.Runs(r.ctx, github.RunFilter{WorkflowFile: r.planWorkflow(), HeadSHA: commit, Event: "merge_group", Most: mostRuns})
 	if err != nil {
 		return github.Run{}, false, err

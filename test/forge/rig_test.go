@@ -192,9 +192,15 @@ func (r *rig) pullBody(p *githubtest.Pull, merged bool) map[string]any {
 
 // push is a job of a push to the default branch.
 func (r *rig) push(commit, before, run string) job {
+	sender := r.author
+	for _, n := range r.repo.Runs() {
+		if n.Event == "merge_group" && n.SHA == commit {
+			sender = r.hub.Bot("github-merge-queue[bot]")
+		}
+	}
 	return job{
 		event: "push", run: run, sha: commit, ref: "refs/heads/main",
-		payload: map[string]any{"ref": "refs/heads/main", "before": before, "after": commit, "repository": r.repository(), "sender": r.person(r.author)},
+		payload: map[string]any{"ref": "refs/heads/main", "before": before, "after": commit, "repository": r.repository(), "sender": r.person(sender)},
 	}
 }
 

@@ -213,7 +213,7 @@ func TestThreeJobs(t *testing.T) {
 	}
 	calls := len(r.hub.Requests())
 	done := r.lands(p, 0)
-	r.budget(calls, 20+1) // one asks whether a merge queue made the commit
+	r.budget(calls, 20)
 	if out := read(t, filepath.Join(done.workspace, "change/out.txt")); out != "a text of its own\n" {
 		t.Errorf("the take-off wrote %q", out)
 	}
