@@ -254,8 +254,13 @@ func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *veri
 		return err
 	}
 	for _, line := range mine {
-		if _, err := o.Fence.Mark(line+"."+f.ID(), f.Status.SealedAt); err != nil {
+		made, err := o.Fence.Mark(line+"."+f.ID(), f.Status.SealedAt)
+		if err != nil {
 			return unfenced(err)
+		}
+		if !made && !retry && s.Source.Run.Forge != "" {
+			return integrity("token_consumed", "flight %s began a take-off before: the mark of its line is there, the mark of its token was deleted", f.ID()).
+				WithHint("look at who deleted it, and at what the flight did; a ruleset forbids to delete such tags")
 		}
 	}
 	// Of two that began at once, each sees the other's mark now.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
@@ -64,4 +66,21 @@ const plainSummary = "summary"
 // beside it, though it may do more than tell of that. SPEC: docs/threats.md T44.
 func (v *artifactView) hides(beside bool) bool {
 	return beside && v.Role == protocol.RoleEvidence && v.Type != orchestrator.TypePatch && v.Type != plainSummary
+}
+
+// secretIn says whether a search for secrets found one in a step.
+func secretIn(evaluations []protocol.PolicyEvaluation) bool {
+	return slices.ContainsFunc(evaluations, func(e protocol.PolicyEvaluation) bool {
+		return strings.HasPrefix(e.PolicyID, "secrets/") && e.Decision != protocol.Allow
+	})
+}
+
+// withhold takes the content out of what a step does, where a secret stands in it: more
+// people can read a check than the file. SPEC: docs/threats.md T22.
+func withhold(effects []ci.Effect) {
+	for i := range effects {
+		if effects[i].Diff != "" {
+			effects[i].Diff, effects[i].Detail = "", "not shown: there is a secret in it"
+		}
+	}
 }

@@ -390,6 +390,10 @@ func (r *ciRun) pushers(ctx context.Context) ([]ci.Excluded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(out) == 0 && len(runs) >= mostRuns {
+		return nil, protocol.Errorf(protocol.ExitUnreachable, "pusher_unknown", "who pushed commit %s cannot be told: it has %d runs or more, and the first is beyond them", r.change.Head.SHA, mostRuns).
+			WithHint("push another commit, and have it planned")
+	}
 	for _, run := range slices.Backward(runs) {
 		if run.Event != "pull_request" {
 			continue

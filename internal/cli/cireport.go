@@ -73,6 +73,10 @@ func (r *ciRun) depict(s *session, f *orchestrator.Flight, v *flightView) {
 			out.Artifacts = append(out.Artifacts, ci.ReportArtifact{Name: a.Name, Role: a.Role, Hash: a.Hash, Size: a.Size})
 			out.Effects = append(out.Effects, effectsOf(&a, patched(step.Views))...)
 		}
+		if secretIn(step.Evaluations) {
+			withhold(out.Effects)
+			rep.Redacted = true
+		}
 		rep.Steps = append(rep.Steps, out)
 	}
 	r.approvals(s, v.Approvals)

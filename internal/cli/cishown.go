@@ -26,7 +26,7 @@ func (r *ciRun) codeNeeded(s *session, f *orchestrator.Flight, v *flightView) bo
 	if hidden > 0 {
 		r.report.Notes = append(r.report.Notes, fmt.Sprintf("%d lines of the plan are shown nowhere here: read them in the flight itself (cabincrew show).", hidden))
 	}
-	return s.setup.Config.Approvals.Binding == "code" || s.crew.CodeNeeded(f) || hidden > 0 || besides || !whole(&r.report)
+	return s.setup.Config.Approvals.Binding == "code" || s.crew.CodeNeeded(f) || hidden > 0 || besides || r.report.Redacted || !whole(&r.report)
 }
 
 // whole says whether a check shows all that a flight itself says, with room left for
