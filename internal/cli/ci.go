@@ -93,6 +93,7 @@ func (a *app) newCIRun(ctx context.Context) (*ciRun, error) {
 		return nil, usageError("ci_platform", "this is no job of GitHub Actions (platform %q)", p).
 			WithHint("cabincrew ci runs in CI jobs; at a terminal use flight-plan, approve and take-off")
 	}
+	a.endorsing = true
 	r := &ciRun{app: a, ctx: ctx, job: github.NewRunner(a.env, a.err)}
 	if err := r.settings(); err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func (s *session) export(o *origin) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range slices.Concat(governancePaths(s.place, o.config), codeOwners, s.pipelines()) {
+	for _, name := range s.governing(o) {
 		files, err := treeFiles(o.tree, name)
 		if err != nil {
 			return err
@@ -245,6 +245,9 @@ func (s *session) overseen(o *origin, by rules.Governed) policies.Evaluator {
 			return s.judges.plan
 		}
 		by.Unendorsed = "Governance comes from the workspace, where the change that it judges can edit it, and not from a protected ref (--governance-ref)."
+	}
+	if o.commit != "" && s.app.endorsing {
+		by.Unendorsed = s.unendorsed(o)
 	}
 	return overseen{judge: s.judges.plan, by: by, alone: o.config.Policies.AllowWithoutPolicies}
 }

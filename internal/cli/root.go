@@ -41,6 +41,8 @@ type app struct {
 	onForge func(*session) error
 	// demandApproval makes every step wait for an approval, whatever the judges say.
 	demandApproval bool
+	// endorsing asks of governance that comes from a commit whether a flight brought it.
+	endorsing bool
 	// opened are the private keys that this command has opened, by path.
 	opened map[string]*signing.Key
 }

@@ -240,7 +240,7 @@ func TestT17HandMadeMerge(t *testing.T) {
 func TestT17BaseMoved(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, byReview, nil)
-	r.onMain(map[string]string{"lib.txt": "1\n", ".cabincrew.yaml": strings.Replace(r.configuration(byReview), "[app.txt]", "[app.txt, lib.txt]", 1)})
+	r.endorse(r.onMain(map[string]string{"lib.txt": "1\n", ".cabincrew.yaml": strings.Replace(r.configuration(byReview), "[app.txt]", "[app.txt, lib.txt]", 1)}))
 	p := r.open("feature", "two\n")
 	r.plan(p, "opened", 0)
 	r.approve(p)

@@ -62,6 +62,7 @@ func TestInitFlies(t *testing.T) {
 	files[".cabincrew.yaml"] = text + "\nsigning: {key: " + filepath.Join(r.keys, "plan") + "}\n"
 	r.repo.Allow(r.bob, "maintain")
 	r.repo.Push("main", r.repo.Commit(githubtest.Commit{Author: r.author, Message: "init", Parents: []string{r.repo.Tip("refs/heads/main")}, Files: files}), r.author)
+	r.endorse(r.repo.Tip("refs/heads/main")) // in this repository it is not the first
 	p := r.open("feature", "two\n")
 	if got := r.plan(p, "opened", 0); got.got.outputs["decision"] != "require_approval" {
 		t.Errorf("the outputs are %v", got.got.outputs)

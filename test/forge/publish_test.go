@@ -63,6 +63,7 @@ func TestChecksPerStep(t *testing.T) {
 	r := newRig(t, byReview, nil)
 	two := strings.Replace(r.configuration(byReview+"checks: per-step\n"), "inputs: [app.txt]\n", "inputs: [app.txt]\n  - id: look\n    engine: {use: command, with: {shell: \"true\"}}\n    inputs: [app.txt]\n", 1)
 	r.repo.Push("main", r.repo.Commit(githubtest.Commit{Author: r.author, Message: "two steps", Parents: []string{r.repo.Tip("refs/heads/main")}, Files: map[string]string{".cabincrew.yaml": two}}), r.author)
+	r.endorse(r.repo.Tip("refs/heads/main"))
 	p := r.open("feature", "two\n")
 	calls := len(r.hub.Requests())
 	got := r.plan(p, "opened", 0)

@@ -30,6 +30,7 @@ func TestT45OtherFilesBeside(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, byReview, nil)
 			r.beside(byReview)
+			r.endorse(r.repo.Tip("refs/heads/main"))
 			p := r.approved("feature", "two\n")
 			before := r.commit(map[string]string{"beside.txt": "two\n"})
 			got := r.takeOff(p.pull.Merge(r.author, how), before, 6)

@@ -1,6 +1,8 @@
 package gittree
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -52,6 +54,73 @@ func (t *Tree) Tags(prefix string) (map[string]string, error) {
 	})
 	if err != nil {
 		return nil, t.unreachable(err)
+	}
+	return out, nil
+}
+
+// Change is the newest commit along first parents that has something else at some names
+// than its parent.
+type Change struct {
+	Commit string // "": none of those that were looked at
+	First  bool   // no commit before it has anything at the first of the names
+}
+
+// LastChange finds the newest change at some names, looking at so many commits at most.
+// A commit without parents changes whatever it has.
+func (t *Tree) LastChange(names []string, most int) (Change, error) {
+	line, err := t.FirstParents(most)
+	if err != nil {
+		return Change{}, err
+	}
+	oldest, err := t.header(plumbing.NewHash(line[len(line)-1]))
+	if err != nil {
+		return Change{}, err
+	}
+	var out Change
+	now, err := t.idents(line[0], names)
+	if err != nil {
+		return Change{}, err
+	}
+	for i, commit := range line {
+		before := make([]string, len(names))
+		switch {
+		case i+1 < len(line):
+			if before, err = t.idents(line[i+1], names); err != nil {
+				return Change{}, err
+			}
+		case len(oldest.parents) > 0: // what was before is not looked at
+			out.First = false
+			return out, nil
+		}
+		if out.Commit == "" && !slices.Equal(now, before) {
+			out = Change{Commit: commit, First: true}
+		}
+		out.First = out.First && before[0] == ""
+		if out.Commit != "" && !out.First {
+			return out, nil
+		}
+		now = before
+	}
+	return out, nil
+}
+
+// idents gives the ids of what a commit has at some names; "" where it has nothing.
+func (t *Tree) idents(commit string, names []string) ([]string, error) {
+	h, err := t.header(plumbing.NewHash(commit))
+	if err != nil {
+		return nil, err
+	}
+	u := *t
+	u.commit, u.root = plumbing.NewHash(commit), h.tree
+	out := make([]string, len(names))
+	for i, name := range names {
+		e, ok, err := u.find(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out[i] = fmt.Sprintf("%s %s", e.mode, e.id)
+		}
 	}
 	return out, nil
 }
