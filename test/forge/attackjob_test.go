@@ -14,9 +14,9 @@ import (
 )
 
 // commands gives the lines that a runner would obey, but for masks.
-func (r result) commands() []string {
+func (g result) commands() []string {
 	var out []string
-	for line := range strings.SplitSeq(r.stdout+"\n"+r.stderr, "\n") {
+	for line := range strings.SplitSeq(g.stdout+"\n"+g.stderr, "\n") {
 		if s := strings.TrimLeft(line, " \t\r"); (strings.HasPrefix(s, "::") || strings.Contains(s, "##[")) && !strings.HasPrefix(s, "::add-mask::") {
 			out = append(out, line)
 		}
