@@ -59,13 +59,10 @@ func (r *ciRun) shownBefore(ctx context.Context, token string) (bool, error) {
 	return slices.ContainsFunc(checks, func(k github.Check) bool { return k.ExternalID != "" && k.ExternalID != token }), err
 }
 
-// plainSummary is the type of artifacts that only tell again what a patch beside them does.
-const plainSummary = "summary"
-
 // hides says whether the report leaves an evidence artifact out because a patch lies
 // beside it, though it may do more than tell of that. SPEC: docs/threats.md T44.
 func (v *artifactView) hides(beside bool) bool {
-	return beside && v.Role == protocol.RoleEvidence && v.Type != orchestrator.TypePatch && v.Type != plainSummary
+	return beside && v.Role == protocol.RoleEvidence && v.Type != orchestrator.TypePatch && !v.Told
 }
 
 // secretIn says whether a search for secrets found one in a step.

@@ -232,7 +232,7 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 	if err != nil {
 		return nil, err
 	}
-	first, out, err := p.count(ctx, ask, acts, excluded, p.s.setup.Config.Approvals)
+	first, out, err := p.count(ctx, ask, acts, excluded, p.s.setup.Config.Approvals, p.s.planned)
 	if err != nil {
 		return nil, err
 	}
@@ -240,14 +240,14 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 	if p.s.setup.Tip == nil {
 		return out, nil
 	}
-	_, second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals)
+	_, second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals, p.s.origin)
 	if err != nil {
 		return nil, err
 	}
 	return both(out, second), nil
 }
 
-func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals) ([]ci.RoleCount, []orchestrator.ForgeAnswer, error) {
+func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals, o *origin) ([]ci.RoleCount, []orchestrator.ForgeAnswer, error) {
 	q := ci.Question{
 		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, CodeNeeded: ask.CodeNeeded || p.codeNeeded || c.Binding == config.BindingCode,
 		Excluded: excluded, SelfApproval: c.SelfApproval, Distinct: c.Distinct, Now: time.Now(), Expire: c.Expire.Duration,
@@ -258,7 +258,7 @@ func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Ac
 		}
 	}
 	if slices.ContainsFunc(q.Roles, func(x ci.Role) bool { return x.CodeOwners }) {
-		owners, err := p.owners(ctx)
+		owners, err := p.owners(ctx, o)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -432,8 +432,9 @@ func (p *people) environmentActs(ctx context.Context) ([]ci.Act, error) {
 }
 
 // owners gives, per path that the change or its artifacts touch, who owns it by the
-// protected branch's CODEOWNERS. SPEC: docs/protocol.md 7, 8.
-func (p *people) owners(ctx context.Context) ([][]string, error) {
+// CODEOWNERS of a governance: that of the plan, which a merged change did not write, and
+// that of the protected branch now. SPEC: docs/protocol.md 7, 8.
+func (p *people) owners(ctx context.Context, o *origin) ([][]string, error) {
 	c, err := p.r.forge.Change(ctx, p.r.change.Number)
 	if err != nil {
 		return nil, err
@@ -450,7 +451,7 @@ func (p *people) owners(ctx context.Context) ([][]string, error) {
 		}
 	}
 	slices.Sort(paths)
-	return codeOwnersOf(p.s.origin.root, slices.Compact(paths))
+	return codeOwnersOf(o.root, slices.Compact(paths))
 }
 
 // codeOwnersOf gives the owners of paths by the file of the governance. A line of it

@@ -99,8 +99,8 @@ func (g *gate) refuse(ctx context.Context, a *ci.Act) (*protocol.Error, error) {
 		}
 	}
 	// The forge tells neither when nor in which attempt somebody approved.
-	if g.r.env["GITHUB_RUN_ATTEMPT"] != "1" && !ci.Names(a.Text, g.code) {
-		return g.shut("environment_not_approved", "the run was started again, and %s did not name the flight's code where environment %s was approved, so that may have been for an earlier attempt", p.Login, g.name).
+	if (g.r.env["GITHUB_RUN_ATTEMPT"] != "1" || g.r.within != "") && !ci.Names(a.Text, g.code) {
+		return g.shut("environment_not_approved", "the run was started again or flies an earlier merge too, and %s did not name the flight's code where environment %s was approved, so that may have been for something else", p.Login, g.name).
 			WithHint("approve with the code %s in the comment", g.code), nil
 	}
 	asked, err := g.asks(ctx, p)

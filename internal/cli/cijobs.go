@@ -130,6 +130,9 @@ func (r *ciRun) judgeJob() error {
 	if err := r.deriveSealed(); err != nil {
 		return err
 	}
+	if err := r.open(); err != nil {
+		return err
+	}
 	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
@@ -168,6 +171,9 @@ func (r *ciRun) judge(at string) error {
 		if err != nil {
 			return err
 		}
+		if err := onlyPlanned(f); err != nil {
+			return err
+		}
 		s.crew.NoSign = !r.signs
 		err = s.crew.Seal(r.ctx, f, s.setup)
 		if err == nil {
@@ -181,6 +187,27 @@ func (r *ciRun) judge(at string) error {
 		return errors.Join(err, handed)
 	}
 	return errors.Join(err, handed, r.exportPart(id, decisionPart))
+}
+
+// onlyPlanned refuses a flight from the planning side that says more of itself than that
+// it was planned: sealing goes on after what was done, and the side that plans must not
+// say that it was judged. SPEC: docs/threats.md T37.
+func onlyPlanned(f *orchestrator.Flight) error {
+	st := f.Status
+	if st.State == protocol.StatePlanGenerated && st.FlightToken == "" && st.Digests[orchestrator.ManifestFile] == "" && st.Digests[orchestrator.PlanBundle] == "" &&
+		len(st.Requested)+len(st.Received)+len(st.Evaluations)+len(st.Began) == 0 {
+		return nil
+	}
+	return protocol.Errorf(protocol.ExitIntegrity, "plan_foreign", "the planning side handed over a flight that is %s, not one that is only planned", st.State).
+		WithHint("look who wrote what the job that plans uploaded")
+}
+
+// open refuses to plan or seal what was merged: what takes off was planned before.
+func (r *ciRun) open() error {
+	if r.change.Merged {
+		return usageError("change_closed", "change %d is merged: its plan was made before", r.change.Number)
+	}
+	return nil
 }
 
 // decided says whether a file of a flight belongs to what the signing job sees: what

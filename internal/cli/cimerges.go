@@ -43,6 +43,11 @@ func (r *ciRun) flyMerge(commit string) error {
 	if err != nil || !found {
 		return err
 	}
+	if want := "refs/heads/" + r.change.Base.Ref; r.event.Name == "push" && (r.event.Ref != want || r.env["GITHUB_REF"] != want) {
+		// Anybody who may push makes a branch with a workflow that calls this one.
+		return protocol.Errorf(protocol.ExitIntegrity, "governance_branch", "the run is of %s, and change %d went into %s", r.event.Ref, r.change.Number, want).
+			WithHint("take off in the run that the push to %s starts", r.change.Base.Ref)
+	}
 	if err := r.begin(takeOffCheck, commit); err != nil {
 		return err
 	}
@@ -193,6 +198,18 @@ func (r *ciRun) holdsUp(err error) bool {
 	return !errors.Is(err, protocol.Code("flight_missing"))
 }
 
+// gitEnv is what git gets of the job's environment: no token and nothing that asks for
+// one, since the tree that it writes is somebody else's.
+func (r *ciRun) gitEnv() []string {
+	out := []string{"GIT_TERMINAL_PROMPT=0", "GIT_LFS_SKIP_SMUDGE=1"}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "LANG"} {
+		if v, ok := r.env[name]; ok {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
+}
+
 // checkout makes a work tree of a commit.
 func (r *ciRun) checkout(commit string) (dir string, remove func(), err error) {
 	top, err := os.MkdirTemp(r.env["RUNNER_TEMP"], "cabincrew-merge-")
@@ -201,7 +218,9 @@ func (r *ciRun) checkout(commit string) (dir string, remove func(), err error) {
 	}
 	dir = filepath.Join(top, "checkout")
 	git := func(args ...string) error {
-		cmd := exec.CommandContext(r.ctx, "git", append([]string{"-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null"}, args...)...) //nolint:gosec // a commit's id
+		tame := []string{"-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null", "-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false"}
+		cmd := exec.CommandContext(r.ctx, "git", append(tame, args...)...) //nolint:gosec // a commit's id
+		cmd.Env = r.gitEnv()
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return protocol.Errorf(protocol.ExitUnreachable, "git_checkout", "commit %s cannot be checked out: %w: %.200s", commit, err, out).

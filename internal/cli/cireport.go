@@ -167,7 +167,7 @@ func howTo(s *session, role string) string {
 // patched says whether a step plans by patches: then what lies beside them only tells
 // of them.
 func patched(views []artifactView) bool {
-	return slices.ContainsFunc(views, func(a artifactView) bool { return a.Type == orchestrator.TypePatch })
+	return slices.ContainsFunc(views, func(a artifactView) bool { return a.Type == orchestrator.TypePatch && a.Size > 0 })
 }
 
 // effectsOf tells what an artifact would do.

@@ -155,7 +155,7 @@ func (r *ciRun) fetchMerge() (remove func(), err error) {
 	ref := "refs/pull/" + strconv.Itoa(r.change.Number) + "/merge"
 	local := "refs/cabincrew/pull/" + strconv.Itoa(r.change.Number)
 	cmd := exec.CommandContext(r.ctx, "git", "-C", r.flags.workspace, "-c", "core.hooksPath=/dev/null", "fetch", "--no-tags", "origin", "+"+ref+":"+local) //nolint:gosec // a number
-	cmd.Env = append(os.Environ(), r.gitAuth()...)
+	cmd.Env = append(r.gitEnv(), r.gitAuth()...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, protocol.Errorf(protocol.ExitUnreachable, "git_fetch", "%s cannot be fetched: %w: %.200s", ref, err, strings.ReplaceAll(string(out), r.token, "***"))
 	}
@@ -174,6 +174,7 @@ func (r *ciRun) fetchMerge() (remove func(), err error) {
 // gitAuth gives git the job's token in its environment, where no argument list shows it.
 func (r *ciRun) gitAuth() []string {
 	basic := base64.StdEncoding.EncodeToString([]byte("x-access-token:" + r.token))
+	r.job.Mask(basic)
 	return []string{
 		"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http." + r.env["GITHUB_SERVER_URL"] + "/.extraheader",
 		"GIT_CONFIG_VALUE_0=AUTHORIZATION: basic " + basic,

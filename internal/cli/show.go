@@ -148,11 +148,26 @@ func (s *session) fill(v *flightView, f *orchestrator.Flight, lines int) {
 	for _, step := range v.Summary.Steps {
 		view := stepView{SummaryStep: step}
 		for _, a := range step.Artifacts {
-			view.Views = append(view.Views, viewArtifact(f, step.StepID, a, budget))
+			one := viewArtifact(f, step.StepID, a, budget)
+			one.Told = one.Type == summaryType && s.builtIn(step.StepID)
+			view.Views = append(view.Views, one)
 		}
 		v.Steps = append(v.Steps, view)
 	}
 	v.Approvals = s.approvalViews(f, v.Summary.Approvals)
+}
+
+// summaryType is the type of artifacts in which built-in engines tell again what their
+// patch does.
+const summaryType = "summary"
+
+// builtIn says whether a step's engine comes with the program.
+func (s *session) builtIn(step string) bool {
+	if s.setup == nil || s.setup.Config == nil {
+		return false
+	}
+	c, ok := s.setup.Config.Step(step)
+	return ok && c.Engine.Use != ""
 }
 
 func (s *session) approvalViews(f *orchestrator.Flight, requests []protocol.ApprovalRequest) []approvalView {

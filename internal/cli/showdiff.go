@@ -40,6 +40,7 @@ type artifactView struct {
 	Lines                []shownLine
 	LeftOut              int    // lines that are not in Lines
 	Problem              string // why it cannot be shown
+	Told                 bool   // a built-in engine only tells again in it what its patch does
 }
 
 // lineBudget counts the lines that may still be shown.

@@ -136,6 +136,7 @@ type session struct {
 	crew     *orchestrator.Orchestrator
 	judges   *judges
 	origin   *origin
+	planned  *origin    // the governance of the flight that is open; origin, where none is
 	seal     *auditSeal // signs the audit log; nil: it is not signed
 	shown    *orchestrator.Preview
 	close    []func() error
@@ -173,6 +174,7 @@ func (a *app) open(ctx context.Context) (_ *session, err error) {
 // under prepares the session for flights under a governance.
 func (s *session) under(ctx context.Context, o *origin) error {
 	dir := filepath.Dir(s.place.config)
+	s.planned = o
 	setup := &orchestrator.Setup{
 		Config: o.config, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(o.config),
 		Secrets: s.app.secrets(dir), Env: s.app.mapped,

@@ -370,3 +370,25 @@ func TestT39LaterAttemptFailed(t *testing.T) {
 	got.run.Finish("failure")
 	r.landRefused(p, 7, "flight_missing")
 }
+
+// TestT32TakeOffFromAnotherBranch: a workflow on a branch of one's own calls the take-off
+// for a change that was merged into the protected one.
+func TestT32TakeOffFromAnotherBranch(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.open("feature", "two\n")
+	r.plan(p, "opened", 0)
+	p.Review(r.bob, githubtest.Approved, "fine")
+	r.hub.Advance(time.Second)
+	before := r.repo.Tip("refs/heads/main")
+	commit := p.Merge(r.author, "merge")
+	r.repo.Push("evil", commit, r.author)
+	j := r.push(commit, before, "77")
+	j.ref, j.payload["ref"] = "refs/heads/evil", "refs/heads/evil"
+	if got := r.want(5, "auto", j); !strings.Contains(got.stderr, "[governance_branch]") {
+		t.Errorf("it says %s", got.stderr)
+	}
+	if tags := r.repo.Refs("refs/tags/cabincrew/"); len(tags) > 0 {
+		t.Errorf("it left tags: %v", tags)
+	}
+}

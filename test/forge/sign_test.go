@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -111,4 +112,27 @@ func TestT44ShortenedNeedsTheCode(t *testing.T) {
 		t.Errorf("with the code the check is %s\n%s", k.Conclusion, k.Summary)
 	}
 	r.lands(p, 0)
+}
+
+// TestT37FlightThatSaysItWasJudged: the planning side hands over a flight that it sealed
+// and judged itself, under policies of its own.
+func TestT37FlightThatSaysItWasJudged(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.open("feature", "forbidden\n")
+	run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: p.Head(), Actor: r.author})
+	j := r.pullRequest(p, "opened", strconv.FormatInt(run.ID, 10))
+	// Sealed by a rig whose policies deny nothing, as a program of the attacker would.
+	lax := newRig(t, "approvals: {roles: {platform: {users: [bob]}}}\n", map[string]string{"pol/rig.rego": "package cabincrew.rig\n\nwarn contains \"x\" if input.artifacts[_].name\n"})
+	q := lax.open("feature", "forbidden\n")
+	own := lax.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: q.Head(), Actor: lax.author})
+	forged := lax.want(0, "auto", lax.pullRequest(q, "opened", strconv.FormatInt(own.ID, 10)))
+	j.inputs = map[string]string{"flight-path": filepath.Join(forged.outputs["flight-path"], "judged")}
+	got := r.want(5, "judge", j)
+	if !strings.Contains(got.stderr, "[plan_foreign]") {
+		t.Errorf("it says %s", got.stderr)
+	}
+	if k := r.lastCheck(planCheck); k.Conclusion != "failure" {
+		t.Errorf("the check is %s", k.Conclusion)
+	}
 }
