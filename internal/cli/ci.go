@@ -134,6 +134,12 @@ func (r *ciRun) settings() error {
 		}
 	}
 	r.demandApproval = r.job.Input("approvals") == inputRequired
+	if v := r.job.Input("step"); v != "" {
+		return usageError("ci_input", "step is %q, and flights of single steps are not built yet", v).WithHint("leave step out: a flight has all steps of its workflow")
+	}
+	if v := r.job.Input("store"); v != "" && v != "actions" {
+		return usageError("ci_input", "store is %q, and flights are kept as artifacts of Actions only, yet", v).WithHint("leave store out, or write actions")
+	}
 	switch level := cmp.Or(r.job.Input("fail-on"), failOnDeny); level {
 	case failOnDeny, failOnApproval, failOnWarn:
 	default:
