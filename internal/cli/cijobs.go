@@ -13,7 +13,6 @@ import (
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/bundle"
-	"github.com/cabincrew/action/storage/file"
 )
 
 // Names of what one job hands to the next.
@@ -82,24 +81,7 @@ func (r *ciRun) export(id, part string) error {
 }
 
 // bring takes in an archive that another job handed on, as hostile bytes.
-func (r *ciRun) bring(at string) (id string, err error) {
-	err = r.withStore(func(s *session) error {
-		u, err := s.unpack(at, "")
-		if err != nil {
-			return err
-		}
-		dir, err := file.OpenDir(u.dir)
-		if err != nil {
-			return err
-		}
-		id = dir.ID()
-		if err := dir.Close(); err != nil {
-			return err
-		}
-		return s.pull(u, r.env["CABINCREW_AGE_IDENTITY"], "")
-	})
-	return id, err
-}
+func (r *ciRun) bring(at string) (id string, err error) { return r.join(at, "") }
 
 // given gives the path of an archive that the input flight-path leads to.
 func (r *ciRun) given(part string) (string, error) {
