@@ -218,13 +218,19 @@ func (q *Question) refuse(a *Act) *protocol.Error {
 		return why
 	}
 	named, wrong := namesCode(a.Text, q.Code)
+	// A text that names a code which was made after its submission was edited since, by
+	// whomever: it names nothing.
+	edited := named && !a.At.IsZero() && !a.At.After(q.Coded)
+	named = named && !edited
 	switch end := q.Sealed.Add(q.Expire); {
 	case wrong != "":
 		return refused("approval_code", "%s named the code %s, which is another flight's", name(p), wrong)
 	case a.Commit != "" && a.Commit != q.Head:
 		return refused("approval_stale_commit", "%s approved commit %s, and %s was planned", name(p), brief(a.Commit), brief(q.Head))
-	case !named && !a.At.IsZero() && !a.At.After(q.Sealed):
-		return refused("approval_too_early", "%s approved before the plan was made, or in the same second, without naming its code", name(p))
+	case !a.At.IsZero() && !a.At.After(q.Sealed):
+		return refused("approval_too_early", "%s approved before the plan was made, or in the same second", name(p))
+	case edited && q.CodeNeeded:
+		return refused("approval_edited", "the approval of %s names a code that was made after it was submitted: its text was edited", name(p))
 	case !named && (q.CodeNeeded || a.Kind != ActReview || a.Commit == "" || a.At.IsZero() || q.Sealed.IsZero()):
 		return refused("approval_code", "%s did not name the flight's code, without which this approval could be another plan's", name(p))
 	case q.Expire > 0 && (a.At.After(end) || q.Now.After(end) || !a.At.IsZero() && q.Now.After(a.At.Add(q.Expire))):

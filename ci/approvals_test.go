@@ -79,7 +79,9 @@ func question(changes ...func(*ci.Question)) ci.Question {
 	return q
 }
 
-func codeNeeded(q *ci.Question) { q.CodeNeeded = true }
+// codedAt says that the code was made some minutes after the token was sealed first.
+func codedAt(minutes int) func(*ci.Question) { return func(q *ci.Question) { q.Coded = at(minutes) } }
+func codeNeeded(q *ci.Question)              { q.CodeNeeded = true }
 func roles(r ...ci.Role) func(*ci.Question) {
 	return func(q *ci.Question) { q.Roles = r }
 }
@@ -133,7 +135,13 @@ func TestApprovals(t *testing.T) {
 		"T05 a commit that is told in part":              {question(), []ci.Act{review("1", "1", yes, 1, commit(head[:12]))}, "ops 1:stale_commit"},
 		"T06 before the token":                           {question(), []ci.Act{review("1", "1", yes, -1)}, "ops 1:too_early"},
 		"T06 in the same second":                         {question(), []ci.Act{review("1", "1", yes, 0)}, "ops 1:too_early"},
-		"T06 before the token, with its code":            {question(), []ci.Act{review("1", "1", yes, -1, text("yes: "+code))}, "ops 1 yes"},
+		"T06 before the token, with its code":            {question(), []ci.Act{review("1", "1", yes, -1, text("yes: "+code))}, "ops 1:too_early"},
+		"T06 between two seals, with the newer code":     {question(codedAt(5)), []ci.Act{review("1", "1", yes, 1, text(code))}, "ops 1 yes"},
+		"T06 a code from after it, where one is needed":  {question(codedAt(5), codeNeeded), []ci.Act{review("1", "1", yes, 1, text(code))}, "ops 1:edited"},
+		"T06 a code of the same second":                  {question(codedAt(1), codeNeeded), []ci.Act{review("1", "1", yes, 1, text(code))}, "ops 1:edited"},
+		"T06 a code from before it":                      {question(codedAt(5), codeNeeded), []ci.Act{review("1", "1", yes, 6, text(code))}, "ops 1 yes"},
+		"T06 no commit, a code from after it":            {question(codedAt(5)), []ci.Act{review("1", "1", yes, 1, commit(""), text(code))}, "ops 1:code"},
+		"expired by now, with the code":                  {question(func(q *ci.Question) { q.Now = at(72*60 + 1) }), []ci.Act{review("1", "1", yes, 1, text(code))}, "ops 1:expired"},
 		"no commit":                                      {question(), []ci.Act{review("1", "1", yes, 1, commit(""))}, "ops 1:code"},
 		"no commit, with the code":                       {question(), []ci.Act{review("1", "1", yes, 1, commit(""), text(code))}, "ops 1 yes"},
 		"no time":                                        {question(), []ci.Act{review("1", "1", yes, 1, untimed)}, "ops 1:code"},
@@ -172,7 +180,7 @@ func TestApprovals(t *testing.T) {
 		"the newest approval fails, an older counts":     {question(), []ci.Act{review("1", "1", yes, 1), review("2", "1", yes, 2, commit(old))}, "ops 1 yes"},
 		"expired by now":                                 {question(func(q *ci.Question) { q.Now = at(72*60 + 1) }), []ci.Act{review("1", "1", yes, 1)}, "ops 1:expired"},
 		"given too late":                                 {question(), []ci.Act{review("1", "1", yes, 72*60+1)}, "ops 1:expired"},
-		"an old one with the code":                       {question(), []ci.Act{review("1", "1", yes, -72*60, text(code))}, "ops 1:expired"},
+		"an old one with the code":                       {question(), []ci.Act{review("1", "1", yes, -72*60, text(code))}, "ops 1:too_early"},
 		"T09 environment":                                {question(), []ci.Act{env("1", "1", yes, "go")}, "ops 1:code"},
 		"T09 environment that tells a time and a commit": {question(), []ci.Act{review("1", "1", yes, 1, func(a *ci.Act) { a.Kind = ci.ActEnvironment })}, "ops 1:code"},
 		"T09 environment with the code":                  {question(), []ci.Act{env("1", "1", yes, "go "+code)}, "ops 1 yes"},

@@ -38,6 +38,7 @@ func TestGlass(t *testing.T) {
 		"one is too old":       {1, 31 * time.Minute, []Act{act(1, at), act(2, at.Add(time.Minute))}, false},
 		"both at the last":     {1, 30 * time.Minute, []Act{act(1, at), act(2, at)}, true},
 		"one without a time":   {1, time.Minute, []Act{act(1, at), act(2, time.Time{})}, false},
+		"one before the plan":  {1, time.Minute, []Act{act(1, at), act(2, sealed)}, false},
 		"of an environment":    {1, time.Minute, []Act{act(1, at), {Kind: ActEnvironment, ID: "2", Person: Person{ID: "2"}, State: StateApproved, At: at, Text: text}}, false},
 		"one asks for changes": {1, time.Minute, []Act{act(1, at), act(2, at), {Kind: ActReview, ID: "3", Person: Person{ID: "2"}, State: StateChangesRequested, Commit: "c", At: at.Add(1)}}, false},
 	} {

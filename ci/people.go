@@ -88,6 +88,7 @@ type Question struct {
 	Head         string    // the planned head commit
 	Sealed       time.Time // when the token was first sealed
 	Code         string    // the approval code of the flight
+	Coded        time.Time // when that code was made; not before Sealed
 	CodeNeeded   bool
 	Excluded     []Excluded
 	SelfApproval bool

@@ -29,6 +29,8 @@ func TestSignedGlass(t *testing.T) {
 		"a review beside": {func(_ *Setup, w []Witness) { w[1].Kind = "review" }, "approval_witness"},
 		"no time":         {func(_ *Setup, w []Witness) { w[1].At = "" }, "approval_witness"},
 		"too old":         {func(_ *Setup, w []Witness) { w[1].At = "2026-01-02T01:04:04Z" }, "glass_expired"},
+		"before the plan": {func(_ *Setup, w []Witness) { w[1].At = "2026-01-02T01:00:00Z" }, "approval_too_early"},
+		"another commit":  {func(_ *Setup, w []Witness) { w[1].Commit = "other" }, "approval_stale_commit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,7 +41,7 @@ func TestSignedGlass(t *testing.T) {
 				{Kind: WitnessGlass, ID: "2", PersonID: "2", At: "2026-01-02T03:04:05Z", Code: "code", Reason: "it burns"},
 			}
 			c.change(s, w)
-			err := glassCounts(s, &verified{code: "code"}, &ApprovalStatement{Witnesses: w}, now)
+			err := glassCounts(s, &verified{code: "code"}, &ApprovalStatement{Witnesses: w}, time.Date(2026, 1, 2, 1, 0, 0, 0, time.UTC), now)
 			if ok := err == nil; ok != (c.code == "") || err != nil && !errors.Is(err, protocol.Code(c.code)) {
 				t.Errorf("%v", err)
 			}

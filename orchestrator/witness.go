@@ -36,6 +36,7 @@ type Asked struct {
 	Head   string    // the planned head commit
 	Sealed time.Time // when the token was made
 	Code   string    // the approval code; "" where the plan is not signed
+	Coded  time.Time // when the flight was sealed whose code it is; not before Sealed
 	// CodeNeeded says that only who names the code approves.
 	CodeNeeded bool
 }
@@ -80,6 +81,9 @@ func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *ver
 	slices.Sort(roles)
 	ask := Asked{
 		Roles: slices.Compact(roles), Head: headOf(v.reports), Sealed: sealed, Code: v.code, CodeNeeded: v.codeNeeded(s),
+	}
+	if ask.Coded, err = time.Parse(time.RFC3339, f.Status.SealedAt); err != nil {
+		return nil, integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
 	}
 	answers, err := o.Forge.Answers(ctx, ask)
 	if err != nil {
@@ -231,12 +235,12 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 		return notCounted("approval_role", "the configuration names no role %s that people of the forge hold", q.RequiredRole).
 			WithHint("roles of people of a forge are under approvals.roles")
 	}
-	if broken(st.Witnesses) {
-		return glassCounts(s, v, st, now)
-	}
 	sealed, err := v.firstSealed(f)
 	if err != nil {
 		return err
+	}
+	if broken(st.Witnesses) {
+		return glassCounts(s, v, st, sealed, now)
 	}
 	people, head := map[string]bool{}, headOf(v.reports)
 	for _, w := range st.Witnesses {
@@ -259,20 +263,23 @@ func (w Witness) counts(v *verified, head string, sealed, now time.Time, s *Setu
 	if w.Code != "" && !named || v.codeNeeded(s) && !named {
 		return notCounted("approval_code", "%s named code %q, not the flight's", w.Person, w.Code).WithHint("name the code that the check shows")
 	}
-	if named {
-		return nil
-	}
-	if w.Commit == "" || w.Commit != head {
+	if w.Commit != head && (w.Commit != "" || !named) {
 		return notCounted("approval_stale_commit", "%s approved commit %q, the plan is of %q", w.Person, w.Commit, head).WithHint("approve the commit that was planned")
 	}
-	at, err := time.Parse(time.RFC3339, w.At)
-	if err != nil {
+	end := sealed // where the forge tells no time, the code does: it was made then
+	if w.At != "" {
+		at, err := time.Parse(time.RFC3339, w.At)
+		if err != nil {
+			return integrity("approval_witness", "the time %q of the approval of %s cannot be read", w.At, w.Person)
+		}
+		if !at.After(sealed) {
+			return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(sealed)).WithHint("approve again")
+		}
+		end = at
+	} else if !named {
 		return notCounted("approval_code", "the forge does not tell when %s approved, and the code is not named", w.Person).WithHint("name the code that the check shows")
 	}
-	if !at.After(sealed) {
-		return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(sealed)).WithHint("approve again")
-	}
-	if end := at.Add(s.Config.Approvals.Expire.Duration); now.After(end) {
+	if end = end.Add(s.Config.Approvals.Expire.Duration); now.After(end) {
 		return notCounted("approval_expired", "the approval of %s expired at %s", w.Person, stamp(end)).WithHint("approve again")
 	}
 	return nil

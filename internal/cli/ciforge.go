@@ -249,7 +249,7 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 
 func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals, o *origin) ([]ci.RoleCount, []orchestrator.ForgeAnswer, error) {
 	q := ci.Question{
-		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, CodeNeeded: ask.CodeNeeded || p.codeNeeded || c.Binding == config.BindingCode,
+		Head: ask.Head, Sealed: ask.Sealed, Code: ask.Code, Coded: ask.Coded, CodeNeeded: ask.CodeNeeded || p.codeNeeded || c.Binding == config.BindingCode,
 		Excluded: excluded, SelfApproval: c.SelfApproval, Distinct: c.Distinct, Now: time.Now(), Expire: c.Expire.Duration,
 	}
 	for _, role := range forgeRoles(c) {
