@@ -96,6 +96,8 @@ type Verifier interface {
 	Plan(bundle, manifest []byte) (*PlanFacts, error)
 	// TakeOff verifies take-off.sigstore.json.
 	TakeOff(bundle, manifest []byte) (*TakeOffFacts, error)
+	// Ended verifies take-off.sigstore.json of a flight whose manifest is not at hand.
+	Ended(bundle []byte) (*TakeOffFacts, error)
 	// Required says that a flight which is not signed does not verify, whatever its state.
 	Required() bool
 }
@@ -160,6 +162,7 @@ type Governance struct {
 // Source is what the repository says of the checkout, "" where there is none.
 type Source struct {
 	HeadCommit  string
+	Checkout    string // the commit that is checked out: of a change, that of its merge
 	AuthorEmail string
 	// Branch is the branch that the change goes into, or that is checked out.
 	Branch string

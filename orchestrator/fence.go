@@ -147,22 +147,13 @@ func (o *Orchestrator) begin(f *Flight) error {
 	return nil
 }
 
-// end marks that the flight ended.
+// end marks that the flight ended. The mark of its token comes after its signed
+// statement: see tokenEnds.
 func (o *Orchestrator) end(f *Flight) error {
 	if o.Fence == nil {
 		return nil
 	}
 	if _, err := o.Fence.Mark(endedMark(f.ID()), string(f.Status.State)); err != nil {
-		return unfenced(err)
-	}
-	if f.Status.State != protocol.StateCompleted {
-		return nil // a token that began and has no end needs a person
-	}
-	by, made, err := o.Fence.Marked(tokenMark(f.Status.FlightToken))
-	if err == nil && made && by == f.ID() {
-		_, err = o.Fence.Mark(tokenMark(f.Status.FlightToken)+".done", f.ID())
-	}
-	if err != nil {
 		return unfenced(err)
 	}
 	return nil

@@ -41,6 +41,7 @@ type SignedEnd struct {
 	Audit      AuditHead
 	FinishedAt string
 	CabinCrew  string
+	Commit     string // that was checked out
 }
 
 // FactReceipt is what the take-off of one step left; empty where it did not get so far.
@@ -90,7 +91,7 @@ func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verifi
 	if facts.Audit, err = o.auditHead(f); err != nil {
 		return err
 	}
-	facts.Derived, facts.FinishedAt, facts.CabinCrew = s.Source.derived(), stamp(o.Now()), o.Version
+	facts.Derived, facts.FinishedAt, facts.CabinCrew, facts.Commit = s.Source.derived(), stamp(o.Now()), o.Version, s.Source.Checkout
 	bundle, err := o.Signatures.SignTakeOff(ctx, v.raw, facts)
 	if err != nil {
 		return fmt.Errorf("the flight is %s, but its end could not be signed: %w", f.Status.State, err)
@@ -114,6 +115,11 @@ func (o *Orchestrator) ended(ctx context.Context, f *Flight, s *Setup, opt TakeO
 	}
 	if err != nil {
 		return err
+	}
+	if !opt.DryRun {
+		if err := o.endedHere(f); err != nil {
+			return err
+		}
 	}
 	if opt.RequireSigned && v.plan == nil {
 		return integrity("plan_unsigned", "the plan is not signed; in CI only signed plans take off").WithHint("set signing in the configuration")
@@ -153,7 +159,11 @@ func (o *Orchestrator) tookOffHere(f *Flight) (bool, error) {
 
 // closed signs the end of a flight whose take-off was made, whatever came of it.
 func (o *Orchestrator) closed(ctx context.Context, f *Flight, s *Setup, v *verified, err error) error {
-	if closing := o.close(context.WithoutCancel(ctx), f, s, v); closing != nil {
+	closing := o.close(context.WithoutCancel(ctx), f, s, v)
+	if closing == nil {
+		closing = o.tokenEnds(f) // with what was just signed
+	}
+	if closing != nil {
 		if err != nil {
 			return fmt.Errorf("%w (and: %w)", err, closing)
 		}

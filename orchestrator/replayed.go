@@ -196,7 +196,7 @@ var errConsumed = errors.New("the token took off in another flight")
 
 // consumed says whether the flight's token took off already, in another flight or on
 // another machine. done: it did, to its end, so that nothing is left to do. SPEC: docs/protocol.md 9.
-func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
+func (o *Orchestrator) consumed(f *Flight, s *Setup, v *verified) (done bool, err error) {
 	if o.Fence == nil || s.Source.Run.Forge == "" || f.Status.FlightToken == "" {
 		return false, nil
 	}
@@ -208,12 +208,12 @@ func (o *Orchestrator) consumed(f *Flight, s *Setup) (done bool, err error) {
 		return false, nil
 	}
 	// Also by this flight: what has not begun here began on another machine.
-	_, done, err = o.Fence.Marked(tokenMark(f.Status.FlightToken) + ".done")
+	content, done, err := o.Fence.Marked(doneOf(f.Status.FlightToken))
 	if err != nil {
 		return false, unfenced(err)
 	}
 	if done {
-		return true, nil
+		return true, o.proven(f, v, by, content)
 	}
 	return false, integrity("token_consumed", "flight %s began a take-off of the same token and has no end", by).
 		WithHint("look at what it did; a person decides how to go on")
@@ -224,10 +224,11 @@ func (o *Orchestrator) tookOffElsewhere(ctx context.Context, f *Flight, s *Setup
 	if s.Source.Run.Forge == "" {
 		return false, nil
 	}
-	if _, err := o.verified(ctx, f, s); err != nil {
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
 		return false, err
 	}
-	return o.consumed(f, s)
+	return o.consumed(f, s, v)
 }
 
 // consume marks token and lines right before the first engine starts.

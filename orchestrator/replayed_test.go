@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ type named struct {
 type anyDir = Dir
 
 func (n named) ID() string { return n.id }
+
+func (named) ReadFile(string, int64) ([]byte, error) { return nil, fs.ErrNotExist }
 
 const (
 	planned = "2026-03-01T12:00:00.123456789Z"
@@ -137,9 +140,10 @@ func TestTokenOnce(t *testing.T) {
 	fence := marks{}
 	o := &Orchestrator{Fence: fence, Now: func() time.Time { return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) }}
 	first, second := plannedFlight("first", planned), plannedFlight("second", after1)
+	v := &verified{}
 	must := func(done bool, code string) {
 		t.Helper()
-		got, err := o.consumed(second, ci)
+		got, err := o.consumed(second, ci, v)
 		if got != done || (code == "") != (err == nil) || code != "" && !errors.Is(err, protocol.Code(code)) {
 			t.Errorf("done %v, %v; want %v, %s", got, err, done, code)
 		}
@@ -148,7 +152,7 @@ func TestTokenOnce(t *testing.T) {
 	if err := o.consume(t.Context(), first, ci, aimedAt(""), false); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := o.consumed(first, ci); done || !errors.Is(err, protocol.Code("token_consumed")) {
+	if done, err := o.consumed(first, ci, v); done || !errors.Is(err, protocol.Code("token_consumed")) {
 		t.Errorf("the flight itself on another machine: %v %v", done, err)
 	}
 	if err := o.consume(t.Context(), first, ci, aimedAt(""), true); err != nil {
@@ -158,7 +162,7 @@ func TestTokenOnce(t *testing.T) {
 	if err := o.consume(t.Context(), second, ci, aimedAt(""), false); !errors.Is(err, protocol.Code("token_consumed")) {
 		t.Errorf("the slower one: %v", err)
 	}
-	if done, err := o.consumed(second, on(Run{})); done || err != nil {
+	if done, err := o.consumed(second, on(Run{}), v); done || err != nil {
 		t.Errorf("outside of CI: %v %v", done, err)
 	}
 	first.Status.State = protocol.StateFailed
@@ -171,7 +175,13 @@ func TestTokenOnce(t *testing.T) {
 	if err := o.end(first); err != nil {
 		t.Fatal(err)
 	}
-	must(true, "")
+	must(false, "token_consumed") // its end is signed first
+	if err := o.tokenEnds(first); err != nil {
+		t.Fatal(err)
+	}
+	must(true, "") // of a plan that is not signed the mark is all there is
+	v.plan = &PlanFacts{}
+	must(true, "takeoff_unproven")
 }
 
 // TestClockAndVersions: a plan of a time to come, or of a version that is too old.

@@ -125,7 +125,7 @@ func (o *Orchestrator) cleared(ctx context.Context, f *Flight, s *Setup, opt Tak
 			return v, err
 		}
 	}
-	if done, err := o.consumed(f, s); err != nil || done {
+	if done, err := o.consumed(f, s, v); err != nil || done {
 		return v, cmp.Or(err, errConsumed)
 	}
 	if err := o.fresh(ctx, f, s, v); err != nil {

@@ -153,6 +153,9 @@ type TakeOffPredicate struct {
 	PlannedAt   string           `json:"planned_at"` // when the tokens were made
 	FinishedAt  string           `json:"finished_at"`
 	CabinCrew   string           `json:"cabincrew"`
+	// Commit is the one that was checked out: what took off there, as a merge. Left out
+	// where there is no repository.
+	Commit string `json:"commit,omitempty"`
 }
 
 // TakeOffReceipt names the receipt and log of one step's take-off by digest;
@@ -269,6 +272,9 @@ func (p *TakeOffPredicate) check() error {
 		wantTime("finished_at", p.FinishedAt),
 		wantText("cabincrew", p.CabinCrew),
 	)
+	if p.Commit != "" && !commitID.MatchString(p.Commit) {
+		err = allOf(err, fmt.Errorf("commit is %.80q", p.Commit))
+	}
 	if p.Verdict != VerdictCompleted && p.Verdict != VerdictFailed {
 		err = allOf(err, fmt.Errorf("verdict %q is neither %s nor %s", p.Verdict, VerdictCompleted, VerdictFailed))
 	}
@@ -313,6 +319,8 @@ func allOf(errs ...error) error {
 	}
 	return errors.New(strings.Join(texts, "; "))
 }
+
+var commitID = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
 
 var nonce = regexp.MustCompile(`^[0-9a-f]{32}$`)
 

@@ -145,6 +145,23 @@ func (t Trust) VerifyTakeOff(bundle, manifest []byte, at time.Time) (*TakeOffPre
 	return verifyTyped[TakeOffPredicate](t, bundle, manifest, at)
 }
 
+// VerifyEnd reads the end of a flight whose manifest is not at hand: what the statement
+// names is for the caller to compare.
+func (t Trust) VerifyEnd(bundle []byte, at time.Time) (*TakeOffPredicate, *Verified, error) {
+	v, err := t.Verify(bundle, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	if v.Statement.PredicateType != TakeOffType {
+		return nil, nil, mismatch("the statement's predicateType is %.100q, not %q", v.Statement.PredicateType, TakeOffType)
+	}
+	var p TakeOffPredicate
+	if err := decodePredicate(&v.Statement, &p); err != nil {
+		return nil, nil, err
+	}
+	return &p, v, nil
+}
+
 func verifyTyped[P any, T interface {
 	*P
 	predicate

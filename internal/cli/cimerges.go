@@ -83,8 +83,8 @@ func (r *ciRun) branchOf(tip string) (branch, error) {
 	}
 	for name, at := range tags {
 		token, begun := strings.CutSuffix(strings.TrimPrefix(name, tagTop), "/begun")
-		if !begun || strings.Contains(token, "/") {
-			continue
+		if !begun || !tokenHex.MatchString(token) {
+			continue // no mark of ours has such a name
 		}
 		b.took[at] = true
 		if _, done := tags[tagTop+token+"/done"]; !done {

@@ -193,6 +193,34 @@ func (d *forgeDoctor) fence(s github.Settings) {
 	}
 }
 
+// fenceMade looks for the ruleset that lets none but Apps make the tags of take-offs. It
+// cannot be the one that keeps them as they are: who passes by it passes by all of it.
+func (d *forgeDoctor) fenceMade(s github.Settings) {
+	const what = "the creation of tags refs/tags/cabincrew/**/*"
+	state, detail := holeThere, "no active ruleset restricts "+what+nearly(s)
+	if s.RulesetsKnown != github.Yes {
+		state, detail = holeUnknown, "whether a ruleset restricts "+what+": "+unread(s)
+	}
+	for _, set := range s.Rulesets {
+		if !guardsTags(set) || !slices.ContainsFunc(set.Rules, func(r github.Rule) bool { return r.Type == "creation" }) {
+			continue
+		}
+		switch {
+		case set.BypassKnown != github.Yes:
+			state, detail = holeUnknown, "who may pass by the ruleset that restricts "+what+": only tokens that may write the administration are shown the bypass list"
+		case len(set.Bypass) == 0:
+			d.add(holeFenceMade, holeThere, "nobody may pass by the ruleset that restricts "+what+", so no flight takes off", spot{})
+			return // it holds whatever others say
+		case slices.ContainsFunc(set.Bypass, func(b github.Bypass) bool { return b.Kind != "Integration" }):
+			state, detail = holeThere, "people, teams or roles are in the bypass list of the ruleset that restricts "+what
+		default:
+			d.add(holeFenceMade, holeNone, "an active ruleset restricts their creation to Apps", spot{})
+			return
+		}
+	}
+	d.add(holeFenceMade, state, detail, spot{})
+}
+
 // guardsTags says whether a ruleset is about every tag of take-offs. These have slashes in
 // their names, which only **/* goes through.
 func guardsTags(set github.Ruleset) bool {

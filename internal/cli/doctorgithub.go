@@ -258,6 +258,7 @@ func (d *forgeDoctor) settings(ctx context.Context) error {
 		d.branch(branch, s)
 		if i == 0 {
 			d.fence(s)
+			d.fenceMade(s)
 			d.actions(s)
 		}
 	}

@@ -29,6 +29,7 @@ const (
 // The kinds, for findings to name them.
 const (
 	holeFence       = "fence-tags"
+	holeFenceMade   = "fence-creation"
 	holeReview      = "branch-review"
 	holeStale       = "branch-stale-approvals"
 	holeLastPush    = "branch-last-push"
@@ -68,6 +69,11 @@ func repositoryKinds() []kind {
 			holeFence, "Tags of take-offs can neither be moved nor deleted", severityHigh, []string{"T04", "T38"},
 			"Whoever may push tags deletes the mark of a take-off and lets the flight take off a second time.",
 			"Make an active ruleset for the tags refs/tags/cabincrew/**/* with Restrict updates and Restrict deletions, without exclusions and without a bypass list.",
+		},
+		{
+			holeFenceMade, "Only the App that takes off makes tags of take-offs", severityMedium, []string{"T33", "T38"},
+			"Whoever may push tags makes marks in advance, which hold flights up and hide merges that have not flown.",
+			"Make a second active ruleset for the tags refs/tags/cabincrew/**/* with Restrict creations, without exclusions, and with nothing but the App whose token take-off uses in its bypass list.",
 		},
 		{
 			holeReview, "The protected branch takes pull requests with an approval only", severityHigh, []string{"T13", "T32"},

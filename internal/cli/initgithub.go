@@ -234,6 +234,7 @@ func writeIn(root *os.Root, name string, data []byte) error {
 func switches(branch string) []string {
 	return []string{
 		"Rulesets, tags: refs/tags/cabincrew/**/* with Restrict updates and Restrict deletions, nobody in the bypass list. Flights leave tags there, so that none takes off twice.",
+		"Another ruleset for the same tags: Restrict creations, with nothing in the bypass list but the App with whose token take-off.yml makes them.",
 		"Rulesets, branch " + branch + ": require a pull request with an approval, dismiss stale approvals, approval of the most recent push, review by code owners; block force pushes and deletions; nobody in the bypass list.",
 		"The same ruleset: require the status check \"cabincrew / flight-plan\" from the app GitHub Actions.",
 		"CODEOWNERS: owners for /.cabincrew.yaml, /policies/, /.github/.",

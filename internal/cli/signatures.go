@@ -168,7 +168,7 @@ func (s *signatures) SignTakeOff(ctx context.Context, manifest []byte, facts orc
 	p := signing.TakeOffPredicate{
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Workflow: facts.Workflow, Verdict: facts.Verdict,
 		Receipts: []signing.TakeOffReceipt{}, PlanBundle: facts.PlanBundle, Derived: signing.Derived(facts.Derived), AuditHead: signedHead(facts.Audit),
-		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew,
+		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew, Commit: facts.Commit,
 	}
 	for _, r := range facts.Receipts {
 		p.Receipts = append(p.Receipts, signing.TakeOffReceipt(r))
@@ -183,16 +183,30 @@ func (s *signatures) TakeOff(bundle, manifest []byte) (*orchestrator.TakeOffFact
 	if err != nil {
 		return nil, err
 	}
+	return takeOffFacts(p)
+}
+
+func takeOffFacts(p *signing.TakeOffPredicate) (*orchestrator.TakeOffFacts, error) {
 	facts := &orchestrator.TakeOffFacts{
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Workflow: p.Workflow, Verdict: p.Verdict, Receipts: []orchestrator.FactReceipt{},
 		PlanBundle: p.PlanBundle, PlannedAt: p.PlannedAt,
-		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew},
+		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew, Commit: p.Commit},
 	}
 	for _, r := range p.Receipts {
 		facts.Receipts = append(facts.Receipts, orchestrator.FactReceipt(r))
 	}
+	var err error
 	facts.Audit, err = readHead(p.AuditHead)
 	return facts, err
+}
+
+// Ended verifies take-off.sigstore.json of a flight that is not at hand.
+func (s *signatures) Ended(bundle []byte) (*orchestrator.TakeOffFacts, error) {
+	p, _, err := s.trust.VerifyEnd(bundle, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return takeOffFacts(p)
 }
 
 // signerOf names for people who signed.

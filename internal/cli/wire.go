@@ -142,6 +142,8 @@ type session struct {
 	close    []func() error
 	// stored says that the flight is a copy out of an archive, which is only read.
 	stored bool
+	// endorsements says of governances, by commit, why they are not endorsed.
+	endorsements map[string]string
 }
 
 // open reads configuration and governance and opens the state directory. The
@@ -206,7 +208,7 @@ func (s *session) source(o *origin) error {
 	if err != nil {
 		return err
 	}
-	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
+	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, Checkout: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
 	s.checkout = info.Head
 	s.merged(info.Head)
 	if a.onForge != nil {

@@ -17,6 +17,10 @@ const (
 // into the audit event that tells of it; of a larger one the event has the hash.
 const AuditArtifacts = 100
 
-// Mark is the most bytes that a mark of the state directory may hold: a path, and how
-// far a log had come.
-const Mark = 8 << 10
+// Mark is the most bytes that a mark may hold: a path and how far a log had come, or the
+// signed statement of a take-off as text.
+const Mark = 256 << 10
+
+// MarkStatement is the size in bytes of the signed statement that a mark holds. A larger
+// one is left out, and then the mark proves nothing.
+const MarkStatement = 128 << 10

@@ -51,6 +51,7 @@ const (
 	TakeOffDeadline = 6 * time.Hour   // after its beginning a take-off without an end is told in an issue; no job of GitHub's runners is longer
 	GitHubClock     = 5 * time.Minute // by which a runner's clock may be ahead
 	GitHubAlerts    = 50              // take-offs without an end that one issue names
+	EndorsementTags = 16              // tags of one commit whose statements are verified
 	GitHubIssueHead = 1024            // bytes of an issue that are not the report
 )
 

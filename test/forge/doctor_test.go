@@ -20,7 +20,8 @@ type site struct {
 	dir        string // the checkout
 	branch     githubtest.Ruleset
 	tags       githubtest.Ruleset
-	pull       map[string]any // parameters of the rule pull_request
+	made       githubtest.Ruleset // for the creation of tags
+	pull       map[string]any     // parameters of the rule pull_request
 	checks     []any
 	protection *githubtest.Protection
 	production githubtest.Environment
@@ -47,6 +48,7 @@ func newSite(t *testing.T) *site {
 	s.checks = []any{map[string]any{"context": planCheck, "integration_id": githubtest.ActionsApp}}
 	s.branch = githubtest.Ruleset{Name: "main", Include: []string{"~DEFAULT_BRANCH"}, Rules: []githubtest.Rule{{Type: "non_fast_forward"}, {Type: "deletion"}}}
 	s.tags = githubtest.Ruleset{Name: "fence", Target: "tag", Include: []string{"refs/tags/cabincrew/**/*"}, Rules: []githubtest.Rule{{Type: "update"}, {Type: "deletion"}}}
+	s.made = githubtest.Ruleset{Name: "made", Target: "tag", Include: []string{"refs/tags/cabincrew/**/*"}, Rules: []githubtest.Rule{{Type: "creation"}}, BypassApps: []int64{githubtest.ActionsApp}}
 	s.production = githubtest.Environment{Name: "production", Users: []*githubtest.User{s.bob}, PreventSelfReview: true, Branches: "protected"}
 	s.actions = githubtest.Actions{PinBySHA: true}
 	return s
@@ -109,6 +111,7 @@ func (s *site) ask(format string) diagnosis {
 	}
 	s.repo.Ruleset(branch)
 	s.repo.Ruleset(s.tags)
+	s.repo.Ruleset(s.made)
 	s.repo.Protect("main", s.protection)
 	if s.production.Name != "" {
 		s.repo.Environment(s.production)
@@ -160,6 +163,9 @@ func TestDoctorFindsEachHole(t *testing.T) {
 		"tags that are excluded":           {func(s *site) { s.tags.Exclude = []string{"refs/tags/cabincrew/a/*"} }, []string{"fence-tags"}, "T38", "excludes"},
 		"a pattern that ends too early":    {func(s *site) { s.tags.Include = []string{"refs/tags/cabincrew/**"} }, []string{"fence-tags"}, "T38", "second slash"},
 		"tags with a bypass list":          {func(s *site) { s.tags.BypassRoles = []int64{5} }, []string{"fence-tags"}, "T38", "bypass list"},
+		"tags that anybody makes":          {func(s *site) { s.made.Rules = s.made.Rules[:0] }, []string{"fence-creation"}, "T33", "the creation"},
+		"tags that people make":            {func(s *site) { s.made.BypassRoles = []int64{5} }, []string{"fence-creation"}, "T38", "bypass list"},
+		"tags that nobody makes":           {func(s *site) { s.made.BypassApps = nil }, []string{"fence-creation"}, "T38", "no flight takes off"},
 		"no pull request":                  {func(s *site) { s.pull = nil }, []string{"branch-code-owners", "branch-last-push", "branch-review", "branch-stale-approvals"}, "T32", "approval"},
 		"no approval":                      {func(s *site) { s.pull["required_approving_review_count"] = 0 }, []string{"branch-review"}, "T13", "approval"},
 		"stale approvals":                  {func(s *site) { s.pull["dismiss_stale_reviews_on_push"] = false }, []string{"branch-stale-approvals"}, "T05", "dismissal"},
@@ -287,15 +293,15 @@ func TestDoctorKnowsWhatItCannotRead(t *testing.T) {
 		code  int
 		want  []string
 	}{
-		"a token that reads the administration": {func(s *site) { s.rights["administration"] = "read" }, 0, []string{"branch-bypass", "fence-tags"}},
-		"a job's token":                         {func(s *site) { delete(s.rights, "administration") }, 0, []string{"actions-pinning", "branch-bypass", "fence-tags", "workflow-approves", "workflow-token"}},
+		"a token that reads the administration": {func(s *site) { s.rights["administration"] = "read" }, 0, []string{"branch-bypass", "fence-creation", "fence-tags"}},
+		"a job's token":                         {func(s *site) { delete(s.rights, "administration") }, 0, []string{"actions-pinning", "branch-bypass", "fence-creation", "fence-tags", "workflow-approves", "workflow-token"}},
 		"a job's token, and protection": {func(s *site) {
 			delete(s.rights, "administration")
 			s.branch.Enforcement = "disabled"
 			s.protection = &githubtest.Protection{Reviews: 1, Admins: true}
 		}, 0, []string{
 			"actions-pinning", "branch-bypass", "branch-check", "branch-code-owners", "branch-deletion", "branch-force-push", "branch-last-push", "branch-review", "branch-stale-approvals",
-			"fence-tags", "workflow-approves", "workflow-token",
+			"fence-creation", "fence-tags", "workflow-approves", "workflow-token",
 		}},
 		"a token without actions":           {func(s *site) { delete(s.rights, "actions") }, 0, []string{"environment", "environment-admins", "environment-branches", "environment-self-review"}},
 		"a configuration that is not valid": {func(s *site) { s.change(".cabincrew.yaml", "public: true", `public: "<fill in: x>"`) }, 0, []string{"signing"}},

@@ -1,10 +1,15 @@
 package forge
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cabincrew/action/signing"
 	"github.com/cabincrew/action/test/githubtest"
 )
 
@@ -73,7 +78,167 @@ const endorsed = "refs/tags/cabincrew/eeeeeeeeeeeeeeeeeeeeeeee"
 // endorse makes what a take-off of a commit leaves: then its governance was approved.
 func (r *rig) endorse(sha string) {
 	r.t.Helper()
-	for _, mark := range []string{"begun", "done"} {
-		r.git(r.origin, "update-ref", endorsed+sha+"/"+mark, sha)
+	r.endorseBy(sha, "plan", nil)
+}
+
+// endorseBy makes the tags of a take-off of a commit, with a statement that some key signs
+// and whose predicate is changed.
+func (r *rig) endorseBy(sha, key string, change func(*signing.TakeOffPredicate)) {
+	r.t.Helper()
+	name := strings.TrimPrefix(endorsed, "refs/tags/") + sha
+	r.mark(name+"/begun", sha, `{"content":"f1","run":"x"}`)
+	r.mark(name+"/done", sha, r.doneMessage(name, sha, key, change))
+}
+
+// doneMessage is the message of the tag of the end of a take-off.
+func (r *rig) doneMessage(name, sha, key string, change func(*signing.TakeOffPredicate)) string {
+	r.t.Helper()
+	zero := "sha256:" + strings.Repeat("0", 64)
+	p := signing.TakeOffPredicate{
+		Version: "1", WorkflowID: "f1", FlightToken: "sha256:" + strings.TrimPrefix(name, "cabincrew/"), Workflow: "deploy", Verdict: "completed", Receipts: []signing.TakeOffReceipt{},
+		PlanBundle: zero, Derived: signing.Derived{Forge: "github", RepositoryID: strconv.FormatInt(r.repo.ID, 10)}, AuditHead: signing.AuditHead{Size: "0", Root: zero},
+		PlannedAt: "2026-01-01T00:00:00.000Z", FinishedAt: "2026-01-01T00:00:01.000Z", CabinCrew: "1.0.0", Commit: sha,
+	}
+	if change != nil {
+		change(&p)
+	}
+	statement, err := signing.NewTakeOff([]byte("manifest"), p)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	private, err := signing.LoadPrivate([]byte(read(r.t, filepath.Join(r.keys, key))), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	bundle, err := private.Sign(r.t.Context(), statement)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	content, err := json.Marshal(map[string]any{"flight": "f1", "statement": json.RawMessage(bundle)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	message, err := json.Marshal(map[string]string{"content": string(content), "run": "x"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(message)
+}
+
+// TestT33TagsEndorseNothing: only the tag of the end of a take-off at the very commit,
+// with a statement that the governance before it trusts, says that governance flew.
+func TestT33TagsEndorseNothing(t *testing.T) {
+	t.Parallel()
+	name := "cabincrew/" + strings.Repeat("e", 64)
+	annotated := func(name, key string, change func(*signing.TakeOffPredicate)) func(*rig, string) {
+		return func(r *rig, sha string) {
+			r.mark(name, sha, r.doneMessage(strings.TrimSuffix(name, "/done"), sha, key, change))
+		}
+	}
+	for what, c := range map[string]struct {
+		forge func(r *rig, sha string)
+		asks  bool
+	}{
+		"genuine":          {annotated(name+"/done", "plan", nil), false},
+		"begun only":       {annotated(name+"/begun", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"a short name":     {annotated("cabincrew/x/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"a deeper name":    {annotated("cabincrew/lines/"+strings.Repeat("e", 64)+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"another token":    {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("f", 64) }), true},
+		"another commit":   {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = strings.Repeat("f", 40) }), true},
+		"no commit":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = "" }), true},
+		"another project":  {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Derived.RepositoryID = "1" }), true},
+		"a failure":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Verdict = "failed" }), true},
+		"another flight":   {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.WorkflowID = "f2" }), true},
+		"an unknown key":   {annotated(name+"/done", "other", nil), true},
+		"no statement":     {func(r *rig, sha string) { r.mark(name+"/done", sha, `{"content":"f1","run":"x"}`) }, true},
+		"free text":        {func(r *rig, sha string) { r.mark(name+"/done", sha, "done") }, true},
+		"lightweight tags": {func(r *rig, sha string) { r.repo.Tag(name+"/begun", sha); r.repo.Tag(name+"/done", sha) }, true},
+		"a tag of a tag": {func(r *rig, sha string) {
+			r.mark("other", sha, r.doneMessage(name, sha, "plan", nil))
+			r.git(r.origin, "update-ref", "refs/tags/"+name+"/done", r.git(r.origin, "rev-parse", "refs/tags/other"))
+		}, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, owned, nil)
+			r.key("other")
+			sha := r.onMain(map[string]string{"pol/rig.rego": policy + "# changed\n"})
+			c.forge(r, sha)
+			if plan := r.plan(r.open("feature", "two\n"), "opened", 0); plan.asksOwner() != c.asks {
+				t.Errorf("the owner is asked: %t\n%s", plan.asksOwner(), plan.got.stdout)
+			}
+		})
+	}
+}
+
+// TestT33KeysOfTheGovernanceBefore: a governance that brings a key of its own is endorsed
+// by the keys before it only.
+func TestT33KeysOfTheGovernanceBefore(t *testing.T) {
+	t.Parallel()
+	for key, asks := range map[string]bool{"plan": false, "next": true} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, owned, nil)
+			r.key("next")
+			sha := r.onMain(map[string]string{".cabincrew.yaml": strings.Replace(r.configuration(owned), "/plan}", "/next}", 1)})
+			r.endorseBy(sha, key, nil)
+			if plan := r.plan(r.open("feature", "two\n"), "opened", 0); plan.asksOwner() != asks {
+				t.Errorf("the owner is asked: %t\n%s", plan.asksOwner(), plan.got.stdout)
+			}
+		})
+	}
+}
+
+// TestT33KeyRotatedByFlight: the flight of a change of keys is signed by the key before it,
+// and what comes after by the new one.
+func TestT33KeyRotatedByFlight(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, owned, nil)
+	r.key("next")
+	next := strings.Replace(r.configuration(owned), "/plan}", "/next}", 1)
+	for _, files := range []map[string]string{{".cabincrew.yaml": next}, {"pol/rig.rego": policy + "# changed\n"}} {
+		change := r.openFiles("governance", files)
+		if plan := r.plan(change, "opened", 0); plan.asksOwner() {
+			t.Errorf("the owner is asked:\n%s", plan.got.stdout)
+		}
+		change.Review(r.carol, githubtest.Approved, "fine")
+		change.Review(r.bob, githubtest.Approved, "fine")
+		r.hub.Advance(time.Second)
+		r.land(change, 0)
+	}
+	if plan := r.plan(r.open("feature", "two\n"), "opened", 0); plan.asksOwner() {
+		t.Errorf("the owner is asked:\n%s", plan.got.stdout)
+	}
+}
+
+// TestT38ForgedEnd: marks that say a plan took off to its end, which nobody signed, make
+// nothing done.
+func TestT38ForgedEnd(t *testing.T) {
+	t.Parallel()
+	for what, forged := range map[string]func(r *rig, name, commit string) string{
+		"no statement": func(*rig, string, string) string { return `{"content":"f1","run":"x"}` },
+		"another key":  func(r *rig, name, commit string) string { return r.doneMessage(name, commit, "other", nil) },
+		"another flight": func(r *rig, name, commit string) string {
+			return r.doneMessage(name, commit, "plan", func(p *signing.TakeOffPredicate) { p.Derived.HeadCommit = strings.Repeat("f", 40) })
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, byReview, nil)
+			r.key("other")
+			p := r.approved("feature", "two\n")
+			before := r.repo.Tip("refs/heads/main")
+			commit := p.pull.Merge(r.author, "merge")
+			name := "cabincrew/" + strings.TrimPrefix(p.got.outputs["plan-token"], "sha256:")
+			r.mark(name+"/begun", commit, `{"content":"f1","run":"x"}`)
+			r.mark(name+"/done", commit, forged(r, name, commit))
+			got := r.takeOff(commit, before, 5)
+			if !strings.Contains(got.stderr, "takeoff_unproven") {
+				t.Errorf("%s", got.stderr)
+			}
+			if _, err := os.Stat(filepath.Join(got.workspace, "out.txt")); err == nil {
+				t.Error("it was applied")
+			}
+		})
 	}
 }

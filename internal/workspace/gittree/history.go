@@ -1,6 +1,7 @@
 package gittree
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,6 +57,30 @@ func (t *Tree) Tags(prefix string) (map[string]string, error) {
 		return nil, t.unreachable(err)
 	}
 	return out, nil
+}
+
+// TagMessage gives the message of an annotated tag that is of this name by its own word,
+// and of this commit itself. false: it is another one, or there is none.
+func (t *Tree) TagMessage(name, commit string) (message string, ok bool, err error) {
+	r, err := t.store.Reference(plumbing.NewTagReferenceName(name))
+	if errors.Is(err, plumbing.ErrReferenceNotFound) || err == nil && r.Type() != plumbing.HashReference {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, t.unreachable(err)
+	}
+	content, err := t.get(plumbing.TagObject, r.Hash(), limits.GitCommitBytes)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return "", false, nil // it is lightweight
+	}
+	if err != nil {
+		return "", false, err
+	}
+	head, message, _ := strings.Cut(string(content), "\n\n")
+	if !strings.HasPrefix(head, "object "+commit+"\ntype commit\ntag "+name+"\n") {
+		return "", false, nil
+	}
+	return message, true, nil
 }
 
 // Change is the newest commit along first parents that has something else at some names
