@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -78,7 +79,15 @@ func (r *RoleCount) hear(h *holders, role Role, v *voice) (bool, error) {
 	case err != nil:
 		return false, err
 	case v.no != nil && ok && r.Blocked == nil:
-		r.Blocked = v.no
+		lifted, err := h.lifted(role, v.no)
+		if err != nil {
+			return false, err
+		}
+		if lifted {
+			r.Refused = append(r.Refused, refusal(*v.no, role.Name, dismissed(v.person)))
+		} else {
+			r.Blocked = v.no
+		}
 	case v.yes != nil && !ok:
 		r.Refused = append(r.Refused, refusal(*v.yes, role.Name,
 			refused("approval_role", "%s does not hold the role %q", name(v.person), role.Name)))
@@ -143,7 +152,7 @@ func voicesOf(acts []Act) []voice {
 		if a.Kind == ActReview && a.At.IsZero() && (a.State == StateChangesRequested || a.State == StateDismissed) {
 			v := &out[at[a.Person.ID]]
 			v.offered = slices.DeleteFunc(v.offered, func(x Act) bool { return x.Kind == ActReview })
-			if a.State == StateChangesRequested {
+			if a.objects() {
 				v.no = &a
 			} else {
 				v.gone = &a
@@ -163,9 +172,33 @@ func (v *voice) review(a Act) {
 	case StateChangesRequested, StateRejected:
 		v.offered, v.no, v.gone = nil, &a, nil
 	case StateDismissed:
-		v.offered, v.no, v.gone = nil, nil, &a
+		switch {
+		case a.objects():
+			v.offered, v.no, v.gone = nil, &a, nil
+		case a.Dismissal.Was != StateCommented:
+			v.offered, v.no, v.gone = nil, nil, &a
+		}
 	case StateCommented, StatePending:
 	}
+}
+
+// objects says whether a review speaks against the change: one that asked for changes
+// does so still after somebody else dismissed it, which all can who may write, until it
+// is known that nobody did.
+func (a *Act) objects() bool {
+	if a.State != StateDismissed {
+		return a.State == StateChangesRequested
+	}
+	d := a.Dismissal
+	return d == nil || d.Was == StateChangesRequested && (d.By.ID == "" || d.By.ID != a.Person.ID)
+}
+
+// Unsettled says whether somebody's last word is a review that was dismissed, and
+// nobody was asked yet by whom.
+func Unsettled(acts []Act) bool {
+	return slices.ContainsFunc(voicesOf(acts), func(v voice) bool {
+		return v.no != nil && v.no.State == StateDismissed && v.no.Dismissal == nil
+	})
 }
 
 // environment takes what the person said of a run. A run's approvals have no time, so
@@ -188,7 +221,7 @@ func (q *Question) weigh(v *voice) {
 		return // whatever else they said
 	}
 	if v.gone != nil {
-		v.refused = append(v.refused, refusal(*v.gone, "", refused("approval_dismissed", "the review of %s was dismissed", name(v.person))))
+		v.refused = append(v.refused, refusal(*v.gone, "", dismissed(v.person)))
 	}
 	var wrong []Refusal
 	for i := range v.offered {
@@ -219,8 +252,8 @@ func (q *Question) refuse(a *Act) *protocol.Error {
 	}
 	named, wrong := namesCode(a.Text, q.Code)
 	// A text that names a code which was made after its submission was edited since, by
-	// whomever: it names nothing.
-	edited := named && !a.At.IsZero() && !a.At.After(q.Coded)
+	// whomever: it names nothing. So does one that is told to be edited.
+	edited := named && !a.At.IsZero() && (!a.At.After(q.Coded) || a.Edited.Sub(a.At) > limits.ReviewSettles)
 	named = named && !edited
 	switch end := q.Sealed.Add(q.Expire); {
 	case wrong != "":
@@ -230,7 +263,7 @@ func (q *Question) refuse(a *Act) *protocol.Error {
 	case !a.At.IsZero() && !a.At.After(q.Sealed):
 		return refused("approval_too_early", "%s approved before the plan was made, or in the same second", name(p))
 	case edited && q.CodeNeeded:
-		return refused("approval_edited", "the approval of %s names a code that was made after it was submitted: its text was edited", name(p))
+		return refused("approval_edited", "the approval of %s names the code, but its text was edited after it was submitted", name(p))
 	case !named && (q.CodeNeeded || a.Kind != ActReview || a.Commit == "" || a.At.IsZero() || q.Sealed.IsZero()):
 		return refused("approval_code", "%s did not name the flight's code, without which this approval could be another plan's", name(p))
 	case q.Expire > 0 && (a.At.After(end) || q.Now.After(end) || !a.At.IsZero() && q.Now.After(a.At.Add(q.Expire))):
@@ -238,6 +271,9 @@ func (q *Question) refuse(a *Act) *protocol.Error {
 	}
 	return nil
 }
+
+// hasPart says whether somebody has a part in the change.
+func (q *Question) hasPart(p Person) bool { return q.excluded(p) != nil }
 
 func (q *Question) excluded(p Person) *protocol.Error {
 	for _, x := range q.Excluded {
@@ -259,6 +295,10 @@ func (q *Question) excluded(p Person) *protocol.Error {
 		return refused("approval_self", "%s is the author of the change", name(p))
 	}
 	return nil
+}
+
+func dismissed(p Person) *protocol.Error {
+	return refused("approval_dismissed", "the review of %s was dismissed", name(p))
 }
 
 // refused says that an authentic approval does not count.

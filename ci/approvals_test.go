@@ -48,9 +48,14 @@ func env(id, who string, state ci.ActState, text string) ci.Act {
 
 func text(s string) change   { return func(a *ci.Act) { a.Text = s } }
 func commit(s string) change { return func(a *ci.Act) { a.Commit = s } }
-func untimed(a *ci.Act)      { a.At = time.Time{} }
-func bot(a *ci.Act)          { a.Person = ci.NewPerson(a.Person.ID, "helper[bot]", "Bot") }
-func nobody(a *ci.Act)       { a.Person = ci.Person{Login: "ghost"} }
+
+// was says what a dismissed review had said, and who dismissed it.
+func was(s ci.ActState, by string) change {
+	return func(a *ci.Act) { a.Dismissal = &ci.Dismissal{By: person(by), Was: s} }
+}
+func untimed(a *ci.Act) { a.At = time.Time{} }
+func bot(a *ci.Act)     { a.Person = ci.NewPerson(a.Person.ID, "helper[bot]", "Bot") }
+func nobody(a *ci.Act)  { a.Person = ci.Person{Login: "ghost"} }
 
 // people is a directory in which 1 and 2 are in acme/ops, 3 maintains and 4 writes.
 type people struct {
@@ -129,7 +134,7 @@ func TestApprovals(t *testing.T) {
 		"T08 approved, then changes requested": {question(), []ci.Act{review("1", "1", yes, 1), review("2", "1", no, 2)}, "ops !2"},
 		"T07 by the author":                    {question(), []ci.Act{review("1", "9", yes, 1)}, "ops 1:self"},
 		"T07 by a bot":                         {question(), []ci.Act{review("1", "1", yes, 1, bot)}, "ops 1:not_human"},
-		"T08 dismissed":                        {question(), []ci.Act{review("1", "1", gone, 1)}, "ops 1:dismissed"},
+		"T08 dismissed":                        {question(), []ci.Act{review("1", "1", gone, 1, was(yes, "2"))}, "ops 1:dismissed"},
 
 		"T05 the code does not make a commit right":      {question(), []ci.Act{review("1", "1", yes, 1, commit(old), text(code))}, "ops 1:stale_commit"},
 		"T05 a commit that is told in part":              {question(), []ci.Act{review("1", "1", yes, 1, commit(head[:12]))}, "ops 1:stale_commit"},
@@ -164,11 +169,28 @@ func TestApprovals(t *testing.T) {
 		"two of two":                                     {question(roles(ci.Role{Name: "ops", Count: 2, Teams: []string{"acme/ops"}})), []ci.Act{review("2", "1", yes, 2), review("1", "2", yes, 1)}, "ops 1 2 yes"},
 		"T08 changes requested, then approved":           {question(), []ci.Act{review("1", "1", no, 1), review("2", "1", yes, 2)}, "ops 2 yes"},
 		"T08 in one second, by id":                       {question(), []ci.Act{review("10", "1", no, 1), review("9", "1", yes, 1)}, "ops !10"},
-		"T08 one id in two states":                       {question(), []ci.Act{review("1", "1", gone, 1), review("1", "1", yes, 1)}, "ops 1:dismissed"},
-		"T08 approved, later review dismissed":           {question(), []ci.Act{review("1", "1", yes, 1), review("2", "1", gone, 2)}, "ops 2:dismissed"},
-		"T08 dismissed, then approved":                   {question(), []ci.Act{review("1", "1", gone, 1), review("2", "1", yes, 2)}, "ops 2 yes"},
+		"T08 one id in two states":                       {question(), []ci.Act{review("1", "1", gone, 1, was(yes, "2")), review("1", "1", yes, 1)}, "ops 1:dismissed"},
+		"T08 approved, later review dismissed":           {question(), []ci.Act{review("1", "1", yes, 1), review("2", "1", gone, 2, was(yes, "2"))}, "ops 2:dismissed"},
+		"T08 dismissed, then approved":                   {question(), []ci.Act{review("1", "1", gone, 1, was(yes, "2")), review("2", "1", yes, 2)}, "ops 2 yes"},
 		"T08 changes requested at no known time":         {question(), []ci.Act{review("1", "1", no, 1, untimed), review("2", "1", yes, 2)}, "ops !1"},
-		"T08 dismissed at no known time":                 {question(), []ci.Act{review("1", "1", gone, 1, untimed), review("2", "1", yes, 2)}, "ops 1:dismissed"},
+		"T08 dismissed at no known time":                 {question(), []ci.Act{review("1", "1", gone, 1, untimed, was(yes, "2")), review("2", "1", yes, 2)}, "ops 1:dismissed"},
+		"T08 objected, dismissed by another":             {question(), []ci.Act{review("1", "1", gone, 1, was(no, "4")), review("2", "2", yes, 2)}, "ops 2 !1"},
+		"T08 objected, taken back":                       {question(), []ci.Act{review("1", "1", gone, 1, was(no, "1")), review("2", "2", yes, 2)}, "ops 2 1:dismissed yes"},
+		"T08 objected, dismissed by a holder":            {question(), []ci.Act{review("1", "1", gone, 1, was(no, "2")), review("2", "2", yes, 2)}, "ops 2 1:dismissed yes"},
+		"T08 objected, dismissed by the author":          {question(roles(ci.Role{Name: "r", Users: []string{"ada", "ben", "author"}})), []ci.Act{review("1", "1", gone, 1, was(no, "9")), review("2", "2", yes, 2)}, "r 2 !1"},
+		"T08 objected, dismissed by the pusher":          {question(exclude("2", ci.WhyPusher)), []ci.Act{review("1", "1", gone, 1, was(no, "2"))}, "ops !1"},
+		"T08 the author who may approve takes nothing":   {question(exclude("2", ci.WhyAuthor), func(q *ci.Question) { q.SelfApproval = true }), []ci.Act{review("1", "1", gone, 1, was(no, "2"))}, "ops !1"},
+		"T08 objected, dismissed by an App":              {question(), []ci.Act{review("1", "1", gone, 1, was(no, "2"), func(a *ci.Act) { a.Dismissal.By.Bot = true })}, "ops !1"},
+		"T08 objected, dismissed by nobody known":        {question(), []ci.Act{review("1", "1", gone, 1, was(no, ""))}, "ops !1"},
+		"T08 dismissed, nobody knows by whom":            {question(), []ci.Act{review("1", "1", gone, 1), review("2", "2", yes, 2)}, "ops 2 !1"},
+		"T08 objected, dismissed, at no known time":      {question(), []ci.Act{review("1", "1", gone, 1, untimed, was(no, "4")), review("2", "1", yes, 2)}, "ops !1"},
+		"T08 objected, dismissed, then approved":         {question(), []ci.Act{review("1", "1", gone, 1, was(no, "4")), review("2", "1", yes, 2)}, "ops 2 yes"},
+		"T08 objected, a later comment dismissed":        {question(), []ci.Act{review("1", "1", no, 1), review("2", "1", gone, 2, was(ci.StateCommented, "4"))}, "ops !1"},
+		"T08 objected without the role, dismissed":       {question(), []ci.Act{review("1", "4", gone, 1, was(no, "9")), review("2", "2", yes, 2)}, "ops 2 yes"},
+		"T08 each role by itself":                        {question(roles(ci.Role{Name: "a", Users: []string{"ada", "ben"}}, ci.Role{Name: "b", Users: []string{"ada"}})), []ci.Act{review("1", "1", gone, 1, was(no, "2"))}, "a 1:dismissed; b !1"},
+		"T06 edited after it was submitted, with a code": {question(codeNeeded), []ci.Act{review("1", "1", yes, 1, text(code), func(a *ci.Act) { a.Edited = a.At.Add(11 * time.Second) })}, "ops 1:edited"},
+		"T06 edited, and no code is needed":              {question(), []ci.Act{review("1", "1", yes, 1, func(a *ci.Act) { a.Edited = a.At.Add(time.Hour) })}, "ops 1 yes"},
+		"T06 settled after it was submitted":             {question(codeNeeded), []ci.Act{review("1", "1", yes, 1, text(code), func(a *ci.Act) { a.Edited = a.At.Add(10 * time.Second) })}, "ops 1 yes"},
 		"a comment is no opinion":                        {question(), []ci.Act{review("1", "1", yes, 1), review("2", "1", ci.StateCommented, 2)}, "ops 1 yes"},
 		"a comment takes nothing back":                   {question(), []ci.Act{review("1", "1", no, 1), review("2", "1", ci.StateCommented, 2)}, "ops !1"},
 		"a review that is not submitted":                 {question(), []ci.Act{review("1", "1", ci.StatePending, 1)}, "ops"},
@@ -189,7 +211,7 @@ func TestApprovals(t *testing.T) {
 		"T09 environment rejected":                       {question(), []ci.Act{env("1", "1", yes, code), env("2", "1", ci.StateRejected, "")}, "ops !2"},
 		"T09 environment rejected, reviewed":             {question(), []ci.Act{env("1", "1", ci.StateRejected, ""), review("2", "1", yes, 1)}, "ops !1"},
 		"one person by both ways":                        {question(), []ci.Act{env("1", "1", yes, code), review("2", "1", yes, 1)}, "ops 2 1:twice yes"},
-		"dismissed, then the environment":                {question(), []ci.Act{env("1", "1", yes, code), review("2", "1", gone, 1)}, "ops 1 2:dismissed yes"},
+		"dismissed, then the environment":                {question(), []ci.Act{env("1", "1", yes, code), review("2", "1", gone, 1, was(yes, "2"))}, "ops 1 2:dismissed yes"},
 		"T07 by the pusher":                              {question(exclude("1", ci.WhyPusher)), []ci.Act{review("1", "1", yes, 1)}, "ops 1:pusher"},
 		"T07 by who triggered":                           {question(exclude("1", ci.WhyTriggered)), []ci.Act{review("1", "1", yes, 1)}, "ops 1:triggered"},
 		"T07 by a commit's author":                       {question(exclude("1", ci.WhyCommitAuthor)), []ci.Act{review("1", "1", yes, 1)}, "ops 1:commit_author"},
@@ -370,7 +392,7 @@ func TestDirectoryIsAskedLittle(t *testing.T) {
 	q := question(roles(ci.Role{Name: "a", Teams: []string{"acme/ops"}}, ci.Role{Name: "b", Teams: []string{"acme/ops"}, Permission: "write"}, ci.Role{Name: "c", Users: []string{"ada"}, Teams: []string{"acme/x"}}))
 	acts := []ci.Act{
 		review("1", "1", ci.StateApproved, 1), review("2", "1", ci.StateApproved, 2), review("3", "4", ci.StateCommented, 1), review("4", "5", ci.StateApproved, 1, commit(old)),
-		review("5", "9", ci.StateApproved, 1), review("6", "2", ci.StateApproved, 1, bot), review("7", "3", ci.StateDismissed, 1),
+		review("5", "9", ci.StateApproved, 1), review("6", "2", ci.StateApproved, 1, bot), review("7", "3", ci.StateDismissed, 1, was(ci.StateApproved, "3")),
 	}
 	got, err := ci.Count(context.Background(), q, acts, d)
 	if err != nil || !ci.Approved(got) {
@@ -441,4 +463,32 @@ func TestLessIsNeverMore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestUnsettled: who dismissed a review is asked only where it is somebody's last word.
+func TestUnsettled(t *testing.T) {
+	t.Parallel()
+	const yes, no, gone = ci.StateApproved, ci.StateChangesRequested, ci.StateDismissed
+	for name, c := range map[string]struct {
+		acts []ci.Act
+		want bool
+	}{
+		"nothing":                  {nil, false},
+		"approved":                 {[]ci.Act{review("1", "1", yes, 1)}, false},
+		"changes requested":        {[]ci.Act{review("1", "1", no, 1)}, false},
+		"dismissed":                {[]ci.Act{review("1", "1", gone, 1)}, true},
+		"dismissed, commented":     {[]ci.Act{review("1", "1", gone, 1), review("2", "1", ci.StateCommented, 2)}, true},
+		"dismissed, approved":      {[]ci.Act{review("1", "1", gone, 1), review("2", "1", yes, 2)}, false},
+		"of another":               {[]ci.Act{review("1", "1", gone, 1), review("2", "2", yes, 2)}, true},
+		"dismissed at no time":     {[]ci.Act{review("1", "1", gone, 1, untimed), review("2", "1", yes, 2)}, true},
+		"it is known by whom":      {[]ci.Act{review("1", "1", gone, 1, was(no, "2"))}, false},
+		"dismissed, but not first": {[]ci.Act{review("1", "1", gone, 1), review("2", "1", no, 2)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := ci.Unsettled(c.acts); got != c.want {
+				t.Errorf("%v", got)
+			}
+		})
+	}
 }

@@ -11,6 +11,7 @@ import (
 // holders tells who holds a role, and asks the directory each thing once.
 type holders struct {
 	ctx     context.Context //nolint:containedctx // it lives as long as one Count
+	q       *Question
 	d       Directory
 	lists   [][]string // code owners, each set of them once; no empty ones
 	teams   map[[2]string]bool
@@ -18,7 +19,7 @@ type holders struct {
 }
 
 func newHolders(ctx context.Context, q Question, d Directory) *holders {
-	h := &holders{ctx: ctx, d: d, teams: map[[2]string]bool{}, allowed: map[string]string{}}
+	h := &holders{ctx: ctx, q: &q, d: d, teams: map[[2]string]bool{}, allowed: map[string]string{}}
 	for _, owners := range q.Owners {
 		list := slices.Compact(slices.Sorted(slices.Values(owners)))
 		if len(list) > 0 {
@@ -57,6 +58,19 @@ func (h *holders) holds(role Role, p Person) (bool, error) {
 	}
 	have, err := h.permission(p)
 	return rank(have) >= least, err
+}
+
+// lifted says whether a review that asked for changes was dismissed by somebody who may:
+// a person who holds the same role and has no part in the change.
+func (h *holders) lifted(role Role, a *Act) (bool, error) {
+	if a.State != StateDismissed || a.Dismissal == nil {
+		return false, nil
+	}
+	by := a.Dismissal.By
+	if by.Bot || by.ID == "" || h.q.hasPart(by) {
+		return false, nil
+	}
+	return h.holds(role, by)
 }
 
 // owns says whether a person is one of some code owners. An e-mail address is nobody:

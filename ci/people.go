@@ -55,6 +55,14 @@ type Act struct {
 	Text         string
 	URL          string
 	Environments []string
+	Dismissal    *Dismissal // of a dismissed review; nil where that is not known
+	Edited       time.Time  // the last change of a review; zero where that is not known
+}
+
+// Dismissal says who dismissed a review, and what it had said.
+type Dismissal struct {
+	By  Person
+	Was ActState
 }
 
 // Role says who holds a role of the governance and how many must speak for it. A

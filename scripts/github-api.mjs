@@ -73,6 +73,7 @@ const operations = {
   [`${repo}/issues/comments/{comment_id}`]: 'get patch delete',
   [`${repo}/issues/{issue_number}`]: 'get patch',
   [`${repo}/issues/{issue_number}/comments`]: 'get post',
+  [`${repo}/issues/{issue_number}/timeline`]: 'get',
   [`${repo}/pulls`]: 'get',
   [`${repo}/pulls/{pull_number}`]: 'get',
   [`${repo}/pulls/{pull_number}/commits`]: 'get',

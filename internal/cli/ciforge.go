@@ -228,6 +228,9 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 		return nil, err
 	}
 	acts = append(acts, more...)
+	if err := p.history(ctx, ask, acts); err != nil {
+		return nil, err
+	}
 	excluded, err := r.excluded(ctx)
 	if err != nil {
 		return nil, err
@@ -324,7 +327,11 @@ func whyNot(c ci.RoleCount) string {
 		return ""
 	}
 	if c.Blocked != nil {
-		return c.Blocked.Person.Login + " asked for changes"
+		why := c.Blocked.Person.Login + " asked for changes"
+		if d := c.Blocked.Dismissal; d != nil {
+			why += ", and " + d.By.Login + ", who cannot take that back, dismissed it"
+		}
+		return why
 	}
 	why := []string{strconv.Itoa(len(c.By)) + " of " + strconv.Itoa(c.Need) + " approved"}
 	for _, x := range c.Refused {

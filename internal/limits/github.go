@@ -57,6 +57,7 @@ const (
 
 // Times of the client of GitHub.
 const (
+	ReviewSettles  = 10 * time.Second       // after its submission a review may still be said to change
 	GitHubRequest  = 60 * time.Second       // for one request with its answer
 	GitHubTransfer = 15 * time.Minute       // for the download of one artifact
 	GitHubWait     = 10 * time.Minute       // that one client waits in all, for limits to end and servers to mend

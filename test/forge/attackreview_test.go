@@ -50,3 +50,66 @@ func TestT06CodeWrittenInLater(t *testing.T) {
 	r.hub.Advance(time.Second)
 	r.landRefused(p, 4, "its text was edited")
 }
+
+// TestT06EditedWithTheCode has somebody with write access put the code into a review
+// that was submitted without it.
+func TestT06EditedWithTheCode(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byCode, nil)
+	p := r.open("feature", "two\n")
+	got := r.plan(p, "opened", 0)
+	v := p.Review(r.bob, githubtest.Approved, "fine")
+	r.hub.Advance(time.Minute)
+	p.Edit(v, "fine "+codeIn(t, read(t, got.got.outputs["report-path"])))
+	r.hub.Advance(time.Second)
+	r.landRefused(p, 4, "its text was edited")
+}
+
+// TestT08DismissedObjection has somebody dismiss the review of a holder of the role who
+// asked for changes: only they themselves and others who hold the role take that back.
+func TestT08DismissedObjection(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		by   string
+		exit int
+	}{
+		"the author": {"alice", 4}, "somebody who may write": {"dave", 4}, "an App": {"robot[bot]", 4},
+		"the reviewer": {"carol", 0}, "another holder": {"bob", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "approvals: {roles: {platform: {users: [alice, bob, carol]}}}\n", nil)
+			by := r.hub.User(c.by)
+			if c.by == "robot[bot]" {
+				by = r.hub.Account("robot[bot]", "Bot")
+			}
+			p := r.open("feature", "two\n")
+			r.plan(p, "opened", 0)
+			v := p.Review(r.carol, githubtest.ChangesRequested, "no")
+			p.Review(r.bob, githubtest.Approved, "fine")
+			r.hub.Advance(time.Second)
+			p.DismissBy(v, by)
+			r.hub.Advance(time.Second)
+			since := len(r.hub.Requests())
+			if c.exit == 0 {
+				r.land(p, 0)
+				r.budget(since, 20)
+				return
+			}
+			r.landRefused(p, c.exit, "carol asked for changes, and "+c.by)
+		})
+	}
+}
+
+// TestT08DismissalThatCannotBeTold refuses rather than guesses.
+func TestT08DismissalThatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.open("feature", "two\n")
+	r.plan(p, "opened", 0)
+	p.Dismiss(p.Review(r.carol, githubtest.ChangesRequested, "no"))
+	p.Review(r.bob, githubtest.Approved, "fine")
+	r.hub.Advance(time.Second)
+	r.hub.Fail("issues/list-events-for-timeline", 9, githubtest.Fault{Status: 404})
+	r.landRefused(p, 7, "forge_refused")
+}

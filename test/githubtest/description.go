@@ -212,7 +212,13 @@ func chosen(s *openapi3.Schema, v any) *openapi3.Schema {
 			named = s.Discriminator.Mapping[kind].Ref
 		}
 	}
-	for _, alternative := range slices.Concat(s.AnyOf, s.OneOf) {
+	alternatives := slices.Concat(s.AnyOf, s.OneOf)
+	for _, alternative := range alternatives { // what lacks nothing is what it is
+		if named == "" && alternative.Value.VisitJSON(v) == nil {
+			return alternative.Value
+		}
+	}
+	for _, alternative := range alternatives {
 		if named != "" && alternative.Ref != named {
 			continue
 		}

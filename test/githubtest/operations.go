@@ -96,6 +96,7 @@ var operations = map[string]operation{
 	"issues/create":                                                      {"issues", "write", (*call).createIssue},
 	"issues/get":                                                         {"issues", "read", (*call).getIssue},
 	"issues/update":                                                      {"issues", "write", (*call).updateIssue},
+	"issues/list-events-for-timeline":                                    {"issues", "read", (*call).timeline},
 	"issues/list-comments":                                               {"issues", "read", (*call).listComments},
 	"issues/create-comment":                                              {"issues", "write", (*call).createComment},
 	"issues/get-comment":                                                 {"issues", "read", (*call).getComment},

@@ -1,7 +1,9 @@
 package githubtest
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,11 @@ type Review struct {
 	Body   string
 	state  string
 	at     time.Time
+
+	edited      time.Time
+	was         string // before it was dismissed
+	dismissedBy *User
+	dismissedAt time.Time
 }
 
 // The states of reviews.
@@ -41,24 +48,28 @@ func (p *Pull) ReviewOf(by *User, state, text, commit string) *Review {
 }
 
 func (p *Pull) review(by *User, state, text, commit string) *Review {
-	r := &Review{ID: p.Repo.s.id(), User: by, Commit: commit, Body: text, state: state, at: p.Repo.s.now}
+	r := &Review{ID: p.Repo.s.id(), User: by, Commit: commit, Body: text, state: state, at: p.Repo.s.now, edited: p.Repo.s.now}
 	p.reviews = append(p.reviews, r)
 	return r
 }
 
-// Dismiss takes a review's weight away: it keeps its time and commit.
-func (p *Pull) Dismiss(r *Review) {
+// Dismiss has the reviewer take a review's weight away: it keeps its time and commit.
+func (p *Pull) Dismiss(r *Review) { p.DismissBy(r, r.User) }
+
+// DismissBy has somebody else dismiss a review, as all may who can write.
+func (p *Pull) DismissBy(r *Review, by *User) {
 	p.Repo.s.mu.Lock()
 	defer p.Repo.s.mu.Unlock()
-	r.state = Dismissed
+	r.was, r.state, r.dismissedBy, r.dismissedAt = r.state, Dismissed, by, p.Repo.s.now
+	r.edited = p.Repo.s.now
 }
 
-// Edit changes the text of a review, which GitHub lets its author do without a trace
-// in the time.
+// Edit changes the text of a review, which GitHub lets all do who can write, without a
+// trace in the time of submission.
 func (p *Pull) Edit(r *Review, text string) {
 	p.Repo.s.mu.Lock()
 	defer p.Repo.s.mu.Unlock()
-	r.Body = text
+	r.Body, r.edited = text, p.Repo.s.now
 }
 
 // DeleteUser removes an account; what it did stays, by nobody.
@@ -118,4 +129,45 @@ func (c *call) getReview() reply {
 		}
 	}
 	return notFound()
+}
+
+// timeline answers what happened to a change, as far as the fake knows: its reviews, and
+// that they were dismissed.
+func (c *call) timeline() reply {
+	p := c.repo.pull(int(c.number("issue_number")))
+	if p == nil {
+		return notFound()
+	}
+	type event struct {
+		at   time.Time
+		body obj
+	}
+	var events []event
+	for _, r := range p.reviews {
+		if r.state == Pending {
+			continue
+		}
+		body := c.s.reviewBody(p, r)
+		body["event"], body["state"], body["updated_at"] = "reviewed", strings.ToLower(r.state), stamp(r.edited)
+		body["_links"] = obj{"html": obj{"href": body["html_url"]}, "pull_request": obj{"href": body["pull_request_url"]}}
+		if r.User == nil {
+			body["user"] = c.s.userBody(&User{ID: 10137, Login: "ghost", Type: "User"})
+		}
+		events = append(events, event{r.at, body})
+		if r.was == "" {
+			continue
+		}
+		id := r.ID + 1_000_000_000
+		events = append(events, event{r.dismissedAt, obj{
+			"id": id, "node_id": node("RDE", id), "url": c.s.URL() + "/repos/" + c.repo.FullName() + "/issues/events/" + strconv.FormatInt(id, 10), "event": "review_dismissed",
+			"actor": c.s.userBody(r.dismissedBy), "commit_id": nil, "commit_url": nil, "created_at": stamp(r.dismissedAt), "performed_via_github_app": nil,
+			"dismissed_review": obj{"state": strings.ToLower(r.was), "review_id": r.ID, "dismissal_message": "dismissed"},
+		}})
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	out := make([]any, len(events))
+	for i := range events {
+		out[i] = events[i].body
+	}
+	return c.page(out)
 }
