@@ -16,6 +16,15 @@ var (
 
 var _ ci.Directory = (*Client)(nil)
 
+// Forget lets the next questions about teams and permissions be asked anew. What GitHub
+// says is the same as before costs none of its limit.
+func (c *Client) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.members)
+	clear(c.permissions)
+}
+
 // InTeam tells whether somebody is a member of a team, org/slug, or of one below it.
 // The members are listed and compared by id: asking for one by login would believe a
 // login that somebody else took over, and would answer the same for a person who is

@@ -219,6 +219,7 @@ var _ orchestrator.Forge = (*people)(nil)
 // of the plan and that of the tip.
 func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchestrator.ForgeAnswer, error) {
 	r := p.r
+	r.forge.Forget() // roles are those of this moment
 	acts, err := r.forge.Reviews(ctx, r.change.Number)
 	if err != nil {
 		return nil, err

@@ -337,20 +337,6 @@ func TestT08DismissedWhileTakingOff(t *testing.T) {
 	r.plan(p, "opened", 0)
 	v := p.Review(r.bob, githubtest.Approved, "fine")
 	r.hub.Advance(time.Second)
-	answered := make(chan struct{})
-	r.hub.Fail("pulls/list-reviews", 1, githubtest.Fault{Slow: answered})
-	calls := len(r.hub.Requests())
-	go func() {
-		defer close(answered)
-		for t.Context().Err() == nil {
-			for _, q := range r.hub.Requests()[calls:] {
-				if q.Op == "pulls/list-reviews" && q.Status == 200 {
-					p.Dismiss(v)
-					return
-				}
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-	}()
+	r.between("pulls/list-reviews", func() { p.Dismiss(v) })
 	r.landRefused(p, 4, "approval_withdrawn")
 }

@@ -113,3 +113,49 @@ func TestT08DismissalThatCannotBeTold(t *testing.T) {
 	r.hub.Fail("issues/list-events-for-timeline", 9, githubtest.Fault{Status: 404})
 	r.landRefused(p, 7, "forge_refused")
 }
+
+// between does something to a repository after a question was answered for the first
+// time, and before whoever asked gets the answer.
+func (r *rig) between(op string, do func()) {
+	answered := make(chan struct{})
+	r.hub.Fail(op, 1, githubtest.Fault{Slow: answered})
+	calls := len(r.hub.Requests())
+	go func() {
+		defer close(answered)
+		for r.t.Context().Err() == nil {
+			for _, q := range r.hub.Requests()[calls:] {
+				if q.Op == op && q.Status == 200 {
+					do()
+					return
+				}
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+}
+
+// TestT07RoleLostWhileTakingOff takes the team, or the permission, from whoever approved
+// after it was asked for the first time, and before the engine starts.
+func TestT07RoleLostWhileTakingOff(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		role, op string
+		lose     func(r *rig, team *githubtest.Team)
+	}{
+		"team":       {"teams: [acme/platform]", "teams/list-members-in-org", func(r *rig, team *githubtest.Team) { team.Remove(r.bob) }},
+		"permission": {"permission: write", "repos/get-collaborator-permission-level", func(r *rig, _ *githubtest.Team) { r.repo.Allow(r.bob, "read") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "approvals: {roles: {platform: {"+c.role+"}}}\n", nil)
+			team := r.hub.Team("acme/platform", r.bob)
+			r.teamToken()
+			p := r.open("feature", "two\n")
+			r.plan(p, "opened", 0)
+			p.Review(r.bob, githubtest.Approved, "fine")
+			r.hub.Advance(time.Second)
+			r.between(c.op, func() { c.lose(r, team) })
+			r.landRefused(p, 4, "approval_withdrawn")
+		})
+	}
+}
