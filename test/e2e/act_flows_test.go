@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -50,31 +51,16 @@ func published(t *testing.T, knowsItself bool) (*stage, string) {
 	s.ownSource("action", "action.yml", "ci/release.json", "scripts", ".github")
 	s.file("program/cabincrew", recorder)
 	s.must("program", "chmod", "+x", "cabincrew")
-	name := "cabincrew_1.2.3_linux_amd64.tar.gz"
-	if err := os.MkdirAll(filepath.Join(s.dir, "served/v1.2.3"), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	s.must(".", "tar", "-czf", filepath.Join("served/v1.2.3", name), "-C", "program", "cabincrew")
-	sum := sha256.Sum256([]byte(read(t, filepath.Join(s.dir, "served/v1.2.3", name))))
-	list := ""
-	for _, platform := range []string{"darwin_amd64", "darwin_arm64", "linux_amd64", "linux_arm64"} {
-		list += fmt.Sprintf("%s  cabincrew_1.2.3_%s.tar.gz\n", hex.EncodeToString(sum[:]), platform)
-	}
-	s.file("checksums.txt", list)
-	s.must("action", "scripts/release-pins.sh", "1.2.3", strings.Repeat("a", 40), "../checksums.txt")
-	own := s.publish("action", "cabincrew/action")
+	own := s.release()
 
-	// act leaves job.workflow_sha empty; GitHub fills it in.
 	for _, name := range []string{"flight-plan.yml", "review.yml", "take-off.yml"} {
 		text := read(t, filepath.Join(s.dir, "action/.github/workflows", name))
 		if knowsItself {
-			text = strings.ReplaceAll(text, "${{ job.workflow_sha }}", own)
-			text = strings.ReplaceAll(text, "${{ job.workflow_repository }}", "cabincrew/action")
+			text = knowing(text, own)
 		}
 		s.file(filepath.Join("called/.github/workflows", name), text)
 	}
 	s.flags = append(s.flags, "--local-repository", "cabincrew/action@v1="+filepath.Join(s.dir, "called"))
-	s.env["CABINCREW_DOWNLOAD_URL"], s.env["CABINCREW_ATTESTATION"] = "file://"+filepath.Join(s.dir, "served"), "skip"
 
 	for _, name := range []string{"cabincrew.yml", "cabincrew-base.yml"} {
 		text := read(t, filepath.Join(house.repository, "examples/github", name))
@@ -87,6 +73,33 @@ func published(t *testing.T, knowsItself bool) (*stage, string) {
 	head := s.publish("work", "acme/app")
 	s.must("origins/acme/app.git", "git", "update-ref", "refs/pull/7/merge", head)
 	return s, head
+}
+
+// release publishes the action as a commit that installs the program of the stage, and
+// gives that commit. Nobody attests it: what gh would be asked is tested elsewhere.
+func (s *stage) release() string {
+	s.t.Helper()
+	name := fmt.Sprintf("cabincrew_1.2.3_%s_%s.tar.gz", runtime.GOOS, runtime.GOARCH)
+	if err := os.MkdirAll(filepath.Join(s.dir, "served/v1.2.3"), 0o750); err != nil {
+		s.t.Fatal(err)
+	}
+	s.must(".", "tar", "-czf", filepath.Join("served/v1.2.3", name), "-C", "program", "cabincrew")
+	sum := sha256.Sum256([]byte(read(s.t, filepath.Join(s.dir, "served/v1.2.3", name))))
+	list := ""
+	for _, platform := range []string{"darwin_amd64", "darwin_arm64", "linux_amd64", "linux_arm64"} {
+		list += fmt.Sprintf("%s  cabincrew_1.2.3_%s.tar.gz\n", hex.EncodeToString(sum[:]), platform)
+	}
+	s.file("checksums.txt", list)
+	s.must("action", "scripts/release-pins.sh", "1.2.3", strings.Repeat("a", 40), "../checksums.txt")
+	s.env["CABINCREW_DOWNLOAD_URL"], s.env["CABINCREW_ATTESTATION"] = "file://"+filepath.Join(s.dir, "served"), "skip"
+	return s.publish("action", "cabincrew/action")
+}
+
+// knowing writes a reusable workflow as who calls it gets it, knowing its own commit:
+// act leaves job.workflow_sha empty, and GitHub fills it in.
+func knowing(text, own string) string {
+	text = strings.ReplaceAll(text, "${{ job.workflow_sha }}", own)
+	return strings.ReplaceAll(text, "${{ job.workflow_repository }}", "cabincrew/action")
 }
 
 // change is the payload of an event about pull request 7.
