@@ -40,7 +40,7 @@ func (w *checkWire) check() Check {
 		Title: w.Output.Title, Summary: w.Output.Summary, Text: w.Output.Text,
 	}
 	if w.App != nil {
-		k.AppID = string(w.App.ID)
+		k.AppID, k.App = string(w.App.ID), w.App.Slug
 	}
 	return k
 }

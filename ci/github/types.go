@@ -44,7 +44,7 @@ type Check struct {
 	Title, Summary, Text          string
 	Annotations                   []Annotation
 	Actions                       []CheckAction
-	AppID                         string // the App that made it
+	AppID, App                    string // the App that made it, and its name
 }
 
 // Annotation is a remark on lines of a file.

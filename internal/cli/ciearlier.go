@@ -3,11 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 
 	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/orchestrator"
+	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/storage/file"
 )
 
@@ -81,6 +83,9 @@ func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (fa
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
 	for _, part := range []struct{ artifact, name string }{{artifactSigned, signedPart}, {artifactJudged, judgedPart}} {
 		at, err := r.fetchPart(artifacts, part.artifact, part.name, top)
+		if protocol.ExitCode(err) == protocol.ExitUnreachable && !errors.Is(err, protocol.Code("flight_missing")) {
+			return nil, true, err // what it planned is nobody's guess
+		}
 		there = there || err != nil || at != ""
 		if err != nil || at == "" {
 			continue

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cabincrew/action/ci/github"
+	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 )
@@ -21,7 +22,9 @@ type forgeFence struct {
 	run    string             // where the take-off is, for people
 	audit  json.RawMessage    // where the take-off began, and how far its audit log had come
 	made   map[string]string  // what this run made itself
-	absent map[string]bool    // tags that were not there when they were looked for
+	// brought gives the tags that the checkout has, with what they point to.
+	brought func(prefix string) (map[string]string, error)
+	absent  map[string]bool // tags that were not there when they were looked for
 }
 
 var _ orchestrator.Fence = (*forgeFence)(nil)
@@ -126,7 +129,13 @@ func (f *forgeFence) Marks(prefix string) (map[string]string, error) {
 		return f.home.Marks(prefix)
 	}
 	top := lineTop + strings.TrimSuffix(line, ".") + "/"
-	tags, err := f.forge.Marks(f.ctx(), top)
+	// What the checkout brought along is enough until this run began: then the forge is
+	// asked, and that is what counts.
+	list := f.brought
+	if f.began() {
+		list = func(top string) (map[string]string, error) { return f.forge.Marks(f.ctx(), top) }
+	}
+	tags, err := list(top)
 	if err != nil {
 		return nil, err
 	}
@@ -152,4 +161,13 @@ func (f *forgeFence) began() bool {
 		}
 	}
 	return false
+}
+
+// tags gives the tags of the checkout whose names begin so.
+func (s *session) tags(prefix string) (map[string]string, error) {
+	tree, err := gittree.Open(s.place.workspace, s.checkout)
+	if err != nil {
+		return nil, err
+	}
+	return tree.Tags(prefix)
 }

@@ -253,7 +253,10 @@ func (r *ciRun) publish(err error) error {
 	for _, a := range rep.Annotations() {
 		k.Annotations = append(k.Annotations, github.Annotation(a))
 	}
-	_, updated := r.forge.UpdateCheck(r.ctx, k)
+	shown, updated := r.forge.UpdateCheck(r.ctx, k)
+	if updated == nil {
+		updated = r.handCheck(shown)
+	}
 	summed := r.job.Summary([]byte(rep.JobSummary(limits.GitHubSummary).Markdown))
 	r.beside(err)
 	return errors.Join(updated, summed, r.keepReport())

@@ -56,6 +56,9 @@ func (r *ciRun) recount() error {
 			err = r.isOfChange(f)
 		}
 		if err == nil {
+			err = r.newestShown(r.ctx, f)
+		}
+		if err == nil {
 			err = s.underPlanned(r.ctx, f, false)
 		}
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"io/fs"
-	"slices"
 
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/ci/github"
@@ -34,7 +33,11 @@ func (r *ciRun) signJob() error {
 	if err := r.onlyDecisions(id); err != nil {
 		return err
 	}
-	shown := &judgedCheck{}
+	check, err := handedCheck(at)
+	if err != nil {
+		return err
+	}
+	shown := &judgedCheck{posted: check}
 	r.onForge = func(s *session) error {
 		if err := r.runIs(s); err != nil {
 			return err
@@ -88,8 +91,9 @@ func (r *ciRun) onlyDecisions(id string) error {
 
 // judgedCheck is the check in which the judging job showed the plan to people.
 type judgedCheck struct {
-	check github.Check // without an id where there is none
-	cut   bool         // not everything was shown
+	posted postedCheck
+	check  github.Check // as it is now
+	cut    bool         // not everything was shown
 }
 
 // beforeSigning finds the check of what is signed. Where people were not shown
@@ -105,12 +109,10 @@ func (r *ciRun) beforeSigning(earlier func(context.Context, string) (orchestrato
 		if err != nil {
 			return out, err
 		}
-		shown.cut = true
-		for _, k := range slices.SortedFunc(slices.Values(checks), olderCheck) {
-			if k.ExternalID == token && k.Status == "completed" {
-				shown.check, shown.cut = k, ci.Withheld(k.Summary)
-			}
+		if shown.check, err = shown.posted.same(checks, token); err != nil {
+			return out, err
 		}
+		shown.cut = ci.Withheld(shown.check.Summary)
 		out.Other = out.Other || shown.cut
 		return out, nil
 	}

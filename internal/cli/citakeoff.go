@@ -65,6 +65,7 @@ func (r *ciRun) takeOff(commit string) error {
 			return err
 		}
 		fence.home = s.crew.Fence
+		fence.brought = s.tags
 		s.crew.Fence = fence
 		s.crew.Forge = &people{r: r, s: s}
 		s.crew.Gate = r.gates(s)
@@ -81,6 +82,9 @@ func (r *ciRun) takeOff(commit string) error {
 		f, err := s.write([]string{id})
 		if err == nil {
 			err = r.isOfChange(f)
+		}
+		if err == nil {
+			err = r.newestShown(r.ctx, f)
 		}
 		if err == nil {
 			err = s.underPlanned(r.ctx, f, true)

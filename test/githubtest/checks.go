@@ -79,6 +79,17 @@ func (r *Repo) Check(k CheckRun) int64 {
 	return id
 }
 
+// Edit changes a check run, as any token of its App can.
+func (r *Repo) Edit(k CheckRun) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for _, have := range r.checks {
+		if have.id == k.ID {
+			have.external, have.title, have.summary, have.text = k.ExternalID, k.Title, k.Summary, k.Text
+		}
+	}
+}
+
 func (c *call) checkBody(k *check) obj {
 	at := c.s.URL() + "/repos/" + c.repo.FullName() + "/check-runs/" + strconv.FormatInt(k.id, 10)
 	page := c.s.WebURL() + "/" + c.repo.FullName() + "/runs/" + strconv.FormatInt(k.id, 10)

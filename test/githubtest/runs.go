@@ -110,6 +110,13 @@ func (n *Run) Rerun(by *User) {
 	n.attempts = append(n.attempts, attempt{by, "in_progress", "", n.Repo.s.now, n.Repo.s.now})
 }
 
+// Delete removes a run, as whoever may write can; its checks stay.
+func (n *Run) Delete() {
+	n.Repo.s.mu.Lock()
+	defer n.Repo.s.mu.Unlock()
+	n.Repo.runs = slices.DeleteFunc(n.Repo.runs, func(have *Run) bool { return have == n })
+}
+
 // Runs are all runs of a repository, oldest first, those that were dispatched too.
 func (r *Repo) Runs() []*Run {
 	r.s.mu.Lock()
