@@ -288,7 +288,7 @@ func (q *Question) excluded(p Person) *protocol.Error {
 		case WhyPusher:
 			return refused("approval_pusher", "%s pushed the change", name(p))
 		case WhyTriggered:
-			return refused("approval_triggered", "%s triggered the bot's change", name(p))
+			return refused("approval_triggered", "%s started a run for the change, whose pusher is a bot or not told", name(p))
 		case WhyCommitAuthor:
 			return refused("approval_commit_author", "%s is the author of a commit of the change", name(p))
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/ci/codeowners"
-	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
@@ -378,57 +377,6 @@ func (r *ciRun) excluded(ctx context.Context) ([]ci.Excluded, error) {
 	}
 	return r.shut, err
 }
-
-// pushers names who brought the head commit: who pushed it, as far as the forge's
-// activity tells, and who started the first run for it.
-func (r *ciRun) pushers(ctx context.Context) ([]ci.Excluded, error) {
-	var out []ci.Excluded
-	if r.change.Head.RepositoryID == r.repo.ID {
-		pushes, err := r.forge.Activity(ctx, "refs/heads/"+r.change.Head.Ref)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range pushes {
-			if p.After == r.change.Head.SHA {
-				out = append(out, ci.Excluded{Person: p.Actor, Why: ci.WhyPusher})
-			}
-		}
-	}
-	runs, err := r.headRuns(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(out) == 0 && len(runs) >= mostRuns {
-		return nil, protocol.Errorf(protocol.ExitUnreachable, "pusher_unknown", "who pushed commit %s cannot be told: it has %d runs or more, and the first is beyond them", r.change.Head.SHA, mostRuns).
-			WithHint("push another commit, and have it planned")
-	}
-	for _, run := range slices.Backward(runs) {
-		if run.Event != "pull_request" {
-			continue
-		}
-		out = append(out, ci.Excluded{Person: run.Actor, Why: ci.WhyPusher})
-		if r.change.Author.Bot {
-			out = append(out, ci.Excluded{Person: run.TriggeringActor, Why: ci.WhyTriggered})
-		}
-		break
-	}
-	return out, nil
-}
-
-// headRuns gives the runs that the change's head started.
-func (r *ciRun) headRuns(ctx context.Context) ([]github.Run, error) {
-	if r.runs == nil {
-		runs, err := r.forge.Runs(ctx, github.RunFilter{WorkflowFile: r.planWorkflow(), HeadSHA: r.change.Head.SHA, Most: mostRuns})
-		if err != nil {
-			return nil, err
-		}
-		r.runs = runs
-	}
-	return r.runs, nil
-}
-
-// mostRuns is how many runs of one commit are looked at.
-const mostRuns = 100
 
 // environmentActs gives what people said where the run waited for a protected
 // environment, where the configuration lets that count.

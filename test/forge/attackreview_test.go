@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -158,4 +159,75 @@ func TestT07RoleLostWhileTakingOff(t *testing.T) {
 			r.landRefused(p, 4, "approval_withdrawn")
 		})
 	}
+}
+
+// TestT07PushedByABot has a bot push the head: who had it do so may not approve, and
+// where nobody is told, nobody may. The App whose own change it is pushes by itself.
+func TestT07PushedByABot(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		author, pusher, actor, again string // again starts the run again
+		exit                         int
+		want                         string
+	}{
+		"a job's token":                {"alice", "github-actions[bot]", "github-actions[bot]", "", 7, "pusher_unknown"},
+		"a job's token for bob":       {"alice", "github-actions[bot]", "bob", "", 4, "started a run for the change"},
+		"a job's token for carol":     {"alice", "github-actions[bot]", "carol", "", 0, ""},
+		"a job's token all of it":     {"github-actions[bot]", "github-actions[bot]", "github-actions[bot]", "", 7, "pusher_unknown"},
+		"an App on somebody's change":  {"alice", "fix[bot]", "fix[bot]", "", 7, "pusher_unknown"},
+		"an App by itself":             {"renovate[bot]", "renovate[bot]", "renovate[bot]", "", 0, ""},
+		"an App started again by bob": {"renovate[bot]", "renovate[bot]", "renovate[bot]", "bob", 4, "started a run for the change"},
+		"a person started by bob":     {"alice", "alice", "alice", "bob", 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, byReview, nil)
+			who := func(login string) *githubtest.User {
+				if strings.HasSuffix(login, "[bot]") {
+					return r.hub.Bot(login)
+				}
+				return r.hub.User(login)
+			}
+			head := r.repo.Commit(githubtest.Commit{Author: who(c.author), Message: "feature", Parents: []string{r.repo.Tip("refs/heads/main")}, Files: map[string]string{"app.txt": "two\n"}})
+			r.repo.Push("feature", head, who(c.pusher))
+			p := r.repo.Open(githubtest.Opened{Title: "feature", Author: who(c.author), Head: "feature"})
+			alice := r.author
+			r.author = who(c.actor) // who starts the runs
+			got := r.plan(p, "opened", 0)
+			if c.again != "" {
+				got.run.Rerun(who(c.again))
+				got.run.Finish("success")
+			}
+			r.author = alice
+			p.Review(r.bob, githubtest.Approved, "fine")
+			r.hub.Advance(time.Second)
+			if c.exit == 0 {
+				r.land(p, 0)
+				return
+			}
+			r.landRefused(p, c.exit, c.want)
+		})
+	}
+}
+
+// TestT07MergedByTheApprover: who merges starts a run for the same commit, and may have
+// approved it.
+func TestT07MergedByTheApprover(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	robot := r.hub.Bot("renovate[bot]")
+	head := r.repo.Commit(githubtest.Commit{Author: robot, Message: "feature", Parents: []string{r.repo.Tip("refs/heads/main")}, Files: map[string]string{"app.txt": "two\n"}})
+	r.repo.Push("feature", head, robot)
+	p := r.repo.Open(githubtest.Opened{Title: "feature", Author: robot, Head: "feature"})
+	alice := r.author
+	r.author = robot
+	r.plan(p, "opened", 0)
+	r.author = alice
+	p.Review(r.bob, githubtest.Approved, "fine")
+	r.hub.Advance(time.Second)
+	before := r.repo.Tip("refs/heads/main")
+	commit := p.Merge(r.bob, "merge")
+	r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: head, Actor: r.bob, Conclusion: "success"})
+	r.hub.Advance(time.Second)
+	r.takeOff(commit, before, 0)
 }
