@@ -175,7 +175,7 @@ func reusable() map[string]struct {
 		"review": {nil, nil, map[string]map[string]string{
 			"review": {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"},
 		}},
-		"take-off": {[]string{"environment"}, []string{"engine-secrets"}, map[string]map[string]string{
+		"take-off": {[]string{"deployment", "environment"}, []string{"engine-secrets"}, map[string]map[string]string{
 			"take-off": rights{"contents": "write", "checks": "write", "id-token": "write", "pull-requests": "read", "actions": "read", "deployments": "write"},
 		}},
 	}

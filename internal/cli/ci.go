@@ -77,13 +77,14 @@ type ciRun struct {
 	shut   []ci.Excluded // whose approval never counts, once it was asked
 	note   string        // said at the end
 
-	redactor  *redact.Redactor // of the flight's secrets
-	code      string           // of the plan that this job signed
-	codeAsked bool             // approvals must name it
-	wants     config.Config    // what governs, as far as it says what is published
-	fence     *forgeFence      // of the take-off
-	within    string           // the directory of what is handed over, below that of its part
-	out       string           // the directory of what is handed over
+	redactor   *redact.Redactor // of the flight's secrets
+	code       string           // of the plan that this job signed
+	codeAsked  bool             // approvals must name it
+	wants      config.Config    // what governs, as far as it says what is published
+	fence      *forgeFence      // of the take-off
+	deployment string           // that says how the take-off goes, once it began
+	within     string           // the directory of what is handed over, below that of its part
+	out        string           // the directory of what is handed over
 }
 
 // newCIRun reads what the platform says of the run. Nothing of it is believed that the

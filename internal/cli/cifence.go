@@ -24,7 +24,8 @@ type forgeFence struct {
 	made   map[string]string  // what this run made itself
 	// brought gives the tags that the checkout has, with what they point to.
 	brought func(prefix string) (map[string]string, error)
-	absent  map[string]bool // tags that were not there when they were looked for
+	absent  map[string]bool   // tags that were not there when they were looked for
+	start   func(mark string) // is called once this run has begun the take-off
 }
 
 var _ orchestrator.Fence = (*forgeFence)(nil)
@@ -89,6 +90,9 @@ func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 	}
 	if made {
 		f.made[name] = content
+		if strings.HasSuffix(tokenTag(name), "/begun") {
+			f.start(name)
+		}
 	}
 	_, err = f.home.Mark(name, content)
 	return made, err

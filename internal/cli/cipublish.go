@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"cmp"
-	"errors"
 	"slices"
 
 	"github.com/cabincrew/action/ci"
@@ -85,25 +83,4 @@ func (r *ciRun) replanLink() string {
 		return ""
 	}
 	return r.env["GITHUB_SERVER_URL"] + "/" + r.env["GITHUB_REPOSITORY"] + "/actions/workflows/" + file
-}
-
-// deployed says on the merged commit that a plan was applied, or that this failed: in
-// the environment that the input deployment names, for jobs that name none themselves.
-// A take-off that never began deployed nothing.
-func (r *ciRun) deployed(flown error) error {
-	name := r.job.Input("deployment")
-	if name == "" || r.fence == nil || len(r.fence.made) == 0 || r.check.Name != takeOffCheck {
-		return nil
-	}
-	id, err := r.forge.Deploy(r.ctx, github.Deployment{
-		Ref: r.fence.commit, Environment: name, Task: "deploy", Description: "CabinCrew", Payload: map[string]string{"flight_token": r.report.FlightToken},
-	})
-	if err != nil {
-		return err
-	}
-	state := "success"
-	if flown != nil {
-		state = "failure"
-	}
-	return errors.Join(r.forge.Deployed(r.ctx, id, github.DeploymentState{State: state, LogURL: r.runURL(), Description: cmp.Or(r.report.State, "the take-off ended")}))
 }

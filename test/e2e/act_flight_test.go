@@ -42,6 +42,8 @@ func (f *field) threeJobs() {
 	}
 	files[".cabincrew.yaml"] = before + "  fulcio_url: " + house.fulcio + "\n  timestamp_url: " + house.tsa + "/api/v1/timestamp\n" +
 		strings.ReplaceAll(rest, "https://token.actions.githubusercontent.com", house.github.URL())
+	base := files[".github/workflows/"+baseFile]
+	files[".github/workflows/"+baseFile] = strings.Replace(base, "    # with:\n    #   environment:", "    with:\n      deployment:", 1)
 	f.must("work", "rm", "-r", ".cabincrew.yaml", "policies", ".github")
 	f.begin(files)
 	f.flags = append(f.flags, "--local-repository", "cabincrew/action@"+f.own+"="+filepath.Join(f.dir, "called"))
@@ -79,6 +81,9 @@ func TestThreeJobsUnderAct(t *testing.T) {
 	done := f.flies(push)
 	f.wants(done, 0, "take-off 0")
 	f.landed(done, token)
+	if all := f.repo.Deployments(); len(all) != 1 || all[0].Environment != "production" || all[0].SHA != done.SHA || !slices.Equal(all[0].States, []string{"in_progress", "success"}) {
+		t.Errorf("the deployments are %+v", all)
+	}
 	f.certified(done.at("cabincrew-take-off"), "take-off.sigstore.json", "take-off.yml", signing.TakeOffType)
 	f.again(push, token)
 }

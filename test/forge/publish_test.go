@@ -95,14 +95,43 @@ func TestDeploymentOfAMerge(t *testing.T) {
 			}
 			calls := len(r.hub.Requests())
 			r.landIn(p, code, func(*githubtest.Run) {}, map[string]string{"INPUT_DEPLOYMENT": "production"})
-			r.budget(calls, 21) // two beside the check
+			r.budget(calls, 22) // three beside the check
 			all := r.repo.Deployments()
 			if !approved && len(all) != 0 {
 				t.Errorf("%+v", all)
 			}
-			if approved && (len(all) != 1 || all[0].SHA != r.repo.Tip("refs/heads/main") || all[0].Environment != "production" || !slices.Equal(all[0].States, []string{"success"})) {
+			if approved && (len(all) != 1 || all[0].SHA != r.repo.Tip("refs/heads/main") || all[0].Environment != "production" || !slices.Equal(all[0].States, []string{"in_progress", "success"})) {
 				t.Errorf("%+v", all)
 			}
 		})
+	}
+}
+
+// TestDeploymentHoldsNothingUp: what GitHub refuses at the beginning is said at the end,
+// and what it refuses then too is told in the log.
+func TestDeploymentHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	deploys := map[string]string{"INPUT_DEPLOYMENT": "production"}
+	approved := func(branch, content string) *githubtest.Pull {
+		p := r.open(branch, content)
+		r.plan(p, "opened", 0)
+		p.Review(r.bob, githubtest.Approved, "fine")
+		r.hub.Advance(1e9)
+		return p
+	}
+	p := approved("feature", "two\n")
+	r.hub.Fail("repos/create-deployment", 1, githubtest.Fault{Status: 403})
+	r.landIn(p, 0, func(*githubtest.Run) {}, deploys)
+	if all := r.repo.Deployments(); len(all) != 1 || !slices.Equal(all[0].States, []string{"success"}) {
+		t.Errorf("%+v", all)
+	}
+	p = approved("next", "three\n")
+	permissions := githubtest.JobPermissions()
+	delete(permissions, "deployments")
+	r.token = r.hub.Token(githubtest.Token{Repo: r.repo, Permissions: permissions})
+	got := r.landIn(p, 0, func(*githubtest.Run) {}, deploys)
+	if all := r.repo.Deployments(); len(all) != 1 || strings.Count(got.stderr, "make a deployment") != 2 {
+		t.Errorf("%+v\n%s", all, got.stderr)
 	}
 }
