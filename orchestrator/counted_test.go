@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -39,15 +38,13 @@ func TestSignedWitness(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &Setup{Config: &config.Config{}}
-			s.Config.Approvals.Expire.Duration = 2 * time.Hour
 			w := review
 			c.change(&w)
 			now, err := time.Parse(time.RFC3339, c.now)
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = w.counts(&verified{code: "code"}, "head", sealed, now, s)
+			err = w.counts(terms{head: "head", sealed: sealed, code: "code"}, now, 2*time.Hour)
 			if ok := err == nil; ok != (c.code == "") || err != nil && !errors.Is(err, protocol.Code(c.code)) {
 				t.Errorf("%v", err)
 			}

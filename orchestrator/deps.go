@@ -80,6 +80,8 @@ type ApprovalStatement struct {
 	// Witnesses are what people did on a forge, where they did not sign themselves: then
 	// who signs plans has signed.
 	Witnesses []Witness
+	// CarriedFrom is the plan that people approved, where it is an earlier one.
+	CarriedFrom *CarriedFrom
 }
 
 // Signatures verifies and makes the signed statements of a flight.
@@ -266,6 +268,12 @@ type Orchestrator struct {
 	Notify func(Progress)
 	// Forge tells what people said of the change where it is reviewed; nil: nobody is asked.
 	Forge Forge
+	// Carry gives the plan of the same change that people approved, where the flight is
+	// another plan of it; nil: there is none.
+	Carry func(ctx context.Context) (*EarlierPlan, error)
+	// InsteadOf is the flight token of a stale plan for which the flight that takes off was
+	// planned: it is used up with the flight's own. "": of none.
+	InsteadOf string
 	// Gate says whether people opened the gates of environments for this take-off; nil:
 	// nobody can be asked.
 	Gate func(ctx context.Context, environments []string, ask Asked) error

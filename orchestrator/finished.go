@@ -42,6 +42,7 @@ type SignedEnd struct {
 	FinishedAt string
 	CabinCrew  string
 	Commit     string // that was checked out
+	InsteadOf  string // flight token of the stale plan that it stood in for
 }
 
 // FactReceipt is what the take-off of one step left; empty where it did not get so far.
@@ -91,7 +92,7 @@ func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verifi
 	if facts.Audit, err = o.auditHead(f); err != nil {
 		return err
 	}
-	facts.Derived, facts.FinishedAt, facts.CabinCrew, facts.Commit = s.Source.derived(), stamp(o.Now()), o.Version, s.Source.Checkout
+	facts.Derived, facts.FinishedAt, facts.CabinCrew, facts.Commit, facts.InsteadOf = s.Source.derived(), stamp(o.Now()), o.Version, s.Source.Checkout, o.InsteadOf
 	bundle, err := o.Signatures.SignTakeOff(ctx, v.raw, facts)
 	if err != nil {
 		return fmt.Errorf("the flight is %s, but its end could not be signed: %w", f.Status.State, err)

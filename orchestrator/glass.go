@@ -22,7 +22,7 @@ func broken(by []Witness) bool {
 // glassCounts says whether people broke the glass for a request as the configuration
 // lets them. It stands in for approvals only: whatever else is wrong stays wrong.
 // SPEC: docs/protocol.md 7
-func glassCounts(s *Setup, v *verified, st *ApprovalStatement, sealed, now time.Time) error {
+func glassCounts(s *Setup, t terms, st *ApprovalStatement, now time.Time) error {
 	role, ok := s.Governance.role(config.RoleBreakGlass)
 	glass := s.Config.Approvals.BreakGlass
 	if !glass.On() || !ok {
@@ -33,18 +33,18 @@ func glassCounts(s *Setup, v *verified, st *ApprovalStatement, sealed, now time.
 		if w.Kind != WitnessGlass || w.PersonID == "" || w.ID == "" || w.Reason == "" {
 			return integrity("approval_witness", "an act that breaks the glass has no id, person or reason, or stands beside another kind")
 		}
-		if v.code == "" || w.Code != v.code {
+		if t.code == "" || w.Code != t.code {
 			return notCounted("approval_code", "%s named code %q, not the flight's", w.Person, w.Code).WithHint("name the code that the check shows")
 		}
 		at, err := time.Parse(time.RFC3339, w.At)
 		if err != nil {
 			return integrity("approval_witness", "the time %q of an act that breaks the glass cannot be read", w.At)
 		}
-		if head := headOf(v.reports); w.Commit != "" && w.Commit != head {
-			return notCounted("approval_stale_commit", "%s broke the glass for commit %q, the plan is of %q", w.Person, w.Commit, head).WithHint("break it again")
+		if w.Commit != "" && w.Commit != t.head {
+			return notCounted("approval_stale_commit", "%s broke the glass for commit %q, the plan is of %q", w.Person, w.Commit, t.head).WithHint("break it again")
 		}
-		if !at.After(sealed) {
-			return notCounted("approval_too_early", "%s broke the glass at %s, before the token was made (%s)", w.Person, w.At, stamp(sealed)).WithHint("break it again")
+		if !at.After(t.sealed) {
+			return notCounted("approval_too_early", "%s broke the glass at %s, before the token was made (%s)", w.Person, w.At, stamp(t.sealed)).WithHint("break it again")
 		}
 		if end := at.Add(glass.Expire.Duration); now.After(end) {
 			return notCounted("glass_expired", "%s broke the glass at %s, which held until %s", w.Person, w.At, stamp(end)).WithHint("break it again, or have the change approved")

@@ -41,7 +41,7 @@ func TestSignedGlass(t *testing.T) {
 				{Kind: WitnessGlass, ID: "2", PersonID: "2", At: "2026-01-02T03:04:05Z", Code: "code", Reason: "it burns"},
 			}
 			c.change(s, w)
-			err := glassCounts(s, &verified{code: "code"}, &ApprovalStatement{Witnesses: w}, time.Date(2026, 1, 2, 1, 0, 0, 0, time.UTC), now)
+			err := glassCounts(s, terms{code: "code", sealed: time.Date(2026, 1, 2, 1, 0, 0, 0, time.UTC)}, &ApprovalStatement{Witnesses: w}, now)
 			if ok := err == nil; ok != (c.code == "") || err != nil && !errors.Is(err, protocol.Code(c.code)) {
 				t.Errorf("%v", err)
 			}

@@ -129,10 +129,13 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 			h.Same = append(h.Same, gitDir, common)
 		}
 	}
-	if mode != protocol.TakeOff {
-		return h, nil
+	if err := sightless(step, e); err != nil || mode != protocol.TakeOff {
+		return h, err
 	}
 	h.Tunnels = step.Tunnels
+	if step.TakeOffWorkspace == config.WorkspaceNone {
+		return h, nil
+	}
 	h.Covered = s.Exclude
 	h.Kept = slices.DeleteFunc(append([]string{".git"}, s.governanceFiles()...), func(name string) bool {
 		// What is not there cannot be kept, and what a link leads to elsewhere must not
@@ -141,6 +144,16 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 		return err != nil || !inside(s.Workspace, to)
 	})
 	return h, nil
+}
+
+// sightless refuses an engine that cannot do without the workspace at take-off in a
+// step whose take-off sees nothing of it.
+func sightless(step *config.Step, e engine) error {
+	if step.TakeOffWorkspace != config.WorkspaceNone || len(e.files) == 0 && !e.builtin.Git && (step.Engine.Wasm == "" || filepath.IsAbs(step.Engine.Wasm)) {
+		return nil
+	}
+	return protocol.Errorf(protocol.ExitUsage, "take_off_workspace", "step %s takes off without the workspace, and its engine needs files of it", step.ID).At(step.Where).
+		WithHint("leave take_off.workspace: none out, or name a program outside of the workspace")
 }
 
 // governanceFiles are the files and directories that decide over flights.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/cabincrew/action/engines"
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/workspace"
 	"github.com/cabincrew/action/protocol"
@@ -65,6 +66,10 @@ func artifactHashes(artifacts []engines.Artifact) ([]protocol.PlanArtifactHash, 
 
 // completed stores what goes with the artifacts and records that a step planned.
 func (p *planner) completed(id string, r *room, result engines.Result, receipt protocol.EngineOutput, artifacts []engines.Artifact) error {
+	if step, _ := p.s.Config.Step(id); step.TakeOffWorkspace == config.WorkspaceNone && slices.ContainsFunc(artifacts, func(a engines.Artifact) bool { return a.Description.ArtifactType == TypePatch }) {
+		return protocol.Errorf(protocol.ExitUsage, "take_off_workspace", "step %s takes off without the workspace, and plans to change files of it", id).At(step.Where).
+			WithHint("leave take_off.workspace: none out")
+	}
 	isolation, err := protocol.Canonical(isolationOf(p.s.discreet(result.Isolation)))
 	if err != nil {
 		return err

@@ -32,7 +32,9 @@ type Report struct {
 	Requires    []protocol.PreflightRequires `json:"requires"`
 	Isolation   engines.Isolation            `json:"isolation"`
 	Opaque      bool                         `json:"opaque"`
-	Derived     Derived                      `json:"derived"`
+	// Intent is what the step wants, whatever it was planned on.
+	Intent  string  `json:"intent"`
+	Derived Derived `json:"derived"`
 	// Explanations tell what each policy's rules came to, if policies.explain asks for it.
 	Explanations []policies.Explanation `json:"explanations,omitempty"`
 }
@@ -100,6 +102,10 @@ func (o *Orchestrator) ask(ctx context.Context, f *Flight, s *Setup, p *stepPlan
 		Derived: s.Source.derived(),
 	}}
 	r := &j.Report
+	var err error
+	if r.Intent, err = p.intent(); err != nil {
+		return j, err
+	}
 	result, err := s.Governance.Judge.Evaluate(ctx, in, stamp(o.Now()))
 	if err != nil {
 		if ctx.Err() != nil {

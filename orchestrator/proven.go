@@ -41,7 +41,15 @@ func (o *Orchestrator) tokenEnds(f *Flight) error {
 	if o.Fence == nil || f.Status.State != protocol.StateCompleted {
 		return nil // also one that failed needs a person
 	}
-	by, made, err := o.Fence.Marked(tokenMark(f.Status.FlightToken))
+	err := o.oneEnds(f, f.Status.FlightToken)
+	if err == nil && o.InsteadOf != "" {
+		err = o.oneEnds(f, o.InsteadOf)
+	}
+	return err
+}
+
+func (o *Orchestrator) oneEnds(f *Flight, token string) error {
+	by, made, err := o.Fence.Marked(tokenMark(token))
 	if err != nil {
 		return unfenced(err)
 	}
@@ -61,7 +69,7 @@ func (o *Orchestrator) tokenEnds(f *Flight) error {
 	if err != nil {
 		return err
 	}
-	if _, err := o.Fence.Mark(doneOf(f.Status.FlightToken), string(content)); err != nil {
+	if _, err := o.Fence.Mark(doneOf(token), string(content)); err != nil {
 		return unfenced(err)
 	}
 	return nil
@@ -91,9 +99,13 @@ func (o *Orchestrator) proven(f *Flight, v *verified, by, content string) error 
 	if err != nil {
 		return unproven("its statement: %w", err)
 	}
+	token := got.FlightToken
+	if got.InsteadOf == f.Status.FlightToken {
+		token = got.InsteadOf // this plan was stale, and used up by the one that took off
+	}
 	type said struct{ what, says, is string }
 	all := []said{
-		{"flight", flight, by}, {"signed flight", got.WorkflowID, by}, {"flight token", got.FlightToken, f.Status.FlightToken}, {"verdict", got.Verdict, VerdictCompleted},
+		{"flight", flight, by}, {"signed flight", got.WorkflowID, by}, {"flight token", token, f.Status.FlightToken}, {"verdict", got.Verdict, VerdictCompleted},
 	}
 	for _, p := range v.plans {
 		c, d := p.preimage.Context, got.Derived

@@ -231,23 +231,41 @@ func (o *Orchestrator) tookOffElsewhere(ctx context.Context, f *Flight, s *Setup
 	return o.consumed(f, s, v)
 }
 
+// consumeToken marks one token.
+func (o *Orchestrator) consumeToken(f *Flight, token string, retry bool) error {
+	made, err := o.Fence.Mark(tokenMark(token), f.ID())
+	if err != nil {
+		return unfenced(err)
+	}
+	if made {
+		return nil
+	}
+	by, _, err := o.Fence.Marked(tokenMark(token))
+	if err != nil {
+		return unfenced(err)
+	}
+	if by != f.ID() || !retry {
+		return integrity("token_consumed", "flight %s began a take-off of the same token just now", by).
+			WithHint("look at what it did; a person decides how to go on")
+	}
+	return nil
+}
+
 // consume marks token and lines right before the first engine starts.
 func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *verified, retry bool) error {
 	if o.Fence == nil {
 		return nil
 	}
 	if s.Source.Run.Forge != "" {
-		made, err := o.Fence.Mark(tokenMark(f.Status.FlightToken), f.ID())
-		if err != nil {
-			return unfenced(err)
-		}
-		if !made {
-			if by, _, err := o.Fence.Marked(tokenMark(f.Status.FlightToken)); err != nil {
-				return unfenced(err)
-			} else if by != f.ID() || !retry {
-				return integrity("token_consumed", "flight %s began a take-off of the same token just now", by).
-					WithHint("look at what it did; a person decides how to go on")
+		if o.InsteadOf != "" {
+			// What a plan holds of state differs each time, and so does its token: of two that
+			// stand in for one stale plan, only the first that marks that one flies.
+			if err := o.consumeToken(f, o.InsteadOf, retry); err != nil {
+				return err
 			}
+		}
+		if err := o.consumeToken(f, f.Status.FlightToken, retry); err != nil {
+			return err
 		}
 	}
 	mine, err := f.lines(s, v.plans)

@@ -22,10 +22,15 @@ func (o *Orchestrator) takeOffSpec(ctx context.Context, f *Flight, s *Setup, ste
 		return spec, err
 	}
 	spec.Workspace, spec.TempDir, spec.ArtifactsDir = s.Workspace, filepath.Join(tmp, "run"), filepath.Join(tmp, "artifacts")
+	dirs := []string{spec.TempDir, spec.ArtifactsDir}
+	if step.TakeOffWorkspace == config.WorkspaceNone {
+		spec.Workspace = filepath.Join(tmp, "workspace") // empty
+		dirs = append(dirs, spec.Workspace)
+	}
 	spec.Input.Meta = protocol.EngineMeta{WorkflowID: f.ID(), StepID: p.id}
 	spec.Input.ExpectedPlanToken = p.token
 	spec.Input.Orchestrator = &protocol.EngineOrchestrator{WorkspaceHash: p.preimage.WorkspaceHash}
-	for _, d := range []string{spec.TempDir, spec.ArtifactsDir} {
+	for _, d := range dirs {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return spec, fmt.Errorf("preparing the engine's directories: %w", err)
 		}

@@ -59,6 +59,7 @@ type PlanFactStep struct {
 	StepID      string            `json:"step_id"`
 	Token       string            `json:"token"`
 	Preimage    json.RawMessage   `json:"preimage"`
+	Intent      string            `json:"intent"`
 	Decision    protocol.Decision `json:"decision"`
 	Evaluations []FactEvaluation  `json:"evaluations"`
 	Isolation   map[string]any    `json:"isolation"`
@@ -93,7 +94,7 @@ func (f *Flight) planFacts(plans []*stepPlan, reports []Report) (PlanFacts, erro
 		} else if r.Derived != facts.Derived {
 			return facts, integrity("preflight_mismatch", "its derived facts are not those of step %s", reports[0].StepID).At(stepPath(p.id, preflightFile))
 		}
-		step := PlanFactStep{StepID: p.id, Token: p.token, Decision: r.Decision, Evaluations: []FactEvaluation{}, Approvals: []FactApproval{}}
+		step := PlanFactStep{StepID: p.id, Token: p.token, Intent: r.Intent, Decision: r.Decision, Evaluations: []FactEvaluation{}, Approvals: []FactApproval{}}
 		if step.Preimage, err = protocol.Canonical(p.preimage); err != nil {
 			return facts, err
 		}

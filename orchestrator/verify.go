@@ -283,6 +283,11 @@ func (v *verified) readDecisions(f *Flight) (string, error) {
 	if v.reports, err = f.readReports(v.plans); err != nil {
 		return "", err
 	}
+	for i, r := range v.reports {
+		if intent, err := v.plans[i].intent(); err != nil || r.Intent != intent {
+			return "", errors.Join(err, integrity("preflight_mismatch", "the report says that the intent is %q, it is %q", r.Intent, intent).At(stepPath(r.StepID, preflightFile)))
+		}
+	}
 	recorded := map[string]protocol.PolicyEvaluationRecord{}
 	for _, e := range f.Status.Evaluations {
 		recorded[e.EvaluationID] = e

@@ -72,28 +72,73 @@ func (g Governance) role(name string) (Role, bool) {
 	return g.Roles[i], true
 }
 
-// askForge puts a question about roles to the forge, and gives the answers by role.
-func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *verified, roles []string) (map[string]ForgeAnswer, error) {
+// terms are by what people's acts are counted for a flight: those of its own plan, or of
+// the earlier one that they approved.
+type terms struct {
+	head       string    // that people must have looked at
+	sealed     time.Time // before which nothing counts
+	code       string
+	codeNeeded bool
+	from       *carried // nil: its own
+	why        error    // why the earlier plan's approvals do not serve it
+}
+
+// terms gives those of the flight's own plan.
+func (v *verified) terms(f *Flight, s *Setup) (terms, error) {
 	sealed, err := v.firstSealed(f)
+	return terms{head: headOf(v.reports), sealed: sealed, code: v.code, codeNeeded: v.codeNeeded(s)}, err
+}
+
+// terms gives those of the earlier plan.
+func (c *carried) terms(s *Setup) terms {
+	return terms{
+		head: c.facts.Derived.HeadCommit, sealed: c.sealed, code: c.code, codeNeeded: s.Config.Approvals.Binding == config.BindingCode || c.facts.CodeNeeded, from: c,
+	}
+}
+
+// asking gives the terms by which a forge is asked about a flight now.
+func (o *Orchestrator) asking(ctx context.Context, f *Flight, s *Setup, v *verified) (terms, error) {
+	c, why, err := o.carry(ctx, v, s)
 	if err != nil {
-		return nil, err
+		return terms{}, err
+	}
+	if c != nil {
+		return c.terms(s), nil
+	}
+	t, err := v.terms(f, s)
+	t.why = why
+	return t, err
+}
+
+// lacks says what a role lacks for a request; "" where it approved.
+func (t terms) lacks(q protocol.ApprovalRequest, a ForgeAnswer) string {
+	switch {
+	case t.from != nil && !t.from.asked(q.StepID, q.RequiredRole):
+		return fmt.Sprintf("the plan that people approved (%s) did not ask about step %s", t.from.facts.FlightToken, q.StepID)
+	case a.Approved:
+		return ""
+	case t.why != nil:
+		return cmp.Or(a.Why, "nobody of the forge holds it") + "; what was approved of the change does not carry over: " + t.why.Error()
+	}
+	return cmp.Or(a.Why, "nobody of the forge holds it")
+}
+
+// askForge puts a question about roles to the forge, and gives the answers by role.
+func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *verified, roles []string) (map[string]ForgeAnswer, terms, error) {
+	t, err := o.asking(ctx, f, s, v)
+	if err != nil {
+		return nil, t, err
 	}
 	slices.Sort(roles)
-	ask := Asked{
-		Roles: slices.Compact(roles), Head: headOf(v.reports), Sealed: sealed, Code: v.code, CodeNeeded: v.codeNeeded(s),
-	}
-	if ask.Coded, err = time.Parse(time.RFC3339, f.Status.SealedAt); err != nil {
-		return nil, integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
-	}
-	answers, err := o.Forge.Answers(ctx, ask)
+	answers, err := o.Forge.Answers(ctx, Asked{Roles: slices.Compact(roles), Head: t.head, Sealed: t.sealed, Code: t.code, CodeNeeded: t.codeNeeded})
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
 	out := map[string]ForgeAnswer{}
 	for _, a := range answers {
 		out[a.Role] = a
 	}
-	return out, nil
+	return out, t, nil
 }
 
 // firstSealed is when the flight's token was first sealed: an equal plan that was made
@@ -137,17 +182,17 @@ func (o *Orchestrator) witness(ctx context.Context, f *Flight, s *Setup, v *veri
 	if o.Forge == nil || len(open) == 0 {
 		return nil, nil
 	}
-	answers, err := o.askForge(ctx, f, s, v, roles)
+	answers, t, err := o.askForge(ctx, f, s, v, roles)
 	if err != nil {
 		return nil, err
 	}
 	for _, q := range open {
 		a := answers[q.RequiredRole]
-		if !a.Approved {
-			why = append(why, fmt.Sprintf("role %s: %s", q.RequiredRole, a.Why))
+		if lacks := t.lacks(q, a); lacks != "" {
+			why = append(why, fmt.Sprintf("role %s: %s", q.RequiredRole, lacks))
 			continue
 		}
-		record, err := o.witnessed(ctx, f, s, v, q, a)
+		record, err := o.witnessed(ctx, f, s, v, q, a, t.from)
 		if err != nil {
 			return why, err
 		}
@@ -173,21 +218,23 @@ func (o *Orchestrator) Approvals(ctx context.Context, f *Flight, s *Setup) error
 	if err != nil {
 		return err
 	}
-	if err := o.signedPlan(v, true); err != nil {
-		return err
-	}
 	var roles []string
 	for _, q := range v.open(f) {
 		roles = append(roles, q.RequiredRole)
 	}
-	answers, err := o.askForge(ctx, f, s, v, roles)
+	answers, t, err := o.askForge(ctx, f, s, v, roles)
 	if err != nil {
 		return err
 	}
+	if t.from == nil { // what carries over was signed with the earlier plan
+		if err := o.signedPlan(v, true); err != nil {
+			return err
+		}
+	}
 	var why []string
 	for _, q := range v.open(f) {
-		if a := answers[q.RequiredRole]; !a.Approved {
-			why = append(why, "role "+q.RequiredRole+": "+cmp.Or(a.Why, "nobody of the forge holds it"))
+		if lacks := t.lacks(q, answers[q.RequiredRole]); lacks != "" {
+			why = append(why, "role "+q.RequiredRole+": "+lacks)
 		}
 	}
 	if len(why) == 0 {
@@ -198,7 +245,7 @@ func (o *Orchestrator) Approvals(ctx context.Context, f *Flight, s *Setup) error
 }
 
 // witnessed signs that people of the forge answered a request.
-func (o *Orchestrator) witnessed(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a ForgeAnswer) (Record, error) {
+func (o *Orchestrator) witnessed(ctx context.Context, f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, a ForgeAnswer, from *carried) (Record, error) {
 	names := make([]string, len(a.By))
 	var code string
 	for i, w := range a.By {
@@ -209,6 +256,13 @@ func (o *Orchestrator) witnessed(ctx context.Context, f *Flight, s *Setup, v *ve
 	st := ApprovalStatement{
 		Request: q, FlightToken: v.manifest.FlightToken, Role: q.RequiredRole, Code: code, PlanBundle: f.Status.Digests[PlanBundle], Witnesses: a.By,
 		Response: protocol.ApprovalResponse{ApprovalID: q.ApprovalID, Approved: true, Approver: strings.Join(names, ", "), Timestamp: stamp(o.Now())},
+	}
+	if from != nil {
+		named := from.by[q.StepID]
+		st.CarriedFrom = &named
+		if err := from.keep(f, q.ApprovalID); err != nil {
+			return Record{}, err
+		}
 	}
 	if err := o.counts(f, s, v, q, &st); err != nil {
 		return Record{}, err
@@ -235,16 +289,16 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 		return notCounted("approval_role", "the configuration names no role %s that people of the forge hold", q.RequiredRole).
 			WithHint("roles of people of a forge are under approvals.roles")
 	}
-	sealed, err := v.firstSealed(f)
+	t, err := o.countedBy(f, s, v, q, st, now)
 	if err != nil {
 		return err
 	}
 	if broken(st.Witnesses) {
-		return glassCounts(s, v, st, sealed, now)
+		return glassCounts(s, t, st, now)
 	}
-	people, head := map[string]bool{}, headOf(v.reports)
+	people := map[string]bool{}
 	for _, w := range st.Witnesses {
-		if err := w.counts(v, head, sealed, now, s); err != nil {
+		if err := w.counts(t, now, s.Config.Approvals.Expire.Duration); err != nil {
 			return err
 		}
 		people[w.PersonID] = true
@@ -255,31 +309,43 @@ func (o *Orchestrator) witnessesCount(f *Flight, s *Setup, v *verified, q protoc
 	return nil
 }
 
-func (w Witness) counts(v *verified, head string, sealed, now time.Time, s *Setup) error {
-	named := v.code != "" && w.Code == v.code
+// countedBy gives the terms by which a signed approval is counted.
+func (o *Orchestrator) countedBy(f *Flight, s *Setup, v *verified, q protocol.ApprovalRequest, st *ApprovalStatement, now time.Time) (terms, error) {
+	if st.CarriedFrom == nil {
+		return v.terms(f, s)
+	}
+	c, err := o.carriedFor(f, s, v, q, st, now)
+	if err != nil {
+		return terms{}, err
+	}
+	return c.terms(s), nil
+}
+
+func (w Witness) counts(t terms, now time.Time, expire time.Duration) error {
+	named := t.code != "" && w.Code == t.code
 	if w.PersonID == "" || w.ID == "" {
 		return integrity("approval_witness", "an act that the approval tells of has no id")
 	}
-	if w.Code != "" && !named || v.codeNeeded(s) && !named {
+	if w.Code != "" && !named || t.codeNeeded && !named {
 		return notCounted("approval_code", "%s named code %q, not the flight's", w.Person, w.Code).WithHint("name the code that the check shows")
 	}
-	if w.Commit != head && (w.Commit != "" || !named) {
-		return notCounted("approval_stale_commit", "%s approved commit %q, the plan is of %q", w.Person, w.Commit, head).WithHint("approve the commit that was planned")
+	if w.Commit != t.head && (w.Commit != "" || !named) {
+		return notCounted("approval_stale_commit", "%s approved commit %q, the plan is of %q", w.Person, w.Commit, t.head).WithHint("approve the commit that was planned")
 	}
-	end := sealed // where the forge tells no time, the code does: it was made then
+	end := t.sealed // where the forge tells no time, the code does: it was made then
 	if w.At != "" {
 		at, err := time.Parse(time.RFC3339, w.At)
 		if err != nil {
 			return integrity("approval_witness", "the time %q of the approval of %s cannot be read", w.At, w.Person)
 		}
-		if !at.After(sealed) {
-			return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(sealed)).WithHint("approve again")
+		if !at.After(t.sealed) {
+			return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(t.sealed)).WithHint("approve again")
 		}
 		end = at
 	} else if !named {
 		return notCounted("approval_code", "the forge does not tell when %s approved, and the code is not named", w.Person).WithHint("name the code that the check shows")
 	}
-	if end = end.Add(s.Config.Approvals.Expire.Duration); now.After(end) {
+	if end = end.Add(expire); now.After(end) {
 		return notCounted("approval_expired", "the approval of %s expired at %s", w.Person, stamp(end)).WithHint("approve again")
 	}
 	return nil
@@ -301,7 +367,7 @@ func (o *Orchestrator) standing(ctx context.Context, f *Flight, s *Setup, v *ver
 		return protocol.Errorf(protocol.ExitUnreachable, "forge_unreachable", "whether the approvals of %s still stand cannot be asked", strings.Join(slices.Compact(slices.Sorted(slices.Values(roles))), ", ")).
 			WithHint("take off in a run of the forge's CI: cabincrew ci take-off")
 	}
-	answers, err := o.askForge(ctx, f, s, v, roles)
+	answers, t, err := o.askForge(ctx, f, s, v, roles)
 	if err != nil {
 		return err
 	}
@@ -311,8 +377,8 @@ func (o *Orchestrator) standing(ctx context.Context, f *Flight, s *Setup, v *ver
 			continue
 		}
 		a := answers[st.Role]
-		if !a.Approved {
-			return notCounted("approval_withdrawn", "what approved step %s as %s does not stand any more: %s", q.StepID, st.Role, a.Why).
+		if lacks := t.lacks(q, a); lacks != "" {
+			return notCounted("approval_withdrawn", "what approved step %s as %s does not stand any more: %s", q.StepID, st.Role, lacks).
 				WithHint("the change must be approved again")
 		}
 		for _, w := range st.Witnesses {

@@ -24,7 +24,7 @@ func TestOwnDocuments(t *testing.T) {
 			`"steps":[{"step_id":"greet","needs":[]},{"step_id":"docs","needs":["greet"]}]}`,
 		"preflight-report": `{"version":"1","workflow_id":"w1","step_id":"greet","token":"` + aDigest + `","decision":"require_approval","aggregation":"most_restrictive",` +
 			`"evaluations":[{"source":"opa","policy_id":"p","decision":"warn","severity":1,"evaluated_at":"2026-11-22T18:00:00Z"}],"violations":[],"warnings":["w"],` +
-			`"requires":[{"role":"maintainer","reason":"r"}],"isolation":{"tier":"none","missing":["network"],"kernel":"x"},"opaque":false,` +
+			`"requires":[{"role":"maintainer","reason":"r"}],"isolation":{"tier":"none","missing":["network"],"kernel":"x"},"opaque":false,"intent":"` + aDigest + `",` +
 			`"derived":` + aDerived + `}`,
 	}
 	for kind, doc := range good {

@@ -71,7 +71,7 @@ func flightPlan() signing.FlightPlanPredicate {
 	return signing.FlightPlanPredicate{
 		Version: signing.PredicateVersion, WorkflowID: "wf-1", FlightToken: digestA,
 		Steps: []signing.FlightPlanStep{{
-			StepID: "format", Token: digestB, Preimage: json.RawMessage(`{"artifacts":[],"context":{}}`),
+			StepID: "format", Token: digestB, Preimage: json.RawMessage(`{"artifacts":[],"context":{}}`), Intent: digestB,
 			Decision: protocol.Warn, Isolation: map[string]any{"missing": []any{}, "tier": "none"},
 			Evaluations: []signing.Evaluation{{Source: "opa", PolicyID: "main/warn", Decision: protocol.Warn, Digest: digestA}},
 			Approvals:   []signing.Approval{{ApprovalID: "apr-" + strings.Repeat("0a", 32), Role: "maintainer"}},

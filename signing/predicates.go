@@ -42,6 +42,9 @@ type ApprovalPredicate struct {
 	// Witnesses are acts on a forge, where people did not sign themselves: then whoever
 	// signs plans signs what the forge said.
 	Witnesses []Witness `json:"witnesses,omitempty"`
+	// CarriedFrom is the plan that people approved, where it is an earlier one of the same
+	// intent.
+	CarriedFrom *CarriedFrom `json:"carried_from,omitempty"`
 
 	// PlanBundle is the digest of plan.sigstore.json, the statement's second subject;
 	// empty where the plan is not signed.
@@ -60,6 +63,30 @@ type Witness struct {
 	Code     string `json:"code"` // that the person named
 	URL      string `json:"url"`
 	Reason   string `json:"reason,omitempty"` // of a kind that needs one
+}
+
+// CarriedFrom names an earlier plan of the same intent. SPEC: docs/protocol.md 7
+type CarriedFrom struct {
+	FlightToken string `json:"flight_token"`
+	Token       string `json:"token"`       // of the step
+	HeadCommit  string `json:"head_commit"` // that people looked at
+	PlanBundle  string `json:"plan_bundle"` // digest of the signed plan
+	Intent      string `json:"intent"`      // of the step, in both plans
+	// Workspace says why the approval may serve: "equal", what both were planned on is the
+	// same, or "hidden", the step's take-off sees nothing of it.
+	Workspace string `json:"workspace"`
+}
+
+func (c *CarriedFrom) check() error {
+	if c == nil {
+		return nil
+	}
+	err := allOf(wantDigest("carried_from.flight_token", c.FlightToken), wantDigest("carried_from.token", c.Token),
+		wantDigest("carried_from.plan_bundle", c.PlanBundle), wantDigest("carried_from.intent", c.Intent))
+	if c.Workspace != "equal" && c.Workspace != "hidden" {
+		err = allOf(err, fmt.Errorf("carried_from.workspace is %q, neither equal nor hidden", c.Workspace))
+	}
+	return err
 }
 
 // FlightPlanPredicate is what was planned and judged. Its tokens can be
@@ -90,6 +117,7 @@ type FlightPlanStep struct {
 	StepID      string            `json:"step_id"`
 	Token       string            `json:"token"`
 	Preimage    json.RawMessage   `json:"preimage"` // all that the token is the hash of
+	Intent      string            `json:"intent"`   // what the step wants, whatever it was planned on
 	Decision    protocol.Decision `json:"decision"`
 	Evaluations []Evaluation      `json:"evaluations"`
 	Isolation   map[string]any    `json:"isolation"`
@@ -156,6 +184,9 @@ type TakeOffPredicate struct {
 	// Commit is the one that was checked out: what took off there, as a merge. Left out
 	// where there is no repository.
 	Commit string `json:"commit,omitempty"`
+	// InsteadOf is the flight token of a plan that had become stale, in place of which this
+	// one was made and took off; left out where there was none.
+	InsteadOf string `json:"instead_of,omitempty"`
 }
 
 // TakeOffReceipt names the receipt and log of one step's take-off by digest;
@@ -198,6 +229,7 @@ func (p *ApprovalPredicate) check() error {
 		wantTime("response.timestamp", p.Response.Timestamp),
 		wantText("role", p.Role),
 		optionalDigest("plan bundle", p.PlanBundle),
+		p.CarriedFrom.check(),
 	)
 	if p.Response.ApprovalID != p.Request.ApprovalID {
 		err = allOf(err, fmt.Errorf("response.approval_id is %q, but the request is %q",
@@ -246,6 +278,7 @@ func (p *FlightPlanPredicate) check() error {
 			wantStep(at+"step_id", s.StepID),
 			wantDigest(at+"token", s.Token),
 			wantObject(at+"preimage", s.Preimage),
+			wantDigest(at+"intent", s.Intent),
 			wantDecision(at+"decision", s.Decision),
 		)
 		for j, e := range s.Evaluations {
@@ -272,6 +305,7 @@ func (p *TakeOffPredicate) check() error {
 		wantTime("finished_at", p.FinishedAt),
 		wantText("cabincrew", p.CabinCrew),
 	)
+	err = allOf(err, optionalDigest("instead_of", p.InsteadOf))
 	if p.Commit != "" && !commitID.MatchString(p.Commit) {
 		err = allOf(err, fmt.Errorf("commit is %.80q", p.Commit))
 	}

@@ -159,7 +159,7 @@ func (r *ciRun) judge(at string) error {
 		s.crew.NoSign = !r.signs
 		err = s.crew.Seal(r.ctx, f, s.setup)
 		if err == nil {
-			err = s.crew.Outcome(r.ctx, f, s.setup)
+			err = r.carriesOver(s, f, s.crew.Outcome(r.ctx, f, s.setup))
 		}
 		return errors.Join(err, r.describe(s, f, err))
 	})
@@ -305,7 +305,7 @@ func (r *ciRun) flyAll() error {
 			err = s.crew.Seal(r.ctx, f, s.setup)
 		}
 		if err == nil {
-			err = s.crew.Outcome(r.ctx, f, s.setup)
+			err = r.carriesOver(s, f, s.crew.Outcome(r.ctx, f, s.setup))
 		}
 		return errors.Join(err, r.describe(s, f, err))
 	})

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/ci/github"
-	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/patch"
 	"github.com/cabincrew/action/orchestrator"
@@ -81,26 +80,10 @@ func (r *ciRun) depict(s *session, f *orchestrator.Flight, v *flightView) {
 		rep.Steps = append(rep.Steps, out)
 	}
 	r.approvals(s, v.Approvals)
-	r.unbuilt(s.setup.Config)
 	if raw, err := f.ReadFile(orchestrator.PlanBundle, limits.BundleBytes); err == nil {
 		rep.Bundle, rep.BundleDigest = raw, protocol.Digest(raw)
 	}
 	rep.CodeNeeded = r.codeNeeded(s, f, v)
-}
-
-// unbuilt says which settings have no effect yet. Without them the stricter way is taken.
-func (r *ciRun) unbuilt(c *config.Config) {
-	for _, x := range []struct {
-		set  bool
-		text string
-	}{
-		{c.Approvals.CarryOver == config.CarrySameIntent, "approvals.carry_over: same-intent has no effect yet: each plan needs approvals of its own."},
-		{c.TakeOff.OnStale == config.StaleReplan, "take_off.on_stale: replan has no effect yet: a plan whose base moved is not flown."},
-	} {
-		if x.set && !slices.Contains(r.report.Notes, x.text) {
-			r.report.Notes = append(r.report.Notes, x.text)
-		}
-	}
 }
 
 // approvals tells who must approve, and how.

@@ -69,6 +69,9 @@ func (r *ciRun) takeOff(commit string) error {
 		s.crew.Fence = fence
 		s.crew.Forge = &people{r: r, s: s}
 		s.crew.Gate = r.gates(s)
+		if r.group.HeadSHA != "" {
+			s.crew.Carry = r.approvedPlan(s)
+		}
 		return nil
 	}
 	err = r.with(r.ctx, func(s *session) error {
@@ -93,7 +96,12 @@ func (r *ciRun) takeOff(commit string) error {
 			return err
 		}
 		s.touch(f)
-		done, err := s.crew.TakeOff(r.ctx, f, s.setup, orchestrator.TakeOffOptions{RequireSigned: true})
+		opt := orchestrator.TakeOffOptions{RequireSigned: true}
+		done, err := s.crew.TakeOff(r.ctx, f, s.setup, opt)
+		if r.replans(s, err) {
+			f, done, err = r.replan(s, f, err, opt)
+			id = f.ID()
+		}
 		if !done {
 			r.followUp(s, f, err)
 		}

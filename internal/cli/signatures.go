@@ -68,6 +68,10 @@ func (s *signatures) Approval(bundle, manifest []byte) (*orchestrator.ApprovalSt
 		for _, w := range told.Witnesses {
 			st.Witnesses = append(st.Witnesses, orchestrator.Witness(w))
 		}
+		if from := told.CarriedFrom; from != nil {
+			carried := orchestrator.CarriedFrom(*from)
+			st.CarriedFrom = &carried
+		}
 		return st, nil
 	case err == nil: // it has witnesses
 		return nil, toldErr
@@ -85,6 +89,10 @@ func (s *signatures) SignApproval(ctx context.Context, manifest []byte, st orche
 	}
 	for _, w := range st.Witnesses {
 		p.Witnesses = append(p.Witnesses, signing.Witness(w))
+	}
+	if from := st.CarriedFrom; from != nil {
+		carried := signing.CarriedFrom(*from)
+		p.CarriedFrom = &carried
 	}
 	statement, err := signing.NewApproval(manifest, p)
 	return s.sign(ctx, statement, err)
@@ -116,7 +124,7 @@ func (s *signatures) SignPlan(ctx context.Context, manifest []byte, facts orches
 	}
 	for _, step := range facts.Steps {
 		out := signing.FlightPlanStep{
-			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision, Isolation: step.Isolation,
+			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Intent: step.Intent, Decision: step.Decision, Isolation: step.Isolation,
 			Evaluations: []signing.Evaluation{}, Approvals: []signing.Approval{},
 		}
 		for _, e := range step.Evaluations {
@@ -149,7 +157,7 @@ func (s *signatures) Plan(bundle, manifest []byte) (*orchestrator.PlanFacts, err
 	}
 	for _, step := range p.Steps {
 		out := orchestrator.PlanFactStep{
-			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Decision: step.Decision, Isolation: step.Isolation,
+			StepID: step.StepID, Token: step.Token, Preimage: step.Preimage, Intent: step.Intent, Decision: step.Decision, Isolation: step.Isolation,
 			Evaluations: []orchestrator.FactEvaluation{}, Approvals: []orchestrator.FactApproval{},
 		}
 		for _, e := range step.Evaluations {
@@ -168,7 +176,7 @@ func (s *signatures) SignTakeOff(ctx context.Context, manifest []byte, facts orc
 	p := signing.TakeOffPredicate{
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Workflow: facts.Workflow, Verdict: facts.Verdict,
 		Receipts: []signing.TakeOffReceipt{}, PlanBundle: facts.PlanBundle, Derived: signing.Derived(facts.Derived), AuditHead: signedHead(facts.Audit),
-		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew, Commit: facts.Commit,
+		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew, Commit: facts.Commit, InsteadOf: facts.InsteadOf,
 	}
 	for _, r := range facts.Receipts {
 		p.Receipts = append(p.Receipts, signing.TakeOffReceipt(r))
@@ -190,7 +198,7 @@ func takeOffFacts(p *signing.TakeOffPredicate) (*orchestrator.TakeOffFacts, erro
 	facts := &orchestrator.TakeOffFacts{
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Workflow: p.Workflow, Verdict: p.Verdict, Receipts: []orchestrator.FactReceipt{},
 		PlanBundle: p.PlanBundle, PlannedAt: p.PlannedAt,
-		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew, Commit: p.Commit},
+		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew, Commit: p.Commit, InsteadOf: p.InsteadOf},
 	}
 	for _, r := range p.Receipts {
 		facts.Receipts = append(facts.Receipts, orchestrator.FactReceipt(r))

@@ -49,6 +49,12 @@ const (
 	SudoNever = "never" // not at all
 )
 
+// What a step's take-off sees of the workspace.
+const (
+	WorkspaceFull = "full" // all of it
+	WorkspaceNone = "none" // nothing: what it does is decided by what was planned alone
+)
+
 // Step is one step of the workflow.
 type Step struct {
 	Where      string // file:line:column, for messages
@@ -68,6 +74,8 @@ type Step struct {
 	Tunnels    []string // host:port that it may reach unseen in take-off
 	Tools      []string // programs that it may execute; none means the system's
 	Model      string
+	// TakeOffWorkspace is what take-off sees of the workspace.
+	TakeOffWorkspace string
 
 	engineAt      string // place of the engine's name
 	idempotentSet bool

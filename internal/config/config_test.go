@@ -37,6 +37,7 @@ steps:
     limits: {receipt: 1MiB, log: 2097152, artifacts: 7, artifact_bytes: 1GiB}
     hosts: [api.example.com, "*.example.org:8443"]
     model: small-1
+    take_off: {workspace: none}
 policies: {aggregation: custom, custom_rule: data.cabincrew.join.decision, bundled: [baseline], rego: [policies/], allow_without_policies: true}
 approvals:
   expire: 24h
@@ -79,7 +80,7 @@ func TestParseFull(t *testing.T) {
 			}},
 			Config: map[string]any{}, Inputs: []string{"**/*.go"}, Env: map[string]EnvValue{}, Secrets: map[string]Secret{},
 			Timeout: Duration{10 * time.Minute, "10m"}, Isolation: IsolationAuto,
-			Limits: Limits{4 << 20, 64 << 20, 10_000, 10 << 30}, Hosts: []string{}, Tunnels: []string{}, Tools: []string{}, Model: "none",
+			Limits: Limits{4 << 20, 64 << 20, 10_000, 10 << 30}, Hosts: []string{}, Tunnels: []string{}, Tools: []string{}, Model: "none", TakeOffWorkspace: WorkspaceFull,
 		}, {
 			Where: "c.yaml:8:5", ID: "docs", Needs: []string{"format"},
 			Engine: Engine{Run: []string{"./tools/docs-engine", "--quick"}},
@@ -87,7 +88,7 @@ func TestParseFull(t *testing.T) {
 			Env:     map[string]EnvValue{"DEBUG": {Literal: "1"}, "REGION": {From: "AWS_REGION"}},
 			Secrets: map[string]Secret{"DOCS_TOKEN": {Env: "DOCS_TOKEN"}, "CERT": {File: "certs/x.pem"}, "READ": {Env: "READ_TOKEN", Plan: true}},
 			Timeout: Duration{5 * time.Minute, "5m"}, Target: "staging", Idempotent: true, Isolation: IsolationRequired,
-			Limits: Limits{1 << 20, 2 << 20, 7, 1 << 30}, Hosts: []string{"api.example.com", "*.example.org:8443"}, Tunnels: []string{}, Tools: []string{}, Model: "small-1",
+			Limits: Limits{1 << 20, 2 << 20, 7, 1 << 30}, Hosts: []string{"api.example.com", "*.example.org:8443"}, Tunnels: []string{}, Tools: []string{}, Model: "small-1", TakeOffWorkspace: WorkspaceNone,
 		}},
 		Policies: Policies{
 			Aggregation: protocol.CustomRule, CustomRule: "data.cabincrew.join.decision",
@@ -99,13 +100,13 @@ func TestParseFull(t *testing.T) {
 		Approvals: Approvals{
 			Expire: Duration{24 * time.Hour, "24h"}, DefaultRole: "owner", SelfApproval: true, Binding: BindingCode,
 			Approvers: []Approver{{
-				Where: "c.yaml:29:7", Name: "first-maintainer", Email: "first@example.com", Roles: []string{"maintainer", "owner"},
+				Where: "c.yaml:30:7", Name: "first-maintainer", Email: "first@example.com", Roles: []string{"maintainer", "owner"},
 				Key: "keys/first-maintainer.pub", Bot: true,
 				NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC),
 			}},
 			Roles: []Role{
-				{Where: "c.yaml:31:15", Name: "operator", Count: 2, Users: []string{"octocat", "id:583231"}, Teams: []string{"acme/operators"}, Permission: "maintain", CodeOwners: true},
-				{Where: "c.yaml:32:18", Name: "break-glass", Count: 1, Users: []string{}, Teams: []string{"acme/wardens"}},
+				{Where: "c.yaml:32:15", Name: "operator", Count: 2, Users: []string{"octocat", "id:583231"}, Teams: []string{"acme/operators"}, Permission: "maintain", CodeOwners: true},
+				{Where: "c.yaml:33:18", Name: "break-glass", Count: 1, Users: []string{}, Teams: []string{"acme/wardens"}},
 			},
 			Distinct: true, CarryOver: CarrySameIntent, Environments: []string{"production"}, BreakGlass: BreakGlass{Duration{2 * time.Hour, "2h"}},
 		},

@@ -150,6 +150,8 @@ func refusals() []refusal {
 		{"nobody breaks glass", top("approvals: {break_glass: {expire: 1h}}\n"), "config_role", `c.yaml:4:26: approvals.break_glass needs the role "break-glass", and nobody holds it`, "add it under approvals.roles", true},
 		{"misplaced roles", top("roles: {}\n"), "config_unknown_key", `c.yaml:4:1: unknown key "roles"`, `did you mean "rules"?`, false},
 		{"misplaced on_stale", top("on_stale: fail\n"), "config_unknown_key", `c.yaml:4:1: unknown key "on_stale"`, `"on_stale" belongs under take_off`, false},
+		{"take-off over what is not isolated", step("isolation: none, take_off: {workspace: none}"), "config_value", "c.yaml:3:76: steps[0].take_off.workspace needs isolation: nothing keeps an engine that is not isolated from the workspace", "leave isolation: none out", true},
+		{"take-off over part of it", step("take_off: {workspace: some}"), "config_value", `c.yaml:3:59: steps[0].take_off.workspace is unknown: "some"`, `did you mean "none"?`, false},
 		{"on stale", top("take_off: {on_stale: ignore}\n"), "config_value", `c.yaml:4:22: take_off.on_stale is unknown: "ignore"`, "one of: fail, replan", false},
 		{"checks", top("checks: none\n"), "config_value", `c.yaml:4:9: checks is unknown: "none"`, "one of: single, per-step", false},
 		{"comment", top("comment: once\n"), "config_type", "c.yaml:4:10: comment must be true or false, not text", "", false},

@@ -83,10 +83,11 @@ func (c *Config) Resolved(s *Step) map[string]any {
 			"receipt": s.Limits.Receipt, "log": s.Limits.Log,
 			"artifacts": s.Limits.Artifacts, "artifact_bytes": s.Limits.ArtifactBytes,
 		},
-		"hosts":   texts(s.Hosts),
-		"tunnels": texts(s.Tunnels),
-		"tools":   texts(s.Tools),
-		"model":   s.Model,
+		"hosts":    texts(s.Hosts),
+		"tunnels":  texts(s.Tunnels),
+		"tools":    texts(s.Tools),
+		"model":    s.Model,
+		"take_off": map[string]any{"workspace": s.TakeOffWorkspace},
 	}
 }
 

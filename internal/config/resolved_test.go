@@ -45,8 +45,8 @@ func TestResolvedForm(t *testing.T) {
 	t.Parallel()
 	steps, governance := forms(t, full, Builtins{"command": {Idempotent: true}})
 	want := []string{
-		`{"config":{},"engine":{"use":"command","with":{"deep":{"list":[1,true,null]},"depth":3,"ratio":"0.50","run":["gofmt","-s","-w","."]}},"env":{},"hosts":[],"id":"format","idempotent":false,"inputs":["**/*.go"],"isolation":"auto","limits":{"artifact_bytes":10737418240,"artifacts":10000,"log":67108864,"receipt":4194304},"model":"none","needs":[],"secrets":{},"target":"","timeout":"10m","tools":[],"tunnels":[]}`,
-		`{"config":{"title":"Handbook"},"engine":{"run":["./tools/docs-engine","--quick"]},"env":{"DEBUG":"1","REGION":"env:AWS_REGION"},"hosts":["api.example.com","*.example.org:8443"],"id":"docs","idempotent":true,"inputs":["docs/**","*.md"],"isolation":"required","limits":{"artifact_bytes":1073741824,"artifacts":7,"log":2097152,"receipt":1048576},"model":"small-1","needs":["format"],"secrets":{"CERT":{"from":"file:certs/x.pem","plan":false},"DOCS_TOKEN":{"from":"env:DOCS_TOKEN","plan":false},"READ":{"from":"env:READ_TOKEN","plan":true}},"target":"staging","timeout":"5m","tools":[],"tunnels":[]}`,
+		`{"config":{},"engine":{"use":"command","with":{"deep":{"list":[1,true,null]},"depth":3,"ratio":"0.50","run":["gofmt","-s","-w","."]}},"env":{},"hosts":[],"id":"format","idempotent":false,"inputs":["**/*.go"],"isolation":"auto","limits":{"artifact_bytes":10737418240,"artifacts":10000,"log":67108864,"receipt":4194304},"model":"none","needs":[],"secrets":{},"take_off":{"workspace":"full"},"target":"","timeout":"10m","tools":[],"tunnels":[]}`,
+		`{"config":{"title":"Handbook"},"engine":{"run":["./tools/docs-engine","--quick"]},"env":{"DEBUG":"1","REGION":"env:AWS_REGION"},"hosts":["api.example.com","*.example.org:8443"],"id":"docs","idempotent":true,"inputs":["docs/**","*.md"],"isolation":"required","limits":{"artifact_bytes":1073741824,"artifacts":7,"log":2097152,"receipt":1048576},"model":"small-1","needs":["format"],"secrets":{"CERT":{"from":"file:certs/x.pem","plan":false},"DOCS_TOKEN":{"from":"env:DOCS_TOKEN","plan":false},"READ":{"from":"env:READ_TOKEN","plan":true}},"take_off":{"workspace":"none"},"target":"staging","timeout":"5m","tools":[],"tunnels":[]}`,
 	}
 	if !slices.Equal(steps, want) {
 		t.Errorf("have\n%s", strings.Join(steps, "\n"))
@@ -68,7 +68,7 @@ func TestEverySettingCounts(t *testing.T) {
 		{"id: docs", "id: doc", "1"}, {"needs: [format]", "needs: []", "1"}, {"--quick", "--slow", "1"}, {"Handbook", "Handbuch", "1"},
 		{"docs/**, ", "", "1"}, {`"1"`, `"2"`, "1"}, {"env:AWS_REGION", "env:REGION", "1"}, {"env:DOCS_TOKEN", "env:OTHER", "1"},
 		{"x.pem", "y.pem", "1"}, {"file:certs/x.pem", "env:CERT", "1"}, {"plan: true", "plan: false", "1"}, {"timeout: 5m", "timeout: 6m", "1"},
-		{"staging", "production", "1"}, {"idempotent: true", "idempotent: false", "1"}, {"isolation: required", "isolation: none", "1"},
+		{"staging", "production", "1"}, {"idempotent: true", "idempotent: false", "1"}, {"isolation: required", "isolation: auto", "1"}, {"workspace: none", "workspace: full", "1"},
 		{"1MiB", "2MiB", "1"}, {"2097152", "2097153", "1"}, {"artifacts: 7", "artifacts: 8", "1"}, {"1GiB", "2GiB", "1"},
 		{"api.example.com", "www.example.com", "1"}, {"small-1", "small-2", "1"},
 		{"housekeeping", "housework", "g"}, {"aggregation: custom, custom_rule: data.cabincrew.join.decision", "aggregation: majority", "g"},

@@ -18,7 +18,7 @@ var (
 
 func (r *reader) step(n *yaml.Node, p string) Step {
 	o := r.object(n, p, "id", "needs", "engine", "config", "inputs", "env", "secrets", "timeout", "target",
-		"idempotent", "isolation", "limits", "hosts", "tunnels", "tools", "model")
+		"idempotent", "isolation", "limits", "hosts", "tunnels", "tools", "model", "take_off")
 	o.require("id", "engine")
 	s := Step{
 		Where:     r.where(n),
@@ -38,11 +38,23 @@ func (r *reader) step(n *yaml.Node, p string) Step {
 		Model:     o.text("model", ModelNone, plain),
 	}
 	s.Idempotent, s.idempotentSet = o.bool("idempotent")
+	s.TakeOffWorkspace = r.takeOffOf(o, &s)
 	r.engine(o, &s)
 	if at, where := o.at("config"); at != nil && s.Engine.Use != "" {
 		r.failf(at, "config_value", "move it to "+p+".engine.with", "%s is for an engine with run", where)
 	}
 	return s
+}
+
+// takeOffOf reads what a step's take-off is given.
+func (r *reader) takeOffOf(step *object, s *Step) string {
+	n, p := step.at("take_off")
+	o := r.object(n, p, "workspace")
+	given := o.text("workspace", WorkspaceFull, oneOf(WorkspaceFull, WorkspaceNone))
+	if at, where := o.at("workspace"); given == WorkspaceNone && s.Isolation == IsolationNone {
+		r.failf(at, "config_value", "leave isolation: none out", "%s needs isolation: nothing keeps an engine that is not isolated from the workspace", where)
+	}
+	return given
 }
 
 func (r *reader) engine(step *object, s *Step) {

@@ -20,6 +20,9 @@ const (
 	// signature has at most 72, an ed25519 signature 64.
 	SignatureBytes = 72
 
+	// CarriedPlan is the size in bytes of an earlier plan that is kept beside an approval:
+	// its bundle and its manifest.
+	CarriedPlan = BundleBytes + ManifestFile + 1<<10
 	// ApprovalWitnesses is the most acts on a forge that one approval may tell of.
 	ApprovalWitnesses = 100
 

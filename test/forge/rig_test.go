@@ -74,6 +74,9 @@ signing: {key: ` + filepath.Join(r.keys, "plan") + `}
 ` + rest
 }
 
+// keysDir stands in files of a repository for the directory of keys.
+const keysDir = "{keys}"
+
 // byReview lets one reviewer with the role platform approve.
 const byReview = "approvals: {roles: {platform: {users: [bob, carol]}}}\n"
 
@@ -92,6 +95,9 @@ func newRig(t *testing.T, rest string, more map[string]string) *rig {
 		".cabincrew.yaml": r.configuration(rest), "pol/rig.rego": policy, "app.txt": "one\n", ".gitignore": ".cabincrew/\n",
 	}
 	maps.Copy(files, more)
+	for name, content := range files {
+		files[name] = strings.ReplaceAll(content, keysDir, r.keys)
+	}
 	r.repo.Push("main", r.repo.Commit(githubtest.Commit{Author: r.author, Message: "start", Files: files}), r.author)
 	r.token = r.hub.Token(githubtest.Token{Repo: r.repo, Permissions: githubtest.JobPermissions()})
 	r.signs = r.hub.Token(githubtest.Token{Repo: r.repo, Permissions: map[string]string{"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"}})
