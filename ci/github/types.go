@@ -17,6 +17,7 @@ type End struct {
 	RepositoryID, Repository string // empty where the fork is gone
 	Ref, SHA                 string
 	DefaultBranch            string // of the repository
+	Private                  bool   // whether the repository is
 }
 
 // Change is a pull request.

@@ -117,7 +117,7 @@ type end struct {
 func (e end) end() End {
 	out := End{RepositoryID: e.Repo.id(), Repository: e.Repo.name(), Ref: e.Ref, SHA: e.SHA}
 	if e.Repo != nil {
-		out.DefaultBranch = e.Repo.DefaultBranch
+		out.DefaultBranch, out.Private = e.Repo.DefaultBranch, e.Repo.Private
 	}
 	return out
 }

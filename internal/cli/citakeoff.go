@@ -45,7 +45,7 @@ func (r *ciRun) mergedChange(commit string) (bool, error) {
 	if n := r.event.Number; n != 0 && n != r.change.Number {
 		return false, protocol.Errorf(protocol.ExitIntegrity, "ci_event", "the event is of change %d, the commit is the merge of %d", n, r.change.Number)
 	}
-	r.repo = github.Repository{ID: r.change.Base.RepositoryID, FullName: r.change.Base.Repository, DefaultBranch: r.change.Base.DefaultBranch}
+	r.repo = github.Repository{ID: r.change.Base.RepositoryID, FullName: r.change.Base.Repository, DefaultBranch: r.change.Base.DefaultBranch, Private: r.change.Base.Private}
 	return true, r.protected(r.change.Base.Ref)
 }
 

@@ -168,6 +168,20 @@ func notifying(t *testing.T, rest, workspace string) *rig {
 	})
 }
 
+// TestStateOfAPrivateRepository: state is kept in the clear where the repository is
+// private, before a take-off and after it.
+func TestStateOfAPrivateRepository(t *testing.T) {
+	t.Parallel()
+	r := notifying(t, byReview, "full")
+	p := r.approved("feature", "two\n")
+	done := r.land(p.pull, 0)
+	log := unpacked(t, filepath.Join(done.outputs["flight-path"], "landed", "flight.tar.zst"))["steps/notify/takeoff.log"]
+	if strings.HasPrefix(string(log), "it sees 0 files") || !strings.HasSuffix(string(log), "and says two\n") {
+		t.Errorf("the take-off says %q", log)
+	}
+	r.wantTagged("begun done", p)
+}
+
 // TestReplannedWithTheSameIntent: the base moved on in a file that the step sees and that
 // changes nothing of what it wants, and its take-off sees no file. What was approved
 // carries over to a new plan, which flies.
