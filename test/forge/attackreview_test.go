@@ -170,12 +170,12 @@ func TestT07PushedByABot(t *testing.T) {
 		exit                         int
 		want                         string
 	}{
-		"a job's token":                {"alice", "github-actions[bot]", "github-actions[bot]", "", 7, "pusher_unknown"},
+		"a job's token":               {"alice", "github-actions[bot]", "github-actions[bot]", "", 7, "pusher_unknown"},
 		"a job's token for bob":       {"alice", "github-actions[bot]", "bob", "", 4, "started a run for the change"},
 		"a job's token for carol":     {"alice", "github-actions[bot]", "carol", "", 0, ""},
 		"a job's token all of it":     {"github-actions[bot]", "github-actions[bot]", "github-actions[bot]", "", 7, "pusher_unknown"},
-		"an App on somebody's change":  {"alice", "fix[bot]", "fix[bot]", "", 7, "pusher_unknown"},
-		"an App by itself":             {"renovate[bot]", "renovate[bot]", "renovate[bot]", "", 0, ""},
+		"an App on somebody's change": {"alice", "fix[bot]", "fix[bot]", "", 7, "pusher_unknown"},
+		"an App by itself":            {"renovate[bot]", "renovate[bot]", "renovate[bot]", "", 0, ""},
 		"an App started again by bob": {"renovate[bot]", "renovate[bot]", "renovate[bot]", "bob", 4, "started a run for the change"},
 		"a person started by bob":     {"alice", "alice", "alice", "bob", 0, ""},
 	} {
