@@ -85,7 +85,11 @@ func (s *session) touch(f *orchestrator.Flight) {
 	budget := &lineBudget{}
 	for _, step := range orchestrator.Summarize(f).Steps {
 		for _, a := range step.Artifacts {
-			for _, m := range viewArtifact(f, step.StepID, a, budget).Files {
+			view := viewArtifact(f, step.StepID, a, budget)
+			if at, ok := pathOfTarget(view.Target); ok {
+				p.touched = append(p.touched, at)
+			}
+			for _, m := range view.Files {
 				for _, at := range []string{m.OldPath, m.NewPath} {
 					if at != "" {
 						p.touched = append(p.touched, at)
