@@ -180,11 +180,20 @@ func TestForkIsJudgedInTheBase(t *testing.T) {
 		t.Fatalf("exit %d\n%s", code, out)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/pulls") {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/pulls"):
 			_, _ = fmt.Fprintf(w, `[{"number": 7, "head": {"sha": %q, "repo": {"id": 2}}}]`, strings.Repeat("1", 40))
-			return
+		case strings.HasSuffix(r.URL.Path, "/artifacts/"+planned[1]+"/zip"):
+			w.Header().Del("Content-Type")
+			w.Header().Set("Location", "http://"+r.Host+"/blob")
+			w.WriteHeader(http.StatusFound)
+		case r.URL.Path == "/blob":
+			w.Header().Set("Content-Type", "application/zip")
+			http.ServeFile(w, r, filepath.Join(s.dir, "artifacts/1/cabincrew-planned/cabincrew-planned.zip"))
+		default:
+			_, _ = fmt.Fprintf(w, `{"total_count": 1, "artifacts": [{"name": "cabincrew-planned", "expired": false, "id": %s, "size_in_bytes": 1, "created_at": "2026-01-02T03:04:05Z"}]}`, planned[1])
 		}
-		_, _ = fmt.Fprintf(w, `{"artifacts": [{"name": "cabincrew-planned", "expired": false, "id": %s}]}`, planned[1])
 	}))
 	defer server.Close()
 	s.env["GITHUB_API_URL"] = server.URL

@@ -131,6 +131,15 @@ func (f *field) pushed(file, before, after string) trigger {
 	}
 }
 
+// after is what GitHub starts in the base when a run of a fork has ended.
+func (f *field) after(r flight) trigger {
+	main := f.repo.Tip("refs/heads/main")
+	return trigger{
+		githubtest.Started{Workflow: ".github/workflows/" + baseFile, Event: "workflow_run", Branch: "main", SHA: main, Actor: r.Actor},
+		"refs/heads/main", main, r.Payload("completed"),
+	}
+}
+
 // merge merges a pull request, and gives the push.
 func (f *field) merge(file string, p *githubtest.Pull) trigger {
 	f.t.Helper()
@@ -252,6 +261,7 @@ func (f *field) equip(run *githubtest.Run, e trigger) {
 			}
 			inner = f.equipped(inner, run, e, name, job.Uses, f.own, within.Permissions)
 		}
+		inner = strings.ReplaceAll(inner, "github.token", "env.TOKEN_OF_THE_JOB")
 		f.file(filepath.Join("called", called), inner)
 	}
 	f.file(at, text)

@@ -19,7 +19,11 @@ if (process.argv[2] === "upload") {
   console.log(`artifact ${process.env.NAME} has id ${id}`);
 } else {
   const id = Number(process.env.ID);
-  const { artifacts } = await client.listArtifacts({ latest: true });
+  // With a token, of any run, by GitHub's API; otherwise of this run, by the service.
+  const [repositoryOwner, repositoryName] = process.env.GITHUB_REPOSITORY.split("/");
+  const token = process.env.TOKEN;
+  const of = token ? { findBy: { token, workflowRunId: Number(process.env.RUN), repositoryOwner, repositoryName } } : {};
+  const { artifacts } = await client.listArtifacts({ latest: true, ...of });
   if (!artifacts.some((a) => a.id === id)) throw new Error(`no artifact ${process.env.ID}`);
-  await client.downloadArtifact(id, { path: where });
+  await client.downloadArtifact(id, { path: where, ...of });
 }
