@@ -29,6 +29,9 @@ func (r *ciRun) approvedPlan(s *session) func(context.Context) (*orchestrator.Ea
 		if err == nil {
 			err = own.isOfChange(f)
 		}
+		if err == nil {
+			err = own.newestShown(r.ctx, f)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -94,5 +94,5 @@ func (r *ciRun) groupRun(commit string) (github.Run, bool, error) {
 	case run.Status != "completed":
 		return run, false, missingFlight(run, "is still being made")
 	}
-	return run, true, nil
+	return run, true, r.startedAgain(run)
 }

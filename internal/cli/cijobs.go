@@ -184,7 +184,7 @@ func onlyPlanned(f *orchestrator.Flight) error {
 		WithHint("look who wrote what the job that plans uploaded")
 }
 
-// open refuses to plan or seal what was merged: what takes off was planned before.
+// open refuses to plan, seal or sign what was merged: what takes off was planned before.
 func (r *ciRun) open() error {
 	if r.change.Merged {
 		return usageError("change_closed", "change %d is merged: its plan was made before", r.change.Number)
@@ -284,6 +284,9 @@ func (r *ciRun) oneJob() error {
 		return err
 	}
 	if err := r.derive(); err != nil {
+		return err
+	}
+	if err := r.open(); err != nil {
 		return err
 	}
 	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {

@@ -124,6 +124,9 @@ func (r *ciRun) sealForked() error {
 	if err := r.ofPlan(); err != nil {
 		return err
 	}
+	if err := r.open(); err != nil {
+		return err
+	}
 	if err := r.begin(planCheck, r.change.Head.SHA); err != nil {
 		return err
 	}

@@ -40,6 +40,24 @@ func (r *ciRun) planWorkflow() string {
 	return plan
 }
 
+// plansThere refuses a flight of a workflow that did not govern when it was planned: the
+// caller's file names it, and a change may bring a file of its own. SPEC: docs/threats.md T11, T15
+func (r *ciRun) plansThere(o *origin) error {
+	if o == nil || o.tree == nil {
+		return protocol.Errorf(protocol.ExitIntegrity, "workflow_unknown", "no commit governs the flight, so which workflow plans cannot be told")
+	}
+	name := workflowsDir + r.planWorkflow()
+	if r.planWorkflow() == "." || !strings.Contains(r.env["GITHUB_WORKFLOW_REF"], "/"+workflowsDir) {
+		return protocol.Errorf(protocol.ExitIntegrity, "workflow_unknown", "the run is of %q, which is no workflow's file", r.env["GITHUB_WORKFLOW_REF"])
+	}
+	there, err := o.tree.Top().Has(name)
+	if err != nil || there {
+		return err
+	}
+	return protocol.Errorf(protocol.ExitIntegrity, "workflow_unknown", "the protected branch had no %s when the flight was planned (commit %s), so what its runs planned does not take off", name, o.commit).
+		WithHint("add the workflow's file by a change of its own that the file before it plans, and remove that one later")
+}
+
 // byBase says whether what a run planned is sealed by a run of the base that follows it,
 // since its own token may only read: that of a fork's change, and of one by Dependabot.
 func (r *ciRun) byBase(run github.Run) bool {
@@ -69,7 +87,7 @@ func (r *ciRun) seals(ctx context.Context) ([]github.Run, error) {
 	var since time.Time
 	for _, run := range runs {
 		switch {
-		case !r.planned(run):
+		case !r.planned(run), r.elsewhere(run):
 		case run.Event == "pull_request" && r.byBase(run) && run.HeadRepositoryID == r.change.Head.RepositoryID:
 			since = run.CreatedAt
 		default:
@@ -91,6 +109,23 @@ func (r *ciRun) seals(ctx context.Context) ([]github.Run, error) {
 	}
 	slices.SortStableFunc(out, func(a, b github.Run) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	return out, nil
+}
+
+// elsewhere says whether a run is of another repository's change: of a fork that has the
+// same commit. A repository keeps its number for good, so a run of the change never
+// becomes one of these; of two that are gone nobody can tell which was which.
+func (r *ciRun) elsewhere(run github.Run) bool {
+	return run.Event == "pull_request" && run.HeadRepositoryID != r.change.Head.RepositoryID
+}
+
+// startedAgain refuses a run that was started again, or only then, after the merge: what
+// it hands over now was not there when the change was approved and merged.
+func (r *ciRun) startedAgain(run github.Run) error {
+	merged := r.change.MergedAt
+	if merged.IsZero() || run.StartedAt.Before(merged) || run.StartedAt.Equal(run.CreatedAt) {
+		return nil // when it was created is looked at elsewhere
+	}
+	return missingFlight(run, "was started again after the merge, at "+run.StartedAt.UTC().Format(time.RFC3339))
 }
 
 // newestSeal gives the newest run that sealed the change's head.
@@ -142,7 +177,11 @@ func (r *ciRun) sealed(run github.Run) (bool, error) {
 	if err != nil || at == "" {
 		return false, err
 	}
-	return r.sealsChange(at)
+	ours, err := r.sealsChange(at)
+	if err == nil && ours {
+		err = r.startedAgain(run)
+	}
+	return ours, err
 }
 
 // ownSeal checks a run that the change's head started.
@@ -154,7 +193,7 @@ func (r *ciRun) ownSeal(run github.Run) error {
 	if run.Status != "completed" {
 		return missingFlight(run, "is still being made")
 	}
-	return nil
+	return r.startedAgain(run)
 }
 
 func foreignSeal(run github.Run, workflow, repository, commit string) error {

@@ -26,6 +26,9 @@ func (r *ciRun) signJob() error {
 	if err := r.deriveSealed(); err != nil {
 		return err
 	}
+	if err := r.open(); err != nil {
+		return err
+	}
 	id, err := r.bring(at)
 	if err != nil {
 		return err

@@ -92,6 +92,9 @@ func (r *ciRun) takeOff(commit string) error {
 		if err == nil {
 			err = s.underPlanned(r.ctx, f, true)
 		}
+		if err == nil {
+			err = r.plansThere(s.planned)
+		}
 		if err != nil {
 			return err
 		}

@@ -93,6 +93,7 @@ func newRig(t *testing.T, rest string, more map[string]string) *rig {
 	}
 	files := map[string]string{
 		".cabincrew.yaml": r.configuration(rest), "pol/rig.rego": policy, "app.txt": "one\n", ".gitignore": ".cabincrew/\n",
+		planFile: "on: pull_request\n", baseFile: "on: push\n",
 	}
 	maps.Copy(files, more)
 	for name, content := range files {

@@ -151,6 +151,13 @@ func (t *Tree) unreachable(err error) error {
 		WithHint("fetch it first, with its history: git fetch origin %s", t.name)
 }
 
+// Top gives the same tree with names relative to the top of the repository.
+func (t *Tree) Top() *Tree {
+	u := *t
+	u.prefix = ""
+	return &u
+}
+
 // ID gives git's id of the tree.
 func (t *Tree) ID() string { return t.root.String() }
 
