@@ -84,16 +84,7 @@ func (r *ciRun) takeOff(commit string) error {
 		}
 		f, err := s.write([]string{id})
 		if err == nil {
-			err = r.isOfChange(f)
-		}
-		if err == nil {
-			err = r.newestShown(r.ctx, f)
-		}
-		if err == nil {
-			err = s.underPlanned(r.ctx, f, true)
-		}
-		if err == nil {
-			err = r.plansThere(s.planned)
+			err = r.mayTakeOff(s, f)
 		}
 		if err != nil {
 			return err
@@ -115,6 +106,21 @@ func (r *ciRun) takeOff(commit string) error {
 		return errors.Join(err, r.describe(s, f, err))
 	})
 	return errors.Join(err, r.export(id, landedPart))
+}
+
+// mayTakeOff refuses a flight that is not the newest plan of the merged change, by the
+// workflow that planned when its governance did.
+func (r *ciRun) mayTakeOff(s *session, f *orchestrator.Flight) error {
+	if err := r.isOfChange(f); err != nil {
+		return err
+	}
+	if err := r.newestShown(r.ctx, f); err != nil {
+		return err
+	}
+	if err := s.underPlanned(r.ctx, f, true); err != nil {
+		return err
+	}
+	return r.plansThere(s.planned)
 }
 
 // fetchFlight gets the newest plan of the change's head. Only the newest counts: a
