@@ -242,3 +242,29 @@ func TestT38ForgedEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestT04EndIsSignedBeforeItIsMarked: a take-off whose mark of its end cannot be made, as
+// when its runner dies, has a signed statement, is not done, and waits for a person.
+func TestT04EndIsSignedBeforeItIsMarked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.approved("feature", "two\n")
+	before := r.repo.Tip("refs/heads/main")
+	commit := p.pull.Merge(r.author, "merge")
+	set := r.repo.Ruleset(githubtest.Ruleset{Name: "no end", Target: "tag", Include: []string{"refs/tags/cabincrew/*/done"}, Rules: []githubtest.Rule{{Type: "creation"}}})
+	run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "push", Branch: "main", SHA: commit, Actor: r.author})
+	got := r.do("auto", r.push(commit, before, number(run)))
+	if got.code == 0 || r.tagged(p) != "begun" {
+		t.Errorf("exit %d, marks %q\n%s", got.code, r.tagged(p), got.stderr)
+	}
+	if unpacked(t, filepath.Join(got.outputs["flight-path"], "landed", "flight.tar.zst"))["take-off.sigstore.json"] == nil {
+		t.Error("its end is not signed")
+	}
+	r.repo.DropRuleset(set)
+	if again := r.takeOff(commit, before, 5); !strings.Contains(again.stderr, "token_consumed") {
+		t.Errorf("%s", again.stderr)
+	}
+	if r.tagged(p) != "begun" {
+		t.Errorf("its marks are %q", r.tagged(p))
+	}
+}
