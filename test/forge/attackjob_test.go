@@ -4,7 +4,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +36,7 @@ func TestT36HostileInputs(t *testing.T) {
 		j := r.pullRequest(p, "opened", "77")
 		j.inputs = in
 		got := r.do("auto", j)
-		if got.code != 2 {
+		if got.code != 2 || !strings.Contains(got.stderr, "[ci_input]") {
 			t.Errorf("%q: exit %d\n%s", in, got.code, got.stderr)
 		}
 		if c := got.commands(); len(c) > 0 {
@@ -56,21 +55,14 @@ func TestT36ConfigurationOfAnotherPath(t *testing.T) {
 	run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: p.Head(), Actor: r.author})
 	j := r.pullRequest(p, "opened", strconv.FormatInt(run.ID, 10))
 	j.inputs = map[string]string{"config": "lax.yaml"}
-	got := r.do("auto", j)
-	if got.code != 0 {
-		return // refused already
-	}
+	got := r.want(0, "auto", j)
 	run.UploadZip("cabincrew-judged", zipOf(t, filepath.Join(got.outputs["flight-path"], "judged")))
 	run.Finish("success")
 	r.later()
 	r.hub.Advance(time.Second)
 	before := r.repo.Tip("refs/heads/main")
 	commit := p.Merge(r.author, "merge")
-	last := r.do("auto", r.push(commit, before, "79"))
-	if last.code == 0 {
-		t.Errorf("it took off:\n%s\n%s", last.stdout, last.stderr)
-	}
-	r.refused(last, "")
+	r.refused(r.want(6, "auto", r.push(commit, before, "79")), "[governance_changed]")
 }
 
 // TestT37EventsThatLie gives payloads that do not say what the forge does.
@@ -81,35 +73,36 @@ func TestT37EventsThatLie(t *testing.T) {
 	body := func(j job) map[string]any { return j.payload["pull_request"].(map[string]any) }
 	stranger := map[string]any{"id": 4711, "full_name": "evil/infra", "default_branch": "main", "owner": r.person(r.author)}
 	for name, c := range map[string]struct {
-		exit []int
+		exit int
+		code string
 		lie  func(j job)
 	}{
-		"number of another change": {[]int{6}, func(j job) { j.payload["number"], body(j)["number"] = other.Number, other.Number }},
-		"two numbers":              {[]int{2}, func(j job) { j.payload["number"] = other.Number }},
-		"no such change":           {[]int{7}, func(j job) { j.payload["number"], body(j)["number"] = 999, 999 }},
-		"another repository":       {[]int{5, 2}, func(j job) { j.payload["repository"] = stranger }},
-		"head of another repository": {[]int{5}, func(j job) {
+		"number of another change": {6, "[head_moved]", func(j job) { j.payload["number"], body(j)["number"] = other.Number, other.Number }},
+		"two numbers":              {2, "[event_payload]", func(j job) { j.payload["number"] = other.Number }},
+		"no such change":           {7, "[forge_refused]", func(j job) { j.payload["number"], body(j)["number"] = 999, 999 }},
+		"another repository":       {2, "[event_payload]", func(j job) { j.payload["repository"] = stranger }},
+		"head of another repository": {5, "[ci_repository]", func(j job) {
 			body(j)["head"] = map[string]any{"ref": "feature", "sha": p.Head(), "repo": stranger}
 		}},
-		"head of another change": {[]int{6}, func(j job) {
+		"head of another change": {6, "[head_moved]", func(j job) {
 			body(j)["head"] = map[string]any{"ref": "feature", "sha": other.Head(), "repo": r.repository()}
 		}},
-		"a merge that was none": {[]int{0, 5, 6}, func(j job) {
+		"a merge that was none": {0, "", func(j job) {
 			j.payload["action"], body(j)["merged"], body(j)["state"], body(j)["merge_commit_sha"] = "closed", true, "closed", p.Head()
 		}},
-		"no change": {[]int{2}, func(j job) { delete(j.payload, "pull_request") }},
-		"huge":      {[]int{2}, func(j job) { j.payload["x"] = strings.Repeat("x", 33<<20) }},
-		"no commits": {[]int{2}, func(j job) {
+		"no change": {2, "[event_payload]", func(j job) { delete(j.payload, "pull_request") }},
+		"huge":      {2, "[ci_event]", func(j job) { j.payload["x"] = strings.Repeat("x", 33<<20) }},
+		"no commits": {2, "[event_payload]", func(j job) {
 			body(j)["head"] = map[string]any{"ref": "feature", "sha": "$(id)", "repo": r.repository()}
 		}},
 	} {
 		j := r.pullRequest(p, "opened", "77")
 		c.lie(j)
 		got := r.do("auto", j)
-		if !slices.Contains(c.exit, got.code) {
+		if got.code != c.exit {
 			t.Errorf("%s: exit %d\n%s\n%s", name, got.code, got.stdout, got.stderr)
 		}
-		r.refused(got, "")
+		r.refused(got, c.code)
 	}
 }
 
@@ -194,7 +187,7 @@ func TestT38MarksOfTheForge(t *testing.T) {
 	commit := p.Merge(r.author, "merge")
 	top := "cabincrew/" + strings.TrimPrefix(got.got.outputs["plan-token"], "sha256:")
 	r.git(r.origin, "tag", top+"/begun", commit) // of no message
-	r.notApplied(r.takeOff(commit, before, 5), "")
+	r.notApplied(r.takeOff(commit, before, 5), "[mark_malformed]")
 	r.git(r.origin, "tag", "-d", top+"/begun")
 	r.mark(top+"/begun", commit, "free text")
 	r.notApplied(r.takeOff(commit, before, 5), "mark_malformed")
@@ -205,7 +198,7 @@ func TestT38MarksOfTheForge(t *testing.T) {
 		t.Errorf("the mark does not tell the run and how far the log had come: %s", begun) // T46
 	}
 	r.git(r.origin, "tag", "-d", top+"/begun", top+"/done")
-	r.notApplied(r.takeOff(commit, before, 5), "")
+	r.notApplied(r.takeOff(commit, before, 5), "[token_consumed]")
 }
 
 // TestT04TwoRunnersAtOnce takes off twice at the same time, and once more.
@@ -222,18 +215,19 @@ func TestT04TwoRunnersAtOnce(t *testing.T) {
 	for i := range 2 {
 		go func() { ends <- r.do("auto", r.push(commit, before, strconv.Itoa(900+i))) }()
 	}
-	applied := 0
+	applied, others := 0, 0
 	for range 2 {
 		got := <-ends
 		if _, err := os.Stat(filepath.Join(got.workspace, "out.txt")); err == nil {
 			applied++
 		}
-		if got.code != 0 && got.code != 5 {
-			t.Errorf("exit %d\n%s", got.code, got.stderr)
+		late := got.code == 0 && strings.Contains(got.stdout, "took off before")
+		if !late && !(got.code == 5 && strings.Contains(got.stderr, "[token_consumed]")) {
+			others++
 		}
 	}
-	if applied != 1 {
-		t.Errorf("it was applied %d times", applied)
+	if applied != 1 || others != 1 {
+		t.Errorf("it was applied %d times, and %d of two runs were not told that the other flew it", applied, others)
 	}
 	r.notApplied(r.takeOff(commit, before, 0), "took off before")
 }
@@ -312,7 +306,7 @@ func TestT28GitHubLeavesOut(t *testing.T) {
 		if got.code != 7 {
 			t.Errorf("%s: exit %d\n%s", op, got.code, got.stderr)
 		}
-		r.refused(got, "")
+		r.refused(got, "[forge_rate_limited]")
 	}
 	r.refused(r.takeOff(commit, before, 4), "asked for changes")
 }
@@ -333,11 +327,7 @@ func TestT40TargetChangesAfterApproval(t *testing.T) {
 	r.onMain(with("production"))
 	before := r.repo.Tip("refs/heads/main")
 	commit := p.Merge(r.author, "merge")
-	got := r.do("auto", r.push(commit, before, "900"))
-	if got.code != 4 && got.code != 5 && got.code != 6 {
-		t.Errorf("exit %d\n%s\n%s", got.code, got.stdout, got.stderr)
-	}
-	r.refused(got, "")
+	r.refused(r.want(4, "auto", r.push(commit, before, "900")), "policy-owner for step edit [approval_waiting]")
 }
 
 // TestT35SecondAttempt plans something else in a second attempt of the same run.
