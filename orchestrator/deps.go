@@ -277,6 +277,9 @@ type Orchestrator struct {
 	// Gate says whether people opened the gates of environments for this take-off; nil:
 	// nobody can be asked.
 	Gate func(ctx context.Context, environments []string, ask Asked) error
+	// Partly says that flights have some steps of the workflow only: then one is behind
+	// another only where they share a step.
+	Partly bool
 	// NoSign leaves signing to a later Sign, perhaps in another process; until
 	// then the flight does not take off.
 	NoSign bool

@@ -136,16 +136,25 @@ func (o *Orchestrator) newestByMarks(f *Flight, mine []string) error {
 			return unfenced(err)
 		}
 		for _, name := range sortedKeys(marks) {
-			if err := o.notBefore("the plan of a flight that took off", marks[name]); err != nil {
+			at, steps, some := strings.Cut(marks[name], " ")
+			if err := o.notBefore("the plan of a flight that took off", at); err != nil {
 				return err
 			}
+			if some && !f.shares(strings.Split(steps, ".")) {
+				continue
+			}
 			id := strings.TrimPrefix(name, line+".")
-			if newer, err := later(f.Status.SealedAt, marks[name]); id != f.ID() && (err != nil || !newer) {
-				return superseded(f, id, marks[name])
+			if newer, err := later(f.Status.SealedAt, at); id != f.ID() && (err != nil || !newer) {
+				return superseded(f, id, at)
 			}
 		}
 	}
 	return nil
+}
+
+// shares says whether the flight has one of some steps.
+func (f *Flight) shares(steps []string) bool {
+	return slices.ContainsFunc(f.order(), func(id string) bool { return slices.Contains(steps, id) })
 }
 
 // newerThan compares a flight with the signed end of one that took off.
@@ -157,9 +166,12 @@ func (o *Orchestrator) newerThan(f *Flight, mine []string, t TakeOffFacts) error
 	if err := o.notBefore("the end of flight "+t.WorkflowID, t.FinishedAt); err != nil {
 		return err
 	}
-	targets := make([]string, len(t.Receipts))
+	targets, steps := make([]string, len(t.Receipts)), make([]string, len(t.Receipts))
 	for i, r := range t.Receipts {
-		targets[i] = r.Target
+		targets[i], steps[i] = r.Target, r.StepID
+	}
+	if o.Partly && !f.shares(steps) {
+		return nil
 	}
 	theirs, err := lines(t.Workflow, t.Derived, targets)
 	if err != nil {
@@ -272,8 +284,12 @@ func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *veri
 	if err != nil {
 		return err
 	}
+	content := f.Status.SealedAt
+	if o.Partly {
+		content += " " + strings.Join(f.order(), ".")
+	}
 	for _, line := range mine {
-		made, err := o.Fence.Mark(line+"."+f.ID(), f.Status.SealedAt)
+		made, err := o.Fence.Mark(line+"."+f.ID(), content)
 		if err != nil {
 			return unfenced(err)
 		}

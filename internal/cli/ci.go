@@ -135,8 +135,8 @@ func (r *ciRun) settings() error {
 		}
 	}
 	r.demandApproval = r.job.Input("approvals") == inputRequired
-	if v := r.job.Input("step"); v != "" {
-		return usageError("ci_input", "step is %q, and flights of single steps are not built yet", v).WithHint("leave step out: a flight has all steps of its workflow")
+	if r.flags.step = r.job.Input("step"); r.flags.step != "" && !protocol.ValidStepID(r.flags.step) {
+		return usageError("ci_input", "step is %q, which no step can be named", r.flags.step).WithHint("name a step of the configuration, or leave step out")
 	}
 	if v := r.job.Input("store"); v != "" && v != "actions" {
 		return usageError("ci_input", "store is %q, and flights are kept as artifacts of Actions only, yet", v).WithHint("leave store out, or write actions")

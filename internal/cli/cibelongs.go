@@ -55,7 +55,7 @@ func (r *ciRun) isOfChange(f *orchestrator.Flight) error {
 // their artifacts can be deleted by whoever may write, a check cannot; and what a check
 // says is only ever taken against the plan, never for it. SPEC: docs/threats.md T06, T35.
 func (r *ciRun) shownBefore(ctx context.Context, token string) (bool, error) {
-	checks, err := r.forge.Checks(ctx, r.change.Head.SHA, planCheck)
+	checks, err := r.forge.Checks(ctx, r.change.Head.SHA, r.checkName(planCheck))
 	return slices.ContainsFunc(checks, func(k github.Check) bool { return k.ExternalID != "" && k.ExternalID != token }), err
 }
 

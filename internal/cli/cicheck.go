@@ -95,7 +95,7 @@ func (p postedCheck) same(checks []github.Check, token string) (github.Check, er
 // token: its run and artifacts can be deleted by whoever may write, that check cannot.
 // A check is only ever taken against a plan. SPEC: docs/threats.md T39
 func (r *ciRun) newestShown(ctx context.Context, f *orchestrator.Flight) error {
-	checks, err := r.forge.Checks(ctx, r.headCommit(), planCheck)
+	checks, err := r.forge.Checks(ctx, r.headCommit(), r.checkName(planCheck))
 	if err != nil {
 		return err
 	}

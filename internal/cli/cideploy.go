@@ -42,7 +42,7 @@ func (r *ciRun) deploy(ctx context.Context, token string) (err error) {
 // the environment that the input deployment names, for jobs that name none themselves.
 // A take-off that never began deployed nothing.
 func (r *ciRun) deployed(flown error) error {
-	if r.job.Input("deployment") == "" || r.fence == nil || len(r.fence.made) == 0 || r.check.Name != takeOffCheck {
+	if r.job.Input("deployment") == "" || r.fence == nil || len(r.fence.made) == 0 || r.check.Name != r.checkName(takeOffCheck) {
 		return nil
 	}
 	if err := r.deploy(r.ctx, r.report.FlightToken); err != nil {

@@ -82,7 +82,7 @@ func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (fa
 	}
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
 	for _, part := range []struct{ artifact, name string }{{artifactSigned, signedPart}, {artifactJudged, judgedPart}} {
-		at, err := r.fetchPart(artifacts, part.artifact, part.name, top)
+		at, err := r.fetchPart(artifacts, r.artifactName(part.artifact), part.name, top)
 		if protocol.ExitCode(err) == protocol.ExitUnreachable && !errors.Is(err, protocol.Code("flight_missing")) {
 			return nil, true, err // what it planned is nobody's guess
 		}

@@ -20,6 +20,7 @@ type forgeFence struct {
 	home   orchestrator.Fence // of this runner
 	commit string             // that the tags point to
 	run    string             // where the take-off is, for people
+	step   string             // the only step that takes off; "": all
 	audit  json.RawMessage    // where the take-off began, and how far its audit log had come
 	made   map[string]string  // what this run made itself
 	// brought gives the tags that the checkout has, with what they point to.
@@ -35,6 +36,8 @@ type markMessage struct {
 	Content string          `json:"content"`
 	Run     string          `json:"run"`
 	Audit   json.RawMessage `json:"audit,omitempty"`
+	// Step is the only step, beside those that it needs, that took off; "": all.
+	Step string `json:"step,omitempty"`
 }
 
 const (
@@ -70,7 +73,7 @@ func lineTag(name string) string {
 func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 	switch tag, line := tokenTag(name), lineTag(name); {
 	case tag != "":
-		message, err := protocol.Canonical(markMessage{Content: content, Run: f.run, Audit: f.audit})
+		message, err := protocol.Canonical(markMessage{Content: content, Run: f.run, Audit: f.audit, Step: f.step})
 		if err != nil {
 			return false, err
 		}
@@ -79,7 +82,7 @@ func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 		}
 	case line != "":
 		// Its name says it all: what comes of one line is listed in one call.
-		if made, err = f.forge.PointMark(f.ctx(), line+"/"+strings.ReplaceAll(content, ":", "-"), f.commit); err != nil {
+		if made, err = f.forge.PointMark(f.ctx(), line+"/"+strings.NewReplacer(":", "-", " ", "/").Replace(content), f.commit); err != nil {
 			return false, err
 		}
 	default:
@@ -146,11 +149,15 @@ func (f *forgeFence) Marks(prefix string) (map[string]string, error) {
 	out := map[string]string{}
 	for tag := range tags {
 		id, at, _ := strings.Cut(strings.TrimPrefix(tag, top), "/")
+		at, steps, some := strings.Cut(at, "/")
 		date, clock, _ := strings.Cut(at, "T") // a tag's name has no colons
 		at = date + "T" + strings.ReplaceAll(clock, "-", ":")
 		if _, err := time.Parse(time.RFC3339, at); err != nil {
 			return nil, protocol.Errorf(protocol.ExitIntegrity, "mark_malformed", "the tag's name tells no time").At(tag).
 				WithHint("a person looks at who made the tag")
+		}
+		if some {
+			at += " " + steps
 		}
 		out[prefix+id] = at
 	}

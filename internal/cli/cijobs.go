@@ -115,7 +115,7 @@ func (r *ciRun) judgeJob() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+	if err := r.begin(r.checkName(planCheck), cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
 	return r.watch(r.concluded(r.judge(at)))
@@ -289,7 +289,7 @@ func (r *ciRun) oneJob() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.begin(planCheck, cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+	if err := r.begin(r.checkName(planCheck), cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
 	r.report.Notes = append(r.report.Notes, "This plan was made, judged and signed by one job: an engine that broke out of its sandbox could have changed what was judged or used the signing identity. The form with three jobs keeps them apart.")

@@ -48,7 +48,7 @@ func (r *ciRun) flyMerge(commit string) error {
 		return protocol.Errorf(protocol.ExitIntegrity, "governance_branch", "the run is of %s, and change %d went into %s", r.event.Ref, r.change.Number, want).
 			WithHint("take off in the run that the push to %s starts", r.change.Base.Ref)
 	}
-	if err := r.begin(takeOffCheck, commit); err != nil {
+	if err := r.begin(r.checkName(takeOffCheck), commit); err != nil {
 		return err
 	}
 	return r.concluded(r.takeOff(commit))
@@ -86,12 +86,27 @@ func (r *ciRun) branchOf(tip string) (branch, error) {
 		if !begun || !tokenHex.MatchString(token) {
 			continue // no mark of ours has such a name
 		}
-		b.took[at] = true
+		if step, err := stepOfMark(tree, name, at); err != nil {
+			return b, err
+		} else if step == "" || step == r.flags.step {
+			b.took[at] = true
+		}
 		if _, done := tags[tagTop+token+"/done"]; !done {
 			b.open[at] = append(b.open[at], token)
 		}
 	}
 	return b, nil
+}
+
+// stepOfMark tells which step alone took off by a tag; "": all. What is no message of ours
+// is taken for all, and so holds later ones back.
+func stepOfMark(tree *gittree.Tree, name, at string) (string, error) {
+	message, ok, err := tree.TagMessage(name, at)
+	var m markMessage
+	if err != nil || !ok || protocol.Decode([]byte(strings.TrimSpace(message)), &m) != nil {
+		return "", err
+	}
+	return m.Step, nil
 }
 
 // pending gives the commits before this one that no take-off began for, oldest first:

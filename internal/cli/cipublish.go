@@ -18,12 +18,12 @@ const commentMark = "cabincrew:report"
 // these holds anything up.
 func (r *ciRun) beside(flown error) {
 	var errs []error
-	if r.check.Name == planCheck && r.wants.Checks == config.ChecksPerStep {
+	if r.check.Name == r.checkName(planCheck) && r.wants.Checks == config.ChecksPerStep {
 		errs = append(errs, r.stepChecks(flown)...)
 	}
-	if r.wants.Comment && r.change.Number != 0 {
-		body := r.report.Comment("", limits.GitHubComment-len(commentMark)-len("<!--  -->\n")).Markdown
-		_, err := r.forge.Comment(r.ctx, r.change.Number, commentMark, body)
+	if mark := r.artifactName(commentMark); r.wants.Comment && r.change.Number != 0 {
+		body := r.report.Comment("", limits.GitHubComment-len(mark)-len("<!--  -->\n")).Markdown
+		_, err := r.forge.Comment(r.ctx, r.change.Number, mark, body)
 		errs = append(errs, err)
 	}
 	errs = append(errs, r.deployed(flown))
@@ -44,7 +44,7 @@ func (r *ciRun) stepChecks(flown error) []error {
 		rep.Steps, rep.Decision, rep.FlightToken, rep.Bundle = r.report.Steps[i:i+1], protocol.Decision(step.Decision), step.Token, nil
 		rep.Approvals = slices.DeleteFunc(slices.Clone(r.report.Approvals), func(a ci.ReportApproval) bool { return a.Step != step.ID })
 		k := github.Check{
-			Name: planCheck + " / " + step.ID, HeadSHA: r.check.HeadSHA, ExternalID: step.Token, Status: "completed", Conclusion: stepConclusion(&rep, flown),
+			Name: r.checkName(planCheck) + " / " + step.ID, HeadSHA: r.check.HeadSHA, ExternalID: step.Token, Status: "completed", Conclusion: stepConclusion(&rep, flown),
 			DetailsURL: r.runURL(), Title: rep.Title(), Summary: rep.Summary(limits.GitHubCheckText).Markdown, Text: rep.Text(limits.GitHubCheckText).Markdown,
 		}
 		_, err := r.forge.StartCheck(r.ctx, k)

@@ -22,10 +22,26 @@ const (
 	takeOffCheck = "cabincrew / take-off"
 )
 
+// checkName is the name of a check: flights of single steps have their own.
+func (r *ciRun) checkName(kind string) string {
+	if r.flags.step == "" {
+		return kind
+	}
+	return kind + " (" + r.flags.step + ")"
+}
+
+// artifactName is the name of an artifact, with the step whose flight is kept in it.
+func (r *ciRun) artifactName(part string) string {
+	if r.flags.step == "" {
+		return part
+	}
+	return part + "-" + r.flags.step
+}
+
 // begin shows that the job is at work.
 func (r *ciRun) begin(name, head string) error {
 	r.report.Links.Run = r.runURL()
-	if name == planCheck {
+	if name == r.checkName(planCheck) {
 		r.report.Links.Replan = r.replanLink()
 	}
 	var err error

@@ -43,7 +43,7 @@ func (r *ciRun) recount() error {
 	if err != nil {
 		return err
 	}
-	if err := r.begin(planCheck, r.change.Head.SHA); err != nil {
+	if err := r.begin(r.checkName(planCheck), r.change.Head.SHA); err != nil {
 		return err
 	}
 	r.onForge = func(s *session) error {
@@ -127,7 +127,7 @@ func (r *ciRun) sealForked() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.begin(planCheck, r.change.Head.SHA); err != nil {
+	if err := r.begin(r.checkName(planCheck), r.change.Head.SHA); err != nil {
 		return err
 	}
 	return r.concluded(r.sealFrom(r.from))
@@ -143,12 +143,12 @@ func (r *ciRun) sealFrom(run github.Run) error {
 		return unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // what was in it is in the state directory
-	at, err := r.fetchPart(artifacts, artifactPlanned, plannedPart, top)
+	at, err := r.fetchPart(artifacts, r.artifactName(artifactPlanned), plannedPart, top)
 	if err != nil {
 		return err
 	}
 	if at == "" {
-		return missingFlight(run, "has no artifact "+artifactPlanned)
+		return missingFlight(run, "has no artifact "+r.artifactName(artifactPlanned))
 	}
 	remove, err := r.fetchMerge()
 	if err != nil {

@@ -173,7 +173,7 @@ func (r *ciRun) sealed(run github.Run) (bool, error) {
 		return false, unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
-	at, err := r.fetchPart(artifacts, artifactJudged, judgedPart, top)
+	at, err := r.fetchPart(artifacts, r.artifactName(artifactJudged), judgedPart, top)
 	if err != nil || at == "" {
 		return false, err
 	}

@@ -57,7 +57,7 @@ func (r *ciRun) takeOff(commit string) error {
 	if err != nil {
 		return err
 	}
-	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), start: r.underWay, made: map[string]string{}, absent: map[string]bool{}}
+	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), step: r.flags.step, start: r.underWay, made: map[string]string{}, absent: map[string]bool{}}
 	r.fence = fence
 	r.judging = true
 	r.onForge = func(s *session) error {
@@ -89,7 +89,6 @@ func (r *ciRun) takeOff(commit string) error {
 		if err != nil {
 			return err
 		}
-		s.touch(f)
 		opt := orchestrator.TakeOffOptions{RequireSigned: true}
 		done, err := s.crew.TakeOff(r.ctx, f, s.setup, opt)
 		if r.replans(s, err) {
@@ -109,7 +108,7 @@ func (r *ciRun) takeOff(commit string) error {
 }
 
 // mayTakeOff refuses a flight that is not the newest plan of the merged change, by the
-// workflow that planned when its governance did.
+// workflow that planned when its governance did, and notes what it touches.
 func (r *ciRun) mayTakeOff(s *session, f *orchestrator.Flight) error {
 	if err := r.isOfChange(f); err != nil {
 		return err
@@ -120,7 +119,11 @@ func (r *ciRun) mayTakeOff(s *session, f *orchestrator.Flight) error {
 	if err := s.underPlanned(r.ctx, f, true); err != nil {
 		return err
 	}
-	return r.plansThere(s.planned)
+	if err := r.plansThere(s.planned); err != nil {
+		return err
+	}
+	s.touch(f)
+	return nil
 }
 
 // fetchFlight gets the newest plan of the change's head. Only the newest counts: a
@@ -146,14 +149,14 @@ func (r *ciRun) fetchFrom(run github.Run) (id string, err error) {
 		return "", unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // what was in it is in the state directory
-	judged, err := r.fetchPart(artifacts, artifactJudged, judgedPart, top)
+	judged, err := r.fetchPart(artifacts, r.artifactName(artifactJudged), judgedPart, top)
 	if err != nil {
 		return "", err
 	}
 	if judged == "" {
-		return "", missingFlight(run, "has no artifact "+artifactJudged)
+		return "", missingFlight(run, "has no artifact "+r.artifactName(artifactJudged))
 	}
-	signed, err := r.fetchPart(artifacts, artifactSigned, signedPart, top)
+	signed, err := r.fetchPart(artifacts, r.artifactName(artifactSigned), signedPart, top)
 	if err != nil {
 		return "", err
 	}

@@ -55,6 +55,7 @@ const (
 // flags are those that every command has; each is also CABINCREW_<FLAG>.
 type flags struct {
 	output, config, stateDir, workspace, governanceRef, change, onnxruntime, logLevel, logFormat string
+	step                                                                                         string // in CI: the only step, with those that it needs; "": all
 }
 
 func (a *app) root() *cobra.Command {

@@ -241,7 +241,8 @@ func (s *session) govern(ctx context.Context, o *origin, dir string) error {
 	s.setup.Governance = g
 	isolation := a.isolation(o.config)
 	s.crew = &orchestrator.Orchestrator{
-		Now: time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
+		Partly: a.flags.step != "",
+		Now:    time.Now, Rand: rand.Reader, Version: Version(), Runner: process.Runner{Proxy: newProxy}, Programs: programs{env: a.env, cache: filepath.Join(s.place.home(), "cache"), workspace: s.place.workspace, temp: s.temp, images: &images{have: map[string]orchestrator.Image{}},
 			secret: func(x config.Secret) (string, error) { return a.secret(dir, x) }, isolation: isolation}, Fence: s.fence(o),
 		Signatures: signed, AuditRoot: auditRoot, AtLeast: atLeast, Earlier: s.earlier(signed), Temp: s.store.Temp, Isolation: isolation,
 	}

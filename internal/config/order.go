@@ -70,6 +70,25 @@ func (c *Config) PlanOrder() []string {
 	return order
 }
 
+// Only leaves out every step but one and those that it needs, directly or not.
+func (c *Config) Only(id string) error {
+	if _, ok := c.Step(id); !ok {
+		_, hint := oneOf(c.PlanOrder()...)(id)
+		return protocol.Errorf(protocol.ExitUsage, "step_unknown", "the workflow has no step %q", short(id)).At(c.Name).WithHint("%s", hint)
+	}
+	wanted := map[string]bool{id: true}
+	order := c.PlanOrder()
+	for _, name := range slices.Backward(order) {
+		if step, _ := c.Step(name); wanted[name] {
+			for _, n := range step.Needs {
+				wanted[n] = true
+			}
+		}
+	}
+	c.Steps = slices.DeleteFunc(c.Steps, func(s Step) bool { return !wanted[s.ID] })
+	return nil
+}
+
 // planOrder gives the order, or the steps of one cycle. Needs that do not exist
 // and repeated ids are left to others to report.
 func planOrder(steps []Step) (order, cycle []string) {

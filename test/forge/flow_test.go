@@ -168,7 +168,7 @@ func TestInputsOnlyTighten(t *testing.T) {
 	}
 	j.inputs["fail-on"] = "require_approval"
 	r.want(4, "auto", j)
-	for name, value := range map[string]string{"approvals": "none", "signing": "off", "fail-on": "never", "working-directory": "../x", "config": "/etc/passwd", "step": "edit", "store": "oci:registry.example.com/x"} {
+	for name, value := range map[string]string{"approvals": "none", "signing": "off", "fail-on": "never", "working-directory": "../x", "config": "/etc/passwd", "step": "no step", "store": "oci:registry.example.com/x"} {
 		j.inputs = map[string]string{name: value}
 		if got := r.want(2, "auto", j); !strings.Contains(got.stderr, "[ci_input]") {
 			t.Errorf("%s=%s: %s", name, value, got.stderr)
