@@ -148,7 +148,7 @@ func waiting(open []protocol.ApprovalRequest) error {
 		roles[i] = q.RequiredRole + " for step " + q.StepID
 	}
 	return protocol.Errorf(protocol.ExitWaiting, "approval_waiting", "approval is still needed: %s", strings.Join(roles, ", ")).
-		WithHint("cabincrew approve --as NAME --key FILE")
+		WithHint("cabincrew approve --as NAME --key FILE; a change on a forge is approved in a review")
 }
 
 // open gives the requests that have no answer yet, by id.

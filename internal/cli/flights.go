@@ -211,7 +211,7 @@ func (s *session) finish(f *orchestrator.Flight, err error) error {
 	if s.app.flags.output == outputJSON {
 		s.app.printJSON(sum)
 	} else {
-		s.app.text(renderSummary(sum))
+		s.app.text(renderSummary(sum) + renderNext(sum))
 	}
 	if err == nil {
 		return nil

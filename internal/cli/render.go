@@ -8,7 +8,7 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// renderSummary tells people of a flight: what, what the policies say, what next.
+// renderSummary tells people of a flight: what, and what the policies say.
 func renderSummary(s orchestrator.Summary) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(&b, format, args...) }
@@ -43,10 +43,15 @@ func renderSummary(s orchestrator.Summary) string {
 			p("  it cannot be planned: %s (%s)\n", oneLine(e.Message), oneLine(e.Code))
 		}
 	}
-	if next := nextCommand(s); next != "" {
-		p("\nnext      %s\n", next)
-	}
 	return b.String()
+}
+
+// renderNext tells people at a terminal what to type next.
+func renderNext(s orchestrator.Summary) string {
+	if next := nextCommand(s); next != "" {
+		return "\nnext      " + next + "\n"
+	}
+	return ""
 }
 
 func renderSteps(b *strings.Builder, steps []orchestrator.SummaryStep) {

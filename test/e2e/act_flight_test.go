@@ -69,6 +69,9 @@ func TestThreeJobsUnderAct(t *testing.T) {
 			t.Errorf("there is no artifact %s", name)
 		}
 	}
+	if strings.Contains(plan.out, "next      cabincrew") {
+		t.Error("a job tells people what to type")
+	}
 	f.certified(plan.at("cabincrew-signed"), "plan.sigstore.json", "flight-plan.yml", signing.FlightPlanType)
 
 	review := f.flies(f.reviewed(p, p.Review(f.bob, githubtest.Approved, "fine")))
