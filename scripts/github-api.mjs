@@ -39,6 +39,7 @@ const operations = {
   [`${repo}/actions/runs/{run_id}/attempts/{attempt_number}`]: 'get',
   [`${repo}/actions/runs/{run_id}/deployment_protection_rule`]: 'post',
   [`${repo}/actions/runs/{run_id}/pending_deployments`]: 'get post',
+  [`${repo}/actions/runs/{run_id}/rerun`]: 'post',
   [`${repo}/actions/workflows/{workflow_id}`]: 'get',
   [`${repo}/actions/workflows/{workflow_id}/dispatches`]: 'post',
   [`${repo}/actions/workflows/{workflow_id}/runs`]: 'get',

@@ -30,7 +30,8 @@ type Event struct {
 	RunHeadSHA, RunHeadRepositoryID    string
 	RunWorkflowPath                    string
 	MergeGroup                         MergeGroup
-	RequestedAction, CheckExternalID   string // of check_run
+	CheckID, CheckExternalID           string // of check_run
+	RequestedAction                    string // of check_run: the button that somebody pressed
 	ReviewID                           string // of pull_request_review
 }
 
@@ -234,13 +235,16 @@ func (e *Event) fillCheck(p *payload) error {
 	if p.Check == nil || p.Check.ID == "" || !commitID.MatchString(p.Check.HeadSHA) {
 		return fmt.Errorf("the check has no id or commit")
 	}
-	e.HeadSHA, e.CheckExternalID = p.Check.HeadSHA, p.Check.ExternalID
+	e.CheckID, e.HeadSHA, e.CheckExternalID = string(p.Check.ID), p.Check.HeadSHA, p.Check.ExternalID
 	if e.Action == "requested_action" {
 		var b struct {
 			Identifier string `json:"identifier"`
 		}
-		if err := json.Unmarshal(p.Button, &b); err != nil || b.Identifier == "" {
+		if err := json.Unmarshal(p.Button, &b); err != nil || b.Identifier == "" || len(b.Identifier) > limits.GitHubActionLabel {
 			return fmt.Errorf("the action that is requested has no name")
+		}
+		if e.Sender.ID == "" {
+			return fmt.Errorf("nobody requested the action")
 		}
 		e.RequestedAction = b.Identifier
 	}

@@ -55,6 +55,9 @@ func TestExamplesOfGitHub(t *testing.T) {
 			if e.Name != name || e.Action != raw.Action || e.Repository != raw.Repository.Full {
 				t.Errorf("%s %d: %+v", name, i, e)
 			}
+			if name == "check_run" && (e.CheckID == "" || e.HeadSHA == "" || (e.RequestedAction != "") != (e.Action == "requested_action")) {
+				t.Errorf("%s %d: %+v", name, i, e)
+			}
 			if strings.HasPrefix(name, "pull_request") && raw.Pull != nil && name != "pull_request_review_thread" && e.Number != raw.Pull.Number {
 				t.Errorf("%s %d: number %d", name, i, e.Number)
 			}
@@ -112,6 +115,7 @@ func TestParseEvent(t *testing.T) {
 func TestEventsOfOurs(t *testing.T) {
 	t.Parallel()
 	const repo = `"repository":{"id":42,"full_name":"acme/shop","default_branch":"main"}`
+	const bob = `"sender":{"id":6,"login":"bob","type":"User"},`
 	for _, c := range []struct {
 		event, payload string
 		want           Event
@@ -127,8 +131,12 @@ func TestEventsOfOurs(t *testing.T) {
 		{"workflow_run", `{"action":"completed","workflow_run":{"id":5,"event":"pull_request","conclusion":"success","path":".github/workflows/p.yml","head_sha":"` + commitA + `","head_repository":{"id":99,"full_name":"m/s"},"pull_requests":[{"number":7}]},` + repo + `}`,
 			Event{Action: "completed", Number: 7, RunID: "5", RunEvent: "pull_request", RunConclusion: "success", RunWorkflowPath: ".github/workflows/p.yml", RunHeadSHA: commitA, RunHeadRepositoryID: "99"}},
 		{"workflow_run", `{"workflow_run":{"id":5,"event":"push","head_sha":"` + commitA + `","head_repository":null},` + repo + `}`, Event{}},
-		{"check_run", `{"action":"requested_action","requested_action":{"identifier":"replan"},"check_run":{"id":3,"head_sha":"` + commitA + `","external_id":"sha256:x"},` + repo + `}`,
-			Event{Action: "requested_action", HeadSHA: commitA, CheckExternalID: "sha256:x", RequestedAction: "replan"}},
+		{"check_run", `{"action":"requested_action","requested_action":{"identifier":"replan"},"check_run":{"id":3,"head_sha":"` + commitA + `","external_id":"sha256:x"},` + bob + repo + `}`,
+			Event{Action: "requested_action", CheckID: "3", HeadSHA: commitA, CheckExternalID: "sha256:x", RequestedAction: "replan", Sender: ci.Person{ID: "6", Login: "bob"}}},
+		{"check_run", `{"action":"requested_action","requested_action":{"identifier":"replan"},"check_run":{"id":3,"head_sha":"` + commitA + `"},` + repo + `}`, Event{}},
+		{"check_run", `{"action":"requested_action","requested_action":{"identifier":"` + strings.Repeat("x", 21) + `"},"check_run":{"id":3,"head_sha":"` + commitA + `"},` + bob + repo + `}`, Event{}},
+		{"check_run", `{"action":"requested_action","requested_action":"replan","check_run":{"id":3,"head_sha":"` + commitA + `"},` + bob + repo + `}`, Event{}},
+		{"check_run", `{"action":"completed","check_run":{"id":3,"head_sha":"` + commitA + `"},` + repo + `}`, Event{Action: "completed", CheckID: "3", HeadSHA: commitA}},
 		{"check_run", `{"action":"requested_action","check_run":{"id":3,"head_sha":"` + commitA + `"},` + repo + `}`, Event{}},
 		{"check_run", `{"action":"created","check_run":{"head_sha":"` + commitA + `"},` + repo + `}`, Event{}},
 		{"workflow_dispatch", `{"ref":"refs/heads/main","inputs":{"a":"b"},` + repo + `}`, Event{Ref: "refs/heads/main"}},
@@ -144,7 +152,7 @@ func TestEventsOfOurs(t *testing.T) {
 			wants(t, err, "event_payload", 2)
 			continue
 		}
-		c.want.Name, c.want.RepositoryID, c.want.Repository, c.want.DefaultBranch, c.want.Sender.Bot = c.event, "42", "acme/shop", "main", true
+		c.want.Name, c.want.RepositoryID, c.want.Repository, c.want.DefaultBranch, c.want.Sender.Bot = c.event, "42", "acme/shop", "main", c.want.Sender.ID == ""
 		if err != nil || got != c.want {
 			t.Errorf("%s: %v\n%+v\n%+v", c.event, err, got, c.want)
 		}
@@ -172,6 +180,7 @@ func FuzzParseEvent(f *testing.F) {
 	f.Add("pull_request", []byte(pullPayload))
 	f.Add("push", []byte(`{"ref":"refs/heads/x","before":"`+commitA+`","after":"`+commitB+`","repository":{"id":1,"full_name":"a/b"}}`))
 	f.Add("check_run", []byte(`{"action":"requested_action","check_run":{"id":1,"head_sha":null}}`))
+	f.Add("check_run", []byte(`{"action":"requested_action","requested_action":{"identifier":"replan"},"check_run":{"id":1,"head_sha":"`+commitA+`"},"sender":{"id":6,"login":"bob"},"repository":{"id":1,"full_name":"a/b"}}`))
 	f.Add("workflow_run", []byte(`{"workflow_run":{"created_at":1,"pull_requests":[{}]}}`))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		e, err := ParseEvent(name, data)

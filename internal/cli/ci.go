@@ -187,9 +187,11 @@ func (r *ciRun) auto() error {
 		return r.takeOffJob()
 	case "workflow_run":
 		return r.afterRun()
+	case "check_run":
+		return r.replanJob()
 	default:
 		return usageError("ci_event", "the event %s is none that flights are for", e.Name).
-			WithHint("use pull_request, pull_request_review, merge_group, push, workflow_dispatch or schedule")
+			WithHint("use pull_request, pull_request_review, merge_group, push, workflow_dispatch, schedule or check_run")
 	}
 }
 

@@ -21,7 +21,7 @@ func (r *ciRun) takeOffJob() error {
 	if err := r.api(); err != nil {
 		return err
 	}
-	if r.event.Name == "workflow_run" || r.event.Name == "pull_request_target" {
+	if slices.Contains([]string{"workflow_run", "pull_request_target", "check_run"}, r.event.Name) {
 		return usageError("ci_event", "nothing takes off under %s", r.event.Name).WithHint("take off on push to the protected branch, or on pull_request closed as merged")
 	}
 	commit := cmp.Or(r.event.MergeCommit, r.event.After, r.env["GITHUB_SHA"])

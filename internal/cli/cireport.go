@@ -248,7 +248,7 @@ func (r *ciRun) publish(err error) error {
 	k.Title = rep.Title()
 	k.Summary = rep.Summary(limits.GitHubCheckText).Markdown
 	k.Text = rep.Text(limits.GitHubCheckText).Markdown
-	k.Annotations = nil
+	k.Annotations, k.Actions = nil, r.replanButton(k)
 	for _, a := range rep.Annotations() {
 		k.Annotations = append(k.Annotations, github.Annotation(a))
 	}

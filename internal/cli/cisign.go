@@ -145,7 +145,7 @@ func (r *ciRun) publishSigned(k github.Check) error {
 			break
 		}
 	}
-	k.Annotations = nil
+	k.Annotations, k.Actions = nil, r.replanButton(k)
 	if k, err = r.forge.UpdateCheck(r.ctx, k); err != nil {
 		return err
 	}

@@ -87,6 +87,7 @@ var operations = map[string]operation{
 	"actions/get-workflow":                                               {"actions", "read", (*call).getWorkflow},
 	"actions/create-workflow-dispatch":                                   {"actions", "write", (*call).dispatch},
 	"actions/get-workflow-run":                                           {"actions", "read", (*call).getRun},
+	"actions/re-run-workflow":                                            {"actions", "write", (*call).rerun},
 	"actions/get-workflow-run-attempt":                                   {"actions", "read", (*call).getAttempt},
 	"actions/get-reviews-for-run":                                        {"actions", "read", (*call).listApprovals},
 	"actions/get-pending-deployments-for-run":                            {"actions", "read", (*call).pendingDeployments},

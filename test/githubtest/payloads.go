@@ -49,6 +49,21 @@ func (n *Run) Payload(action string) []byte {
 	}})
 }
 
+// ActionPayload is the payload of a check_run event: somebody pressed a button of a check.
+func (r *Repo) ActionPayload(check int64, identifier string, by *User) []byte {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for _, k := range r.checks {
+		if k.id == check {
+			return r.payload(by, obj{"action": "requested_action", "requested_action": obj{"identifier": identifier}, "check_run": obj{
+				"id": k.id, "name": k.name, "head_sha": k.sha, "external_id": k.external, "status": k.status, "conclusion": orNull(k.conclusion), "app": obj{"id": k.app}, "pull_requests": []any{},
+			}})
+		}
+	}
+	r.s.violationf("there is no check %d", check)
+	return nil
+}
+
 // payload adds what all events have.
 func (r *Repo) payload(by *User, body obj) []byte {
 	body = maps.Clone(body)

@@ -110,6 +110,13 @@ func (n *Run) Rerun(by *User) {
 	n.attempts = append(n.attempts, attempt{by, "in_progress", "", n.Repo.s.now, n.Repo.s.now})
 }
 
+// Attempt is the number of the newest attempt.
+func (n *Run) Attempt() int {
+	n.Repo.s.mu.Lock()
+	defer n.Repo.s.mu.Unlock()
+	return len(n.attempts)
+}
+
 // Delete removes a run, as whoever may write can; its checks stay.
 func (n *Run) Delete() {
 	n.Repo.s.mu.Lock()
@@ -178,6 +185,19 @@ func (c *call) getAttempt() reply {
 		return notFound()
 	}
 	return ok(c.runBody(n, number))
+}
+
+// rerun begins another attempt, by whose token it is.
+func (c *call) rerun() reply {
+	n := c.run()
+	switch {
+	case n == nil:
+		return notFound()
+	case n.attempts[len(n.attempts)-1].status != "completed":
+		return refused(http.StatusForbidden, "The workflow run containing this job is already running")
+	}
+	n.attempts = append(n.attempts, attempt{c.by.user, "queued", "", c.s.now, c.s.now})
+	return created(obj{})
 }
 
 func (c *call) listRuns() reply { return c.runsOf(func(*Run) bool { return true }) }
