@@ -47,7 +47,8 @@ func carriedPath(id string) string { return "approvals/" + id + ".carried.json" 
 type carried struct {
 	plan   EarlierPlan
 	facts  *PlanFacts
-	sealed time.Time
+	sealed time.Time // when its token was first sealed
+	coded  time.Time // when it was signed, which made its code
 	code   string
 	by     map[string]CarriedFrom // by step
 }
@@ -189,6 +190,9 @@ func (o *Orchestrator) carryFrom(plan EarlierPlan, v *verified, s *Setup, now ti
 	}
 	if c.sealed, err = time.Parse(time.RFC3339, first); err != nil {
 		return nil, nil, integrity("plan_bundle_malformed", "the time %q of the earlier plan cannot be read", first)
+	}
+	if c.coded, err = time.Parse(time.RFC3339, facts.IssuedAt); err != nil {
+		return nil, nil, integrity("plan_bundle_malformed", "the time %q of the earlier plan cannot be read", facts.IssuedAt)
 	}
 	c.code, err = plantoken.ApprovalCode(facts.FlightToken, facts.ApprovalNonce)
 	return c, nil, err

@@ -13,7 +13,7 @@ import (
 func TestSignedWitness(t *testing.T) {
 	t.Parallel()
 	sealed := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	const before, after, late = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z", "2026-01-02T05:04:07Z"
+	const before, between, after, late = "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.5Z", "2026-01-02T03:04:06Z", "2026-01-02T05:04:07Z"
 	review := Witness{Kind: "review", ID: "1", PersonID: "2", Person: "bob", Commit: "head", At: after}
 	for name, c := range map[string]struct {
 		change func(*Witness)
@@ -34,6 +34,7 @@ func TestSignedWitness(t *testing.T) {
 		"no commit, no code":          {func(w *Witness) { w.Commit = "" }, after, "approval_stale_commit"},
 		"no time, with code, expired": {func(w *Witness) { w.At, w.Code = "", "code" }, late, "approval_expired"},
 		"no time at all":              {func(w *Witness) { w.At, w.Code = "yesterday", "code" }, after, "approval_witness"},
+		"a code that was made later":  {func(w *Witness) { w.At, w.Code = between, "code" }, after, "approval_edited"},
 		"nobody":                      {func(w *Witness) { w.PersonID = "" }, after, "approval_witness"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestSignedWitness(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = w.counts(terms{head: "head", sealed: sealed, code: "code"}, now, 2*time.Hour)
+			err = w.counts(terms{head: "head", sealed: sealed, coded: sealed.Add(500 * time.Millisecond), code: "code"}, now, 2*time.Hour)
 			if ok := err == nil; ok != (c.code == "") || err != nil && !errors.Is(err, protocol.Code(c.code)) {
 				t.Errorf("%v", err)
 			}

@@ -77,6 +77,7 @@ func (g Governance) role(name string) (Role, bool) {
 type terms struct {
 	head       string    // that people must have looked at
 	sealed     time.Time // before which nothing counts
+	coded      time.Time // when that code was made, before which nobody named it
 	code       string
 	codeNeeded bool
 	from       *carried // nil: its own
@@ -85,14 +86,21 @@ type terms struct {
 
 // terms gives those of the flight's own plan.
 func (v *verified) terms(f *Flight, s *Setup) (terms, error) {
-	sealed, err := v.firstSealed(f)
-	return terms{head: headOf(v.reports), sealed: sealed, code: v.code, codeNeeded: v.codeNeeded(s)}, err
+	t := terms{head: headOf(v.reports), code: v.code, codeNeeded: v.codeNeeded(s)}
+	var err error
+	if t.sealed, err = v.firstSealed(f); err != nil {
+		return t, err
+	}
+	if t.coded, err = time.Parse(time.RFC3339, f.Status.SealedAt); err != nil {
+		return t, integrity("wal_time", "the time of sealing %q cannot be read", f.Status.SealedAt).At("wal.jsonl")
+	}
+	return t, nil
 }
 
 // terms gives those of the earlier plan.
 func (c *carried) terms(s *Setup) terms {
 	return terms{
-		head: c.facts.Derived.HeadCommit, sealed: c.sealed, code: c.code, codeNeeded: s.Config.Approvals.Binding == config.BindingCode || c.facts.CodeNeeded, from: c,
+		head: c.facts.Derived.HeadCommit, sealed: c.sealed, coded: c.coded, code: c.code, codeNeeded: s.Config.Approvals.Binding == config.BindingCode || c.facts.CodeNeeded, from: c,
 	}
 }
 
@@ -130,7 +138,7 @@ func (o *Orchestrator) askForge(ctx context.Context, f *Flight, s *Setup, v *ver
 		return nil, t, err
 	}
 	slices.Sort(roles)
-	answers, err := o.Forge.Answers(ctx, Asked{Roles: slices.Compact(roles), Head: t.head, Sealed: t.sealed, Code: t.code, CodeNeeded: t.codeNeeded})
+	answers, err := o.Forge.Answers(ctx, Asked{Roles: slices.Compact(roles), Head: t.head, Sealed: t.sealed, Coded: t.coded, Code: t.code, CodeNeeded: t.codeNeeded})
 	if err != nil {
 		return nil, t, err
 	}
@@ -340,6 +348,9 @@ func (w Witness) counts(t terms, now time.Time, expire time.Duration) error {
 		}
 		if !at.After(t.sealed) {
 			return notCounted("approval_too_early", "%s approved at %s, before the token was made (%s)", w.Person, w.At, stamp(t.sealed)).WithHint("approve again")
+		}
+		if w.Code != "" && !at.After(t.coded) {
+			return notCounted("approval_edited", "the approval of %s of %s names a code that was made later (%s)", w.Person, w.At, stamp(t.coded)).WithHint("approve again")
 		}
 		end = at
 	} else if !named {
