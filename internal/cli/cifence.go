@@ -26,6 +26,7 @@ type forgeFence struct {
 	// brought gives the tags that the checkout has, with what they point to.
 	brought func(prefix string) (map[string]string, error)
 	absent  map[string]bool   // tags that were not there when they were looked for
+	refused map[string]bool   // tags that were there when this run would make them
 	start   func(mark string) // is called once this run has begun the take-off
 }
 
@@ -80,6 +81,10 @@ func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 		if made, err = f.forge.Mark(f.ctx(), tag, f.commit, string(message)); err != nil {
 			return false, err
 		}
+		if !made {
+			f.refused[tag] = true
+			delete(f.absent, tag)
+		}
 	case line != "":
 		// Its name says it all: what comes of one line is listed in one call.
 		if made, err = f.forge.PointMark(f.ctx(), line+"/"+strings.NewReplacer(":", "-", " ", "/").Replace(content), f.commit); err != nil {
@@ -112,6 +117,16 @@ func (f *forgeFence) Marked(name string) (content string, made bool, err error) 
 	}
 	if f.absent[tag] {
 		return "", false, nil // whoever makes it meanwhile is seen when it is made here
+	}
+	if strings.HasSuffix(tag, "/begun") && !f.refused[tag] {
+		// A job's checkout has the tags that there were when it began.
+		tags, err := f.brought(tag)
+		if err != nil {
+			return "", false, err
+		}
+		if _, there := tags[tag]; !there {
+			return "", false, nil
+		}
 	}
 	message, made, err := f.forge.Marked(f.ctx(), tag)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/ci/codeowners"
+	"github.com/cabincrew/action/ci/github"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/workspace/gittree"
 	"github.com/cabincrew/action/orchestrator"
@@ -25,21 +26,26 @@ func (r *ciRun) derive() error {
 	if err := r.api(); err != nil {
 		return err
 	}
-	if err := r.repository(); err != nil {
-		return err
-	}
-	number, err := r.number()
+	found, err := r.theChange()
 	if err != nil {
 		return err
 	}
-	if r.event.Name == "merge_group" {
-		return r.ofGroup()
-	}
-	if number == 0 {
+	if !found {
+		if err := r.repository(); err != nil {
+			return err
+		}
+		if r.event.Name == "merge_group" {
+			return r.ofGroup()
+		}
 		return r.protected(r.repo.DefaultBranch)
 	}
-	if r.change, err = r.forge.Change(r.ctx, number); err != nil {
-		return err
+	// The change tells of the repository that it goes into; asking for that too is a call
+	// for nothing.
+	r.repo = github.Repository{ID: r.change.Base.RepositoryID, FullName: r.change.Base.Repository, DefaultBranch: r.change.Base.DefaultBranch, Private: r.change.Base.Private}
+	if r.repo.DefaultBranch == "" || r.repo.ID != r.env["GITHUB_REPOSITORY_ID"] {
+		if err := r.repository(); err != nil {
+			return err
+		}
 	}
 	if err := r.belongs(); err != nil {
 		return err
@@ -47,40 +53,57 @@ func (r *ciRun) derive() error {
 	return r.protected(r.change.Base.Ref)
 }
 
-// number tells which change the run is about: the event's, or, of a run that another
-// one started, the one open change whose head that run was for.
-func (r *ciRun) number() (int, error) {
-	if r.event.Name != "workflow_run" {
-		return r.event.Number, nil
+// theChange reads the change that the run is about: the event's, or, of a run that
+// another one started, the one open change whose head that run was for. There is none
+// for a branch as it is, and for a group of a merge queue.
+func (r *ciRun) theChange() (found bool, err error) {
+	number := r.event.Number
+	switch r.event.Name {
+	case "merge_group":
+		return false, nil
+	case "workflow_run":
+		if r.change, err = r.changeOfRun(); err != nil {
+			return false, err
+		}
+		if r.event.RunEvent == "pull_request" {
+			return true, nil // who counts reviews must know how many commits it has
+		}
+		number = r.change.Number
 	}
+	if number == 0 {
+		return false, nil
+	}
+	r.change, err = r.forge.Change(r.ctx, number)
+	return true, err
+}
+
+// changeOfRun finds the one open change whose head the run was for that started this one.
+func (r *ciRun) changeOfRun() (none github.Change, err error) {
 	run, err := r.forge.Run(r.ctx, r.event.RunID)
 	if err != nil {
-		return 0, err
+		return none, err
 	}
-	if run.RepositoryID != r.repo.ID {
-		return 0, protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "run %s is of repository %s", run.ID, run.RepositoryID)
+	here := r.env["GITHUB_REPOSITORY_ID"]
+	if run.RepositoryID != here {
+		return none, protocol.Errorf(protocol.ExitIntegrity, "run_foreign", "run %s is of repository %s", run.ID, run.RepositoryID)
 	}
 	r.from = run
 	r.event.HeadSHA, r.event.HeadRepositoryID = run.HeadSHA, run.HeadRepositoryID
 	changes, err := r.forge.OpenChanges(r.ctx, run.HeadOwner, run.HeadBranch)
 	if err != nil {
-		return 0, err
+		return none, err
 	}
-	number := 0
-	for _, c := range changes {
-		if !c.Open || c.Head.SHA != run.HeadSHA || c.Head.RepositoryID != run.HeadRepositoryID || c.Base.RepositoryID != r.repo.ID {
-			continue
-		}
-		if number != 0 {
-			return 0, protocol.Errorf(protocol.ExitIntegrity, "change_ambiguous", "changes %d and %d both have commit %s of repository %s as head", number, c.Number, run.HeadSHA, run.HeadRepositoryID).
-				WithHint("close one of them")
-		}
-		number = c.Number
+	changes = slices.DeleteFunc(changes, func(c github.Change) bool {
+		return !c.Open || c.Head.SHA != run.HeadSHA || c.Head.RepositoryID != run.HeadRepositoryID || c.Base.RepositoryID != here
+	})
+	switch len(changes) {
+	case 0:
+		return none, protocol.Errorf(protocol.ExitStale, "head_moved", "no open change has commit %s of repository %s as its head any more", run.HeadSHA, run.HeadRepositoryID)
+	case 1:
+		return changes[0], nil
 	}
-	if number == 0 {
-		return 0, protocol.Errorf(protocol.ExitStale, "head_moved", "no open change has commit %s of repository %s as its head any more", run.HeadSHA, run.HeadRepositoryID)
-	}
-	return number, nil
+	return none, protocol.Errorf(protocol.ExitIntegrity, "change_ambiguous", "changes %d and %d both have commit %s of repository %s as head", changes[0].Number, changes[1].Number, run.HeadSHA, run.HeadRepositoryID).
+		WithHint("close one of them")
 }
 
 func (r *ciRun) repository() (err error) {

@@ -57,7 +57,7 @@ func (r *ciRun) takeOff(commit string) error {
 	if err != nil {
 		return err
 	}
-	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), step: r.flags.step, start: r.underWay, made: map[string]string{}, absent: map[string]bool{}}
+	fence := &forgeFence{ctx: func() context.Context { return r.ctx }, forge: r.forge, commit: commit, run: r.runURL(), step: r.flags.step, start: r.underWay, made: map[string]string{}, absent: map[string]bool{}, refused: map[string]bool{}}
 	r.fence = fence
 	r.judging = true
 	r.onForge = func(s *session) error {

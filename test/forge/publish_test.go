@@ -22,7 +22,7 @@ func TestOneComment(t *testing.T) {
 	r.hub.Advance(1e9)
 	calls := len(r.hub.Requests())
 	r.land(p, 0)
-	r.budget(calls, 21) // two beside the check
+	r.budget(calls, 19)
 	all := r.repo.Comments(p.Number)
 	if len(all) != 2 || all[0].ID != theirs || !strings.HasSuffix(all[0].Body, "\nmine") {
 		t.Fatalf("%+v", all)
@@ -95,7 +95,7 @@ func TestDeploymentOfAMerge(t *testing.T) {
 			}
 			calls := len(r.hub.Requests())
 			r.landIn(p, code, func(*githubtest.Run) {}, map[string]string{"INPUT_DEPLOYMENT": "production"})
-			r.budget(calls, 22) // three beside the check
+			r.budget(calls, 20)
 			all := r.repo.Deployments()
 			if !approved && len(all) != 0 {
 				t.Errorf("%+v", all)
