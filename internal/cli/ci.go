@@ -18,6 +18,7 @@ import (
 	"github.com/cabincrew/action/internal/redact"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
+	"github.com/cabincrew/action/storage/bundle"
 )
 
 // ciCommand is what the action runs: everything that a step of a CI job does, with its
@@ -85,6 +86,8 @@ type ciRun struct {
 	deployment string           // that says how the take-off goes, once it began
 	within     string           // the directory of what is handed over, below that of its part
 	out        string           // the directory of what is handed over
+	kept       bundle.Ref       // where in a registry flights are kept,
+	keptBy     string           // by the governance of this commit
 }
 
 // newCIRun reads what the platform says of the run. Nothing of it is believed that the
@@ -138,8 +141,8 @@ func (r *ciRun) settings() error {
 	if r.flags.step = r.job.Input("step"); r.flags.step != "" && !protocol.ValidStepID(r.flags.step) {
 		return usageError("ci_input", "step is %q, which no step can be named", r.flags.step).WithHint("name a step of the configuration, or leave step out")
 	}
-	if v := r.job.Input("store"); v != "" && v != "actions" {
-		return usageError("ci_input", "store is %q, and flights are kept as artifacts of Actions only, yet", v).WithHint("leave store out, or write actions")
+	if err := r.storing(); err != nil {
+		return err
 	}
 	switch level := cmp.Or(r.job.Input("fail-on"), failOnDeny); level {
 	case failOnDeny, failOnApproval, failOnWarn:

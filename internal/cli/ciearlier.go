@@ -72,7 +72,7 @@ func (r *ciRun) planned(run github.Run) bool {
 // earlierPlan reads what a run signed; nil where that cannot be had or does not verify.
 // there says that there was something.
 func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (facts *orchestrator.PlanFacts, there bool, err error) {
-	artifacts, err := r.forge.Artifacts(ctx, run.ID)
+	artifacts, err := r.artifactsOf(ctx, run)
 	if err != nil {
 		return nil, false, err
 	}
@@ -82,7 +82,7 @@ func (r *ciRun) earlierPlan(ctx context.Context, s *session, run github.Run) (fa
 	}
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
 	for _, part := range []struct{ artifact, name string }{{artifactSigned, signedPart}, {artifactJudged, judgedPart}} {
-		at, err := r.fetchPart(artifacts, r.artifactName(part.artifact), part.name, top)
+		at, err := r.sealedPart(ctx, run, artifacts, part.artifact, part.name, top)
 		if protocol.ExitCode(err) == protocol.ExitUnreachable && !errors.Is(err, protocol.Code("flight_missing")) {
 			return nil, true, err // what it planned is nobody's guess
 		}

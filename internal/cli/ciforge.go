@@ -142,7 +142,7 @@ func (r *ciRun) protected(branch string) error {
 	}
 	r.flags.governanceRef = tip.SHA
 	if branch == r.repo.DefaultBranch {
-		return nil
+		return r.placed()
 	}
 	allowed, err := r.allowedRefs()
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *ciRun) protected(branch string) error {
 		return protocol.Errorf(protocol.ExitIntegrity, "governance_branch", "the change goes into %q, which governs nothing: flights are for %q", branch, r.repo.DefaultBranch).
 			WithHint("name the branch under governance.refs in the configuration of %s", r.repo.DefaultBranch)
 	}
-	return nil
+	return r.placed()
 }
 
 // allowedRefs reads which other branches the default branch lets govern.

@@ -76,7 +76,12 @@ func (r *ciRun) export(id, part string) error {
 		if err != nil {
 			return err
 		}
-		return s.exportFlight([]string{id}, at, leaving{encryptTo: c.EncryptTo, plainState: len(c.EncryptTo) == 0 && r.repo.Private})
+		// Who reads a registry is not who reads the repository.
+		l := leaving{encryptTo: c.EncryptTo, plainState: len(c.EncryptTo) == 0 && r.repo.Private && !r.inRegistry()}
+		if err := s.exportFlight([]string{id}, at, l); err != nil {
+			return err
+		}
+		return r.keep(s, id, part, at)
 	})
 }
 
@@ -221,7 +226,11 @@ func (r *ciRun) exportPart(id, part string) error {
 		if err := copyPart(dir.Root(), top, decided); err != nil {
 			return err
 		}
-		return r.pack(s, top, part)
+		at, err := r.pack(s, top, part)
+		if err != nil {
+			return err
+		}
+		return r.keep(s, id, part, at)
 	})
 }
 
@@ -255,26 +264,26 @@ func copyPart(from *os.Root, to string, belongs func(string) bool) error {
 }
 
 // pack writes a directory as the archive of a part.
-func (r *ciRun) pack(s *session, top, part string) error {
+func (r *ciRun) pack(s *session, top, part string) (at string, err error) {
 	root, err := os.OpenRoot(top)
 	if err != nil {
-		return unwritable(top, err)
+		return "", unwritable(top, err)
 	}
 	defer func() { _ = root.Close() }() // only read
 	dir, err := r.handOver(part)
 	if err != nil {
-		return err
+		return "", err
 	}
-	at := filepath.Join(dir, flightArchive)
+	at = filepath.Join(dir, flightArchive)
 	out, err := os.Create(at) //nolint:gosec // the job's own directory
 	if err != nil {
-		return unwritable(at, err)
+		return "", unwritable(at, err)
 	}
 	temp, err := s.temp("export-")
 	if err == nil {
 		_, err = bundle.Pack(r.ctx, root, out, bundle.PackOptions{PlainState: true, Temp: temp})
 	}
-	return errors.Join(err, out.Close())
+	return at, errors.Join(err, out.Close())
 }
 
 // oneJob plans, judges and signs in one process. What that gives up is written into the

@@ -164,7 +164,7 @@ func (r *ciRun) sealed(run github.Run) (bool, error) {
 	default:
 		return false, missingFlight(run, "may be in the making")
 	}
-	artifacts, err := r.forge.Artifacts(r.ctx, run.ID)
+	artifacts, err := r.artifactsOf(r.ctx, run)
 	if err != nil {
 		return false, err
 	}
@@ -173,7 +173,7 @@ func (r *ciRun) sealed(run github.Run) (bool, error) {
 		return false, unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // it was only looked at
-	at, err := r.fetchPart(artifacts, r.artifactName(artifactJudged), judgedPart, top)
+	at, err := r.sealedPart(r.ctx, run, artifacts, artifactJudged, judgedPart, top)
 	if err != nil || at == "" {
 		return false, err
 	}

@@ -140,7 +140,7 @@ func (r *ciRun) fetchFlight() (id string, err error) {
 // fetchFrom gets the flight that a run sealed.
 func (r *ciRun) fetchFrom(run github.Run) (id string, err error) {
 	r.seal = run
-	artifacts, err := r.forge.Artifacts(r.ctx, run.ID)
+	artifacts, err := r.artifactsOf(r.ctx, run)
 	if err != nil {
 		return "", err
 	}
@@ -149,14 +149,14 @@ func (r *ciRun) fetchFrom(run github.Run) (id string, err error) {
 		return "", unwritable("RUNNER_TEMP", err)
 	}
 	defer func() { _ = os.RemoveAll(top) }() // what was in it is in the state directory
-	judged, err := r.fetchPart(artifacts, r.artifactName(artifactJudged), judgedPart, top)
+	judged, err := r.sealedPart(r.ctx, run, artifacts, artifactJudged, judgedPart, top)
 	if err != nil {
 		return "", err
 	}
 	if judged == "" {
-		return "", missingFlight(run, "has no artifact "+r.artifactName(artifactJudged))
+		return "", r.nowhere(run)
 	}
-	signed, err := r.fetchPart(artifacts, r.artifactName(artifactSigned), signedPart, top)
+	signed, err := r.signedPart(run, artifacts, judged, top)
 	if err != nil {
 		return "", err
 	}

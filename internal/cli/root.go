@@ -45,6 +45,8 @@ type app struct {
 	endorsing bool
 	// opened are the private keys that this command has opened, by path.
 	opened map[string]*signing.Key
+	// registryAuth is a Docker configuration that a job was given; empty outside of CI.
+	registryAuth []byte
 }
 
 const (

@@ -160,6 +160,8 @@ func (a *app) registryConfig(name string) ([]byte, error) {
 	named := name != ""
 	switch {
 	case named:
+	case len(a.registryAuth) > 0:
+		return a.registryAuth, nil
 	case a.env["DOCKER_CONFIG"] != "":
 		name = filepath.Join(a.env["DOCKER_CONFIG"], "config.json")
 	case a.env["HOME"] != "":

@@ -42,7 +42,8 @@ type rig struct {
 	origin string // the bare repository
 	keys   string // directory of private keys, which only jobs have
 	token  string
-	signs  string // token of the job that signs
+	signs  string            // token of the job that signs
+	inputs map[string]string // of every job
 
 	author, bob, carol *githubtest.User
 }
@@ -82,7 +83,7 @@ const byReview = "approvals: {roles: {platform: {users: [bob, carol]}}}\n"
 
 func newRig(t *testing.T, rest string, more map[string]string) *rig {
 	t.Helper()
-	r := &rig{t: t, hub: githubtest.New(t), origin: t.TempDir(), keys: t.TempDir()}
+	r := &rig{t: t, hub: githubtest.New(t), origin: t.TempDir(), keys: t.TempDir(), inputs: map[string]string{}}
 	r.hub.Advance(time.Until(r.hub.Now()).Abs()) // both clocks tell the same
 	r.key("plan")
 	r.author, r.bob, r.carol = r.hub.User("alice"), r.hub.User("bob"), r.hub.User("carol")
@@ -260,7 +261,7 @@ func (r *rig) environment(top, workspace string, j job) []string {
 		"GITHUB_STEP_SUMMARY": filepath.Join(top, "summary"), "GITHUB_WORKFLOW_REF": r.repo.FullName() + "/" + workflowFile + "@" + j.ref,
 		"INPUT_TOKEN": token,
 	}
-	for name, value := range j.inputs {
+	for name, value := range merged(r.inputs, j.inputs) {
 		env["INPUT_"+strings.ToUpper(strings.ReplaceAll(name, " ", "_"))] = value
 	}
 	maps.Copy(env, j.env)
