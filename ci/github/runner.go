@@ -59,14 +59,19 @@ func (r *Runner) Summary(markdown []byte) error {
 	if path == "" {
 		return nil
 	}
-	have := int64(0)
-	if info, err := os.Stat(path); err == nil {
-		have = info.Size()
-	}
-	if n := have + int64(len(markdown)) + 1; n > limits.GitHubSummary {
-		return tooLong("summary of the step", int(n), limits.GitHubSummary)
+	if room := r.SummaryRoom(); len(markdown) > room {
+		return tooLong("summary of the step", len(markdown), room)
 	}
 	return r.file("step-summary", "summary", "GITHUB_STEP_SUMMARY", string(markdown))
+}
+
+// SummaryRoom gives how many bytes the step's summary still takes.
+func (r *Runner) SummaryRoom() int {
+	have := int64(0)
+	if info, err := os.Stat(r.env["GITHUB_STEP_SUMMARY"]); err == nil {
+		have = info.Size()
+	}
+	return int(max(0, limits.GitHubSummary-1-have)) // a line break goes behind each
 }
 
 // file appends to a file that the runner names. The library panics where it cannot.

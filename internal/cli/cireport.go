@@ -245,21 +245,39 @@ func (r *ciRun) publish(err error) error {
 	}
 	k := r.check
 	k.Status, k.Conclusion, k.ExternalID, k.DetailsURL = "completed", conclusionOf(rep, err), rep.FlightToken, r.runURL()
+	remarks := rep.Annotations()
+	if more := len(remarks) - limits.GitHubAnnotationsAll; more > 0 { // the gravest come first
+		remarks = remarks[:limits.GitHubAnnotationsAll]
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%d remarks more than a check holds do not stand at the changed lines.", more))
+	}
 	k.Title = rep.Title()
 	k.Summary = rep.Summary(limits.GitHubCheckText).Markdown
 	k.Text = rep.Text(limits.GitHubCheckText).Markdown
 	k.Annotations, k.Actions = nil, r.replanButton(k)
-	for _, a := range rep.Annotations() {
+	for _, a := range remarks {
 		k.Annotations = append(k.Annotations, github.Annotation(a))
 	}
 	shown, updated := r.forge.UpdateCheck(r.ctx, k)
 	if updated == nil {
 		updated = r.handCheck(shown)
 	}
-	summed := r.job.Summary([]byte(rep.JobSummary(limits.GitHubSummary).Markdown))
+	summed := r.summed()
 	r.beside(err)
 	return errors.Join(updated, summed, r.keepReport())
 }
+
+// summed writes the report into the step's summary, as far as there is room: a step that
+// flies several merges has one summary for all.
+func (r *ciRun) summed() error {
+	room := r.job.SummaryRoom()
+	if room < leastSummary {
+		return nil
+	}
+	return r.job.Summary([]byte(r.report.JobSummary(room).Markdown))
+}
+
+// leastSummary is enough for a report without its plan.
+const leastSummary = 16 << 10
 
 // keepReport writes the whole report beside the flight.
 func (r *ciRun) keepReport() error {
