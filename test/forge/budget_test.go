@@ -15,11 +15,13 @@ func TestBudgetOfThreeJobs(t *testing.T) {
 	for name, c := range map[string]struct {
 		config  string
 		inputs  map[string]string
+		plan    int
 		takeOff int
 	}{
-		"comment":    {"comment: true\n", nil, 21},
-		"deployment": {"", map[string]string{"deployment": "production"}, 22},
-		"both":       {"comment: true\n", map[string]string{"deployment": "production"}, 24},
+		"neither":    {"", nil, 9, 19},
+		"comment":    {"comment: true\n", nil, 11, 21},
+		"deployment": {"", map[string]string{"deployment": "production"}, 9, 22},
+		"both":       {"comment: true\n", map[string]string{"deployment": "production"}, 11, 24},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +29,7 @@ func TestBudgetOfThreeJobs(t *testing.T) {
 			r.readsTeams()
 			p := r.open("feature", "two\n")
 			r.inThree(p)
-			r.budget(0, 12)
+			r.budget(0, c.plan)
 			p.Review(r.bob, githubtest.Approved, "fine")
 			r.hub.Advance(1e9)
 			calls, before := len(r.hub.Requests()), r.repo.Tip("refs/heads/main")
