@@ -215,6 +215,18 @@ func TestForkInRegistry(t *testing.T) {
 	r.lands(f.Pull, 0)
 }
 
+// TestSingleStepInRegistry: flights of single steps of one run have tags of their own.
+func TestSingleStepInRegistry(t *testing.T) {
+	t.Parallel()
+	r, k := storing(t, "oci")
+	r.inputs["step"] = "edit"
+	p := r.approved("feature", "two\n")
+	if tags, want := k.tags(), r.tagOf(p.run, "1", "judged-edit"); !slices.Equal(tags, []string{want}) {
+		t.Errorf("the registry has %q, not %s", tags, want)
+	}
+	r.land(p.pull, 0)
+}
+
 // TestT15OtherFlightUnderTheTag puts something else under the tag that a take-off reads.
 func TestT15OtherFlightUnderTheTag(t *testing.T) {
 	t.Parallel()
