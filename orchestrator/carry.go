@@ -74,18 +74,61 @@ func (v *verified) same(facts *PlanFacts, s *Setup) (map[string]CarriedFrom, err
 		if was.StepID != p.id || was.Intent != intent {
 			return nil, otherIntent("step %s does something else than it was planned to: %s", p.id, p.differs(then))
 		}
+		if err := p.heldAs(was, v.reports[i]); err != nil {
+			return nil, err
+		}
 		from := CarriedFrom{FlightToken: facts.FlightToken, Token: was.Token, HeadCommit: facts.Derived.HeadCommit, Intent: intent, Workspace: CarriedEqual}
 		if then.WorkspaceHash != p.preimage.WorkspaceHash {
 			from.Workspace = CarriedHidden
+			if err := p.givenAs(then); err != nil {
+				return nil, err
+			}
 			// Without the configuration this is the word of who signed the approval.
 			if step, known := s.Config.Step(p.id); known && step.TakeOffWorkspace != config.WorkspaceNone {
-				return nil, protocol.Errorf(protocol.ExitStale, "workspace_differs", "step %s plans the same, but its take-off can read files that are others now (%s then, %s now)", p.id, then.WorkspaceHash, p.preimage.WorkspaceHash).
-					At("step " + p.id).WithHint("plan the change anew on its base; a step that needs none of the workspace to take off can say take_off: {workspace: none}")
+				return nil, readsOthers(p, then.WorkspaceHash, p.preimage.WorkspaceHash)
 			}
 		}
 		out[p.id] = from
 	}
 	return out, nil
+}
+
+// givenAs refuses other state where the files are others: an engine makes state of what
+// it sees while it plans, and that is what its take-off applies.
+func (p *stepPlan) givenAs(then plantoken.Preimage) error {
+	was := map[string]string{}
+	for _, a := range then.Artifacts {
+		was[a.Name] = a.Hash
+	}
+	for i, a := range p.hashes {
+		if role := p.artifacts[i].Role; was[a.Name] != a.Hash && role != protocol.RoleLog {
+			return protocol.Errorf(protocol.ExitStale, "workspace_differs", "step %s shows the same, but what its take-off is given was made of other files and is other: %s artifact %s", p.id, role, a.Name).
+				At("step " + p.id).WithHint("plan the change anew on its base, and have that approved")
+		}
+		delete(was, a.Name)
+	}
+	for _, name := range sortedKeys(was) {
+		return protocol.Errorf(protocol.ExitStale, "workspace_differs", "step %s has no artifact %s any more, which its take-off was to be given", p.id, name).
+			At("step " + p.id).WithHint("plan the change anew on its base, and have that approved")
+	}
+	return nil
+}
+
+// heldAs refuses a plan whose engine was held by less than before, or had other tools.
+func (p *stepPlan) heldAs(was PlanFactStep, now Report) error {
+	then, err := protocol.Canonical(map[string]any{"tier": was.Isolation["tier"], "tools": was.Isolation["tools"]})
+	if err != nil {
+		return err
+	}
+	have := isolationFacts(now)
+	is, err := protocol.Canonical(map[string]any{"tier": have["tier"], "tools": have["tools"]})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(then, is) {
+		return otherIntent("step %s was planned by an engine that was held otherwise, or with other tools (%s then, %s now)", p.id, then, is)
+	}
+	return nil
 }
 
 func otherIntent(format string, args ...any) *protocol.Error {
@@ -198,12 +241,52 @@ func (o *Orchestrator) carryFrom(plan EarlierPlan, v *verified, s *Setup, now ti
 	return c, nil, err
 }
 
-// asked says whether the earlier plan asked a role about a step too. Nobody approved
-// what was not asked.
-func (c *carried) asked(step, role string) bool {
+// asked says whether the earlier plan asked a role about a step too, and for the same
+// reasons. Nobody approved what was not asked, and whoever approved that a change touches
+// what judges approved that of this change alone.
+func (c *carried) asked(step, role string, now []FactEvaluation) bool {
+	var then []FactEvaluation
+	for _, x := range c.facts.Steps {
+		if x.StepID == step {
+			then = x.Evaluations
+		}
+	}
+	reasons := reasonsOf(now)
+	if !slices.Equal(reasons, reasonsOf(then)) || slices.ContainsFunc(reasons, func(r string) bool { return strings.HasPrefix(r, governs) }) {
+		return false
+	}
 	return slices.ContainsFunc(c.facts.Steps, func(x PlanFactStep) bool {
 		return x.StepID == step && slices.ContainsFunc(x.Approvals, func(a FactApproval) bool { return a.Role == role })
 	})
+}
+
+// governs begins the reasons to ask that lie in what judges.
+const governs = string(protocol.SourceCustom) + " governance/"
+
+// reasonsOf names the judges who ask for approval.
+func reasonsOf(all []FactEvaluation) []string {
+	var out []string
+	for _, e := range all {
+		if e.Decision == protocol.RequireApproval {
+			out = append(out, e.Source+" "+e.PolicyID)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// reasons gives what the judges said of a step.
+func (v *verified) reasons(step string) []FactEvaluation {
+	var out []FactEvaluation
+	for _, r := range v.reports {
+		if r.StepID != step {
+			continue
+		}
+		for _, e := range r.Evaluations {
+			out = append(out, FactEvaluation{Source: e.Source, PolicyID: e.PolicyID, Decision: e.Decision})
+		}
+	}
+	return out
 }
 
 // keep stores the earlier plan beside the approval that it is evidence of.
@@ -243,8 +326,8 @@ func (o *Orchestrator) carriedFor(f *Flight, s *Setup, v *verified, q protocol.A
 	if from := c.by[q.StepID]; from != *st.CarriedFrom {
 		return nil, integrity("approval_mismatch", "the approval says it was given for plan %s, the plan beside it is %s", st.CarriedFrom.FlightToken, from.FlightToken).At(carriedPath(q.ApprovalID))
 	}
-	if !c.asked(q.StepID, q.RequiredRole) {
-		return nil, notCounted("approval_carried", "the plan that people approved did not ask role %s about step %s", q.RequiredRole, q.StepID)
+	if !c.asked(q.StepID, q.RequiredRole, v.reasons(q.StepID)) {
+		return nil, notCounted("approval_carried", "the plan that people approved did not ask role %s about step %s for the same reasons", q.RequiredRole, q.StepID)
 	}
 	return c, nil
 }
@@ -262,6 +345,45 @@ func (o *Orchestrator) SameIntent(ctx context.Context, f *Flight, s *Setup, was 
 	}
 	_, err = v.same(facts, s)
 	return err
+}
+
+// MayReplan refuses, before any engine runs, to plan again a flight whose base moved on:
+// where more than files changed, where a step's take-off could read them, and where an
+// engine would run that nothing holds. SPEC: docs/threats.md T18, T45.
+func (o *Orchestrator) MayReplan(ctx context.Context, f *Flight, s *Setup) error {
+	v, err := o.verified(ctx, f, s)
+	if err != nil {
+		return err
+	}
+	now := make([]*stepPlan, len(v.plans))
+	for i, p := range v.plans {
+		c := *p
+		now[i] = &c
+	}
+	if err := o.derive(ctx, f, s, now); err != nil {
+		return err
+	}
+	for i, p := range v.plans {
+		step, _ := s.Config.Step(p.id)
+		is := now[i].preimage
+		if step.Isolation == config.IsolationNone {
+			return protocol.Errorf(protocol.ExitStale, "workspace_changed", "the plan is stale, and step %s says isolation: none: nothing is planned again beside what signs", p.id).
+				At("step " + p.id).WithHint("plan the change anew on its base, and have that approved")
+		}
+		if is.WorkspaceHash != p.preimage.WorkspaceHash && step.TakeOffWorkspace != config.WorkspaceNone {
+			return readsOthers(p, p.preimage.WorkspaceHash, is.WorkspaceHash)
+		}
+		is.WorkspaceHash = p.preimage.WorkspaceHash
+		if err := moved(p.id, p.preimage, is); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readsOthers(p *stepPlan, then, now string) error {
+	return protocol.Errorf(protocol.ExitStale, "workspace_differs", "the take-off of step %s can read files that are others now (%s then, %s now)", p.id, then, now).
+		At("step " + p.id).WithHint("plan the change anew on its base; a step that needs none of the workspace to take off can say take_off: {workspace: none}")
 }
 
 // PlanOf gives the signed plan of a flight.

@@ -163,8 +163,11 @@ type Governance struct {
 
 // Source is what the repository says of the checkout, "" where there is none.
 type Source struct {
-	HeadCommit  string
-	Checkout    string // the commit that is checked out: of a change, that of its merge
+	HeadCommit string
+	Checkout   string // the commit that is checked out: of a change, that of its merge
+	// Line is the change in whose line a take-off stands, where the plan is of something
+	// else: of a merge queue's group, the change that it merges.
+	Line        string
 	AuthorEmail string
 	// Branch is the branch that the change goes into, or that is checked out.
 	Branch string

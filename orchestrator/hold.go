@@ -129,7 +129,7 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 			h.Same = append(h.Same, gitDir, common)
 		}
 	}
-	if err := sightless(step, e); err != nil || mode != protocol.TakeOff {
+	if err := s.sightless(step, e); err != nil || mode != protocol.TakeOff {
 		return h, err
 	}
 	h.Tunnels = step.Tunnels
@@ -148,11 +148,21 @@ func (o *Orchestrator) hold(ctx context.Context, s *Setup, step *config.Step, mo
 
 // sightless refuses an engine that cannot do without the workspace at take-off in a
 // step whose take-off sees nothing of it.
-func sightless(step *config.Step, e engine) error {
-	if step.TakeOffWorkspace != config.WorkspaceNone || len(e.files) == 0 && !e.builtin.Git && (step.Engine.Wasm == "" || filepath.IsAbs(step.Engine.Wasm)) {
+func (s *Setup) sightless(step *config.Step, e engine) error {
+	if step.TakeOffWorkspace != config.WorkspaceNone {
 		return nil
 	}
-	return protocol.Errorf(protocol.ExitUsage, "take_off_workspace", "step %s takes off without the workspace, and its engine needs files of it", step.ID).At(step.Where).
+	needs := len(e.files) > 0 || e.builtin.Git || step.Engine.Wasm != "" && !filepath.IsAbs(step.Engine.Wasm)
+	for _, tool := range step.Tools {
+		needs = needs || filepath.IsAbs(tool) && inside(s.Workspace, tool)
+	}
+	for _, secret := range step.Secrets {
+		needs = needs || secret.File != "" && (!filepath.IsAbs(secret.File) || inside(s.Workspace, secret.File))
+	}
+	if !needs {
+		return nil
+	}
+	return protocol.Errorf(protocol.ExitUsage, "take_off_workspace", "step %s takes off without the workspace, and its engine, a tool or a secret is a file of it", step.ID).At(step.Where).
 		WithHint("leave take_off.workspace: none out, or name a program outside of the workspace")
 }
 

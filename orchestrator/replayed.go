@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -101,7 +102,9 @@ func (f *Flight) lines(s *Setup, plans []*stepPlan) ([]string, error) {
 	for i, p := range plans {
 		targets[i] = p.preimage.Context.Target
 	}
-	return lines(f.Info.Workflow, s.Source.derived(), targets)
+	d := s.Source.derived()
+	d.Change = cmp.Or(s.Source.Line, d.Change)
+	return lines(f.Info.Workflow, d, targets)
 }
 
 // newest refuses a plan that is older than, or as old as, one that was applied in its
@@ -111,7 +114,7 @@ func (o *Orchestrator) newest(ctx context.Context, f *Flight, s *Setup, v *verif
 	if err != nil {
 		return err
 	}
-	if err := o.newestByMarks(f, mine); err != nil || o.Earlier == nil {
+	if err := o.newestByMarks(f, s, mine); err != nil || o.Earlier == nil {
 		return err
 	}
 	earlier, err := o.Earlier(ctx)
@@ -126,7 +129,7 @@ func (o *Orchestrator) newest(ctx context.Context, f *Flight, s *Setup, v *verif
 	return nil
 }
 
-func (o *Orchestrator) newestByMarks(f *Flight, mine []string) error {
+func (o *Orchestrator) newestByMarks(f *Flight, s *Setup, mine []string) error {
 	if o.Fence == nil {
 		return nil
 	}
@@ -136,20 +139,56 @@ func (o *Orchestrator) newestByMarks(f *Flight, mine []string) error {
 			return unfenced(err)
 		}
 		for _, name := range sortedKeys(marks) {
-			at, steps, some := strings.Cut(marks[name], " ")
-			if err := o.notBefore("the plan of a flight that took off", at); err != nil {
+			m := readLineMark(marks[name])
+			if err := o.notBefore("the plan of a flight that took off", m.at); err != nil {
 				return err
 			}
-			if some && !f.shares(strings.Split(steps, ".")) {
+			if m.steps != nil && !f.shares(m.steps) {
 				continue
 			}
-			id := strings.TrimPrefix(name, line+".")
+			id, at := strings.TrimPrefix(name, line+"."), m.at
+			if m.commit != "" && m.commit == s.Source.Checkout && id != f.ID() {
+				return integrity("commit_flown", "flight %s took off at commit %s already, as another plan of the same change with steps of this one", id, m.commit).
+					WithHint("what the commit brought was applied: look at that flight; to apply something again, plan a new change")
+			}
 			if newer, err := later(f.Status.SealedAt, at); id != f.ID() && (err != nil || !newer) {
 				return superseded(f, id, at)
 			}
 		}
 	}
 	return nil
+}
+
+// lineMark is the content of the mark of a line: when the plan was made and, in CI, its
+// steps if they are not all, and the commit that took off. A commit takes off once,
+// whatever it was planned as.
+func (o *Orchestrator) lineMark(f *Flight, s *Setup) string {
+	if s.Source.Run.Forge == "" || s.Source.Checkout == "" {
+		return f.Status.SealedAt
+	}
+	steps := AllSteps
+	if o.Partly {
+		steps = strings.Join(f.order(), ".")
+	}
+	return f.Status.SealedAt + " " + steps + " " + s.Source.Checkout
+}
+
+// AllSteps stands in the mark of a line for the steps of a whole workflow.
+const AllSteps = "all."
+
+type lineMark struct {
+	at, commit string
+	steps      []string // nil: all
+}
+
+func readLineMark(content string) lineMark {
+	at, rest, _ := strings.Cut(content, " ")
+	steps, commit, _ := strings.Cut(rest, " ")
+	m := lineMark{at: at, commit: commit}
+	if steps != "" && steps != AllSteps {
+		m.steps = strings.Split(steps, ".")
+	}
+	return m
 }
 
 // shares says whether the flight has one of some steps.
@@ -284,10 +323,7 @@ func (o *Orchestrator) consume(ctx context.Context, f *Flight, s *Setup, v *veri
 	if err != nil {
 		return err
 	}
-	content := f.Status.SealedAt
-	if o.Partly {
-		content += " " + strings.Join(f.order(), ".")
-	}
+	content := o.lineMark(f, s)
 	for _, line := range mine {
 		made, err := o.Fence.Mark(line+"."+f.ID(), content)
 		if err != nil {

@@ -98,9 +98,7 @@ func (f *Flight) planFacts(plans []*stepPlan, reports []Report) (PlanFacts, erro
 		if step.Preimage, err = protocol.Canonical(p.preimage); err != nil {
 			return facts, err
 		}
-		step.Isolation = map[string]any{
-			"tier": r.Isolation.Tier, "missing": r.Isolation.Missing, "landlock_abi": r.Isolation.LandlockABI, "netns": r.Isolation.NetNS, "seccomp_sha256": r.Isolation.Seccomp,
-		}
+		step.Isolation = isolationFacts(r)
 		for _, e := range r.Evaluations {
 			raw, err := protocol.Canonical(e)
 			if err != nil {
@@ -118,6 +116,17 @@ func (f *Flight) planFacts(plans []*stepPlan, reports []Report) (PlanFacts, erro
 		facts.Steps = append(facts.Steps, step)
 	}
 	return facts, nil
+}
+
+// isolationFacts is what held an engine while it planned, and which tools it had.
+func isolationFacts(r Report) map[string]any {
+	tools := []any{}
+	for _, t := range r.Isolation.Tools {
+		tools = append(tools, map[string]any{"name": t.Name, "digest": t.Digest})
+	}
+	return map[string]any{
+		"tier": r.Isolation.Tier, "missing": r.Isolation.Missing, "landlock_abi": r.Isolation.LandlockABI, "netns": r.Isolation.NetNS, "seccomp_sha256": r.Isolation.Seccomp, "tools": tools,
+	}
 }
 
 // claimed is what the side that planned says and the sealing side cannot find out:

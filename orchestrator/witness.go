@@ -81,7 +81,8 @@ type terms struct {
 	code       string
 	codeNeeded bool
 	from       *carried // nil: its own
-	why        error    // why the earlier plan's approvals do not serve it
+	reasons    func(step string) []FactEvaluation
+	why        error // why the earlier plan's approvals do not serve it
 }
 
 // terms gives those of the flight's own plan.
@@ -111,7 +112,9 @@ func (o *Orchestrator) asking(ctx context.Context, f *Flight, s *Setup, v *verif
 		return terms{}, err
 	}
 	if c != nil {
-		return c.terms(s), nil
+		t := c.terms(s)
+		t.reasons = v.reasons
+		return t, nil
 	}
 	t, err := v.terms(f, s)
 	t.why = why
@@ -121,8 +124,8 @@ func (o *Orchestrator) asking(ctx context.Context, f *Flight, s *Setup, v *verif
 // lacks says what a role lacks for a request; "" where it approved.
 func (t terms) lacks(q protocol.ApprovalRequest, a ForgeAnswer) string {
 	switch {
-	case t.from != nil && !t.from.asked(q.StepID, q.RequiredRole):
-		return fmt.Sprintf("the plan that people approved (%s) did not ask about step %s", t.from.facts.FlightToken, q.StepID)
+	case t.from != nil && !t.from.asked(q.StepID, q.RequiredRole, t.reasons(q.StepID)):
+		return fmt.Sprintf("the plan that people approved (%s) did not ask about step %s for the same reasons", t.from.facts.FlightToken, q.StepID)
 	case a.Approved:
 		return ""
 	case t.why != nil:

@@ -65,16 +65,6 @@ func builtinConfigs() config.Builtins {
 	return known
 }
 
-// resolved is resolve for the steps that this command is about.
-func (a *app) resolved(c *config.Config) error {
-	if a.flags.step != "" {
-		if err := c.Only(a.flags.step); err != nil {
-			return err
-		}
-	}
-	return resolve(c)
-}
-
 // resolve fills in what built-in engines declare and checks the settings that
 // steps give them.
 func resolve(c *config.Config) error {

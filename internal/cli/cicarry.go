@@ -107,6 +107,9 @@ func (r *ciRun) replan(s *session, was *orchestrator.Flight, stale error, opt or
 	if err != nil {
 		return was, false, errors.Join(stale, err)
 	}
+	if err := s.crew.MayReplan(r.ctx, was, s.setup); err != nil {
+		return was, false, err
+	}
 	r.text("the base moved on since the plan was made: planning again\n")
 	if f, err = s.begin(); err != nil {
 		return was, false, errors.Join(stale, err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -21,6 +22,7 @@ type forgeFence struct {
 	commit string             // that the tags point to
 	run    string             // where the take-off is, for people
 	step   string             // the only step that takes off; "": all
+	steps  []string           // it and those that it needs; nil: all
 	audit  json.RawMessage    // where the take-off began, and how far its audit log had come
 	made   map[string]string  // what this run made itself
 	// brought gives the tags that the checkout has, with what they point to.
@@ -37,8 +39,10 @@ type markMessage struct {
 	Content string          `json:"content"`
 	Run     string          `json:"run"`
 	Audit   json.RawMessage `json:"audit,omitempty"`
-	// Step is the only step, beside those that it needs, that took off; "": all.
-	Step string `json:"step,omitempty"`
+	// Step is the only step, beside those that it needs, that took off; "": all. Steps are
+	// it and those.
+	Step  string   `json:"step,omitempty"`
+	Steps []string `json:"steps,omitempty"`
 }
 
 const (
@@ -70,11 +74,23 @@ func lineTag(name string) string {
 	return lineTop + line + "/" + id
 }
 
+// lineName is how a tag's name tells what the mark of a line holds. The commit is what
+// the tag points to.
+func lineName(content string) string {
+	at, rest, _ := strings.Cut(content, " ")
+	steps, _, _ := strings.Cut(rest, " ")
+	name := strings.ReplaceAll(at, ":", "-")
+	if steps != "" && steps != orchestrator.AllSteps {
+		name += "/" + steps
+	}
+	return name
+}
+
 // Mark makes a mark: of tokens and lines on the forge first, which is what counts.
 func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 	switch tag, line := tokenTag(name), lineTag(name); {
 	case tag != "":
-		message, err := protocol.Canonical(markMessage{Content: content, Run: f.run, Audit: f.audit, Step: f.step})
+		message, err := protocol.Canonical(markMessage{Content: content, Run: f.run, Audit: f.audit, Step: f.step, Steps: f.steps})
 		if err != nil {
 			return false, err
 		}
@@ -87,7 +103,7 @@ func (f *forgeFence) Mark(name, content string) (made bool, err error) {
 		}
 	case line != "":
 		// Its name says it all: what comes of one line is listed in one call.
-		if made, err = f.forge.PointMark(f.ctx(), line+"/"+strings.NewReplacer(":", "-", " ", "/").Replace(content), f.commit); err != nil {
+		if made, err = f.forge.PointMark(f.ctx(), line+"/"+lineName(content), f.commit); err != nil {
 			return false, err
 		}
 	default:
@@ -162,19 +178,16 @@ func (f *forgeFence) Marks(prefix string) (map[string]string, error) {
 		return nil, err
 	}
 	out := map[string]string{}
-	for tag := range tags {
-		id, at, _ := strings.Cut(strings.TrimPrefix(tag, top), "/")
-		at, steps, some := strings.Cut(at, "/")
+	for tag, commit := range tags {
+		id, rest, _ := strings.Cut(strings.TrimPrefix(tag, top), "/")
+		at, steps, _ := strings.Cut(rest, "/")
 		date, clock, _ := strings.Cut(at, "T") // a tag's name has no colons
 		at = date + "T" + strings.ReplaceAll(clock, "-", ":")
 		if _, err := time.Parse(time.RFC3339, at); err != nil {
 			return nil, protocol.Errorf(protocol.ExitIntegrity, "mark_malformed", "the tag's name tells no time").At(tag).
 				WithHint("a person looks at who made the tag")
 		}
-		if some {
-			at += " " + steps
-		}
-		out[prefix+id] = at
+		out[prefix+id] = at + " " + cmp.Or(steps, orchestrator.AllSteps) + " " + commit
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cabincrew/action/ci"
@@ -53,6 +54,9 @@ func (r *ciRun) groupIs(s *session) error {
 	src.Run.Change, src.HeadCommit, src.Branch = groupName(g), g.HeadSHA, strings.TrimPrefix(g.BaseRef, branchTop)
 	if g.BaseSHA != "" {
 		src.Run.BaseCommit = g.BaseSHA
+	}
+	if r.change.Number != 0 {
+		src.Line = "pull/" + strconv.Itoa(r.change.Number) // which merges once, as itself or as a group
 	}
 	src.AuthorEmail = "" // the forge knows people by their numbers
 	return nil

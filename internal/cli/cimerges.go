@@ -58,14 +58,16 @@ func (r *ciRun) flyMerge(commit string) error {
 type branch struct {
 	line []string            // newest first
 	open map[string][]string // tokens whose take-off began at a commit and has no end, by commit
-	took map[string]bool     // commits at which a take-off began
+	took map[string]bool     // commits at which a take-off of what is asked for began
+	// steps of each take-off that began at a commit; nil: all of the workflow.
+	steps map[string][][]string
 }
 
 // branchOf reads the branch that a commit is the tip of. What took off is read from the
 // tags of the checkout: a job's is made when it starts, and the marks on the forge
 // decide all the same.
 func (r *ciRun) branchOf(tip string) (branch, error) {
-	b := branch{open: map[string][]string{}, took: map[string]bool{}}
+	b := branch{open: map[string][]string{}, took: map[string]bool{}, steps: map[string][][]string{}}
 	p, err := r.place()
 	if err != nil {
 		return b, err
@@ -86,9 +88,12 @@ func (r *ciRun) branchOf(tip string) (branch, error) {
 		if !begun || !tokenHex.MatchString(token) {
 			continue // no mark of ours has such a name
 		}
-		if step, err := stepOfMark(tree, name, at); err != nil {
+		m, err := stepsOfMark(tree, name, at)
+		if err != nil {
 			return b, err
-		} else if step == "" || step == r.flags.step {
+		}
+		b.steps[at] = append(b.steps[at], m.Steps)
+		if m.Step == "" || m.Step == r.flags.step {
 			b.took[at] = true
 		}
 		if _, done := tags[tagTop+token+"/done"]; !done {
@@ -98,15 +103,40 @@ func (r *ciRun) branchOf(tip string) (branch, error) {
 	return b, nil
 }
 
-// stepOfMark tells which step alone took off by a tag; "": all. What is no message of ours
-// is taken for all, and so holds later ones back.
-func stepOfMark(tree *gittree.Tree, name, at string) (string, error) {
+// stepsOfMark tells which steps took off by a tag. What is no message of ours is taken for
+// all, and so holds others back.
+func stepsOfMark(tree *gittree.Tree, name, at string) (markMessage, error) {
 	message, ok, err := tree.TagMessage(name, at)
 	var m markMessage
-	if err != nil || !ok || protocol.Decode([]byte(strings.TrimSpace(message)), &m) != nil {
-		return "", err
+	if err != nil || !ok || protocol.Decode([]byte(strings.TrimSpace(message)), &m) != nil || len(m.Steps) == 0 {
+		return markMessage{}, err
 	}
-	return m.Step, nil
+	return m, nil
+}
+
+// behind refuses the steps of a flight of which a later merge took one off already, also
+// beside other steps.
+func (r *ciRun) behind(commit string, steps []string) error {
+	b, err := r.branchOf(r.flags.governanceRef)
+	if err != nil {
+		return err
+	}
+	if b.took[commit] {
+		return nil // then the marks say so
+	}
+	for _, at := range b.line[:max(slices.Index(b.line, commit), 0)] {
+		for _, flown := range b.steps[at] {
+			if flown == nil || slices.ContainsFunc(flown, func(id string) bool { return slices.Contains(steps, id) }) {
+				return olderMerge(at, commit)
+			}
+		}
+	}
+	return nil
+}
+
+func olderMerge(later, commit string) error {
+	return protocol.Errorf(protocol.ExitStale, "merge_older", "the later merge %s took off already, so merge %s does not any more", later, commit).
+		WithHint("what it brought is part of the branch: plan a new change that applies it")
 }
 
 // pending gives the commits before this one that no take-off began for, oldest first:
@@ -162,8 +192,7 @@ func (r *ciRun) notOlder(commit string) error {
 		return nil
 	}
 	if later := slices.IndexFunc(b.line[:i], func(at string) bool { return b.took[at] }); later >= 0 {
-		return protocol.Errorf(protocol.ExitStale, "merge_older", "the later merge %s took off already, so merge %s does not any more", b.line[later], commit).
-			WithHint("what it brought is part of the branch: plan a new change that applies it")
+		return olderMerge(b.line[later], commit)
 	}
 	return nil
 }

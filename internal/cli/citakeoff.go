@@ -122,6 +122,13 @@ func (r *ciRun) mayTakeOff(s *session, f *orchestrator.Flight) error {
 	if err := r.plansThere(s.planned); err != nil {
 		return err
 	}
+	steps := s.setup.Config.PlanOrder()
+	if err := r.behind(s.checkout, steps); err != nil {
+		return err
+	}
+	if r.flags.step != "" {
+		r.fence.steps = steps
+	}
 	s.touch(f)
 	return nil
 }

@@ -42,7 +42,7 @@ func (s *session) originOf(ref string) (*origin, error) {
 		if o.config, err = config.Load(s.place.config); err != nil {
 			return nil, err
 		}
-		return o, s.app.resolved(o.config)
+		return o, resolve(o.config)
 	}
 	if o.tree, err = gittree.Open(s.place.workspace, ref); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (s *session) originOf(ref string) (*origin, error) {
 	if o.config, err = config.Parse(ref+":"+s.place.configPath, file.Data); err != nil {
 		return nil, err
 	}
-	if err := s.app.resolved(o.config); err != nil {
+	if err := resolve(o.config); err != nil {
 		return nil, err
 	}
 	if o.root, err = s.temp("governance-"); err != nil {

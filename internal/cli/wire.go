@@ -177,8 +177,14 @@ func (a *app) open(ctx context.Context) (_ *session, err error) {
 func (s *session) under(ctx context.Context, o *origin) error {
 	dir := filepath.Dir(s.place.config)
 	s.planned = o
+	c := *o.config
+	if only := s.app.flags.step; only != "" {
+		if err := c.Only(only); err != nil {
+			return err
+		}
+	}
 	setup := &orchestrator.Setup{
-		Config: o.config, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(o.config),
+		Config: &c, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Exclude: s.place.exclude(o.config),
 		Secrets: s.app.secrets(dir), Env: s.app.mapped,
 	}
 	if s.setup != nil {

@@ -85,7 +85,7 @@ func (c *Config) Only(id string) error {
 			}
 		}
 	}
-	c.Steps = slices.DeleteFunc(c.Steps, func(s Step) bool { return !wanted[s.ID] })
+	c.Steps = slices.DeleteFunc(slices.Clone(c.Steps), func(s Step) bool { return !wanted[s.ID] })
 	return nil
 }
 

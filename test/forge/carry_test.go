@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func TestT45CarriedOnlyOverTheSameFiles(t *testing.T) {
 	p := r.approved("feature", "two\n")
 	before := r.commit(map[string]string{"beside.txt": "two\n"})
 	group, commit := r.queue(p.pull, 0)
-	if k := r.lastCheck(planCheck); k.SHA != commit || k.Conclusion != "action_required" || !strings.Contains(k.Summary, "its take-off can read files that are others now") {
+	if k := r.lastCheck(planCheck); k.SHA != commit || k.Conclusion != "action_required" || !strings.Contains(k.Summary, "can read files that are others now") {
 		t.Errorf("the check is %+v\n%s", k, group.got.stderr)
 	}
 	p.pull.Land(r.author, commit)
@@ -131,8 +132,8 @@ func TestT05CarriedNothingWithdrawn(t *testing.T) {
 const replanning = carrying + "take_off: {on_stale: replan}\n"
 
 // notifier is an engine whose plan is a notice of app.txt, a loud one where beside.txt says
-// so, with state that is never the same, and whose take-off tells how much it sees of the
-// workspace.
+// so, and state, which beside.txt can change without a word; its take-off tells how much it
+// sees of the workspace.
 const notifier = `
 set -eu
 case "$CABINCREW_MODE" in
@@ -143,7 +144,7 @@ flight-plan)
   printf '{"artifact_type":"notice","action":"create","target":"people","mime":"text/plain","body_file":"body.data"}' > "$CABINCREW_ARTIFACTS_DIR/notice/artifact.json"
   h=$(sha256sum < "$CABINCREW_ARTIFACTS_DIR/notice/body.data" | cut -d' ' -f1)
   mkdir "$CABINCREW_ARTIFACTS_DIR/saved"
-  cat /proc/sys/kernel/random/uuid > "$CABINCREW_ARTIFACTS_DIR/saved/body.data"
+  if grep -q quiet beside.txt; then cat beside.txt; else echo nothing; fi > "$CABINCREW_ARTIFACTS_DIR/saved/body.data"
   printf '{"artifact_type":"saved","action":"create","target":"people","mime":"text/plain","body_file":"body.data"}' > "$CABINCREW_ARTIFACTS_DIR/saved/artifact.json"
   s=$(sha256sum < "$CABINCREW_ARTIFACTS_DIR/saved/body.data" | cut -d' ' -f1)
   printf '{"protocol_version":"draft","engine_id":"notifier","mode":"flight-plan","receipt_id":"r1","status":"success","artifacts":[{"name":"notice","role":"evidence","path":"notice","hash":"%s"},{"name":"saved","role":"state","path":"saved","hash":"%s"}]}' "$h" "$s"
@@ -221,6 +222,69 @@ func TestT45ReplannedOverOtherFiles(t *testing.T) {
 		t.Errorf("it says %s", got.stderr)
 	}
 	r.wantTagged("", p)
+}
+
+// TestT45ReplannedWithOtherState: planned again, the change shows the same, and what its
+// take-off is given was made of the file that changed.
+func TestT45ReplannedWithOtherState(t *testing.T) {
+	t.Parallel()
+	r := notifying(t, replanning, "none")
+	p := r.approved("feature", "two\n")
+	before := r.commit(map[string]string{"beside.txt": "quiet\n"})
+	got := r.takeOff(p.pull.Merge(r.author, "merge"), before, 6)
+	if !strings.Contains(got.stderr, "workspace_differs") || !strings.Contains(got.stderr, "state artifact saved") {
+		t.Errorf("it says %s", got.stderr)
+	}
+	r.wantTagged("", p)
+}
+
+// TestT18NothingPlannedAgainUnheld: an engine that nothing holds is not run beside what
+// signs because a base moved on.
+func TestT18NothingPlannedAgainUnheld(t *testing.T) {
+	t.Parallel()
+	r := notifying(t, replanning, "full}\n    isolation: none\n    limits: {artifacts: 10")
+	p := r.approved("feature", "two\n")
+	before := r.commit(map[string]string{"beside.txt": "two\n"})
+	got := r.takeOff(p.pull.Merge(r.author, "merge"), before, 6)
+	if strings.Contains(got.stdout, "planning again") || !strings.Contains(got.stderr, "nothing is planned again beside what signs") {
+		t.Errorf("it says %s%s", got.stdout, got.stderr)
+	}
+	r.wantTagged("", p)
+}
+
+// TestT04OneCommitOnce: a commit that the merge queue made took off as the queue's group,
+// and a person has it take off as the change itself, or the other way round.
+func TestT04OneCommitOnce(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"group", "change"} {
+		t.Run(first, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, byReview, allowed)
+			p := r.plan(r.open("feature", "two\n"), "opened", 0)
+			before := r.repo.Tip("refs/heads/main")
+			_, commit := r.queue(p.pull, 0)
+			p.pull.Land(r.author, commit)
+			byPerson := func(code int) result {
+				run := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "push", Branch: "main", SHA: commit, Actor: r.author})
+				j := r.push(commit, before, strconv.FormatInt(run.ID, 10))
+				j.payload["sender"] = r.person(r.author)
+				got := r.want(code, "auto", j)
+				run.Finish("success")
+				return got
+			}
+			var second result
+			if first == "group" {
+				r.takeOff(commit, before, 0)
+				second = byPerson(5)
+			} else {
+				byPerson(0)
+				second = r.takeOff(commit, before, 5)
+			}
+			if !strings.Contains(second.stderr, "commit_flown") {
+				t.Errorf("it says %s", second.stderr)
+			}
+		})
+	}
 }
 
 // TestReplannedWithAnotherIntent: planned again, the change would do something else than

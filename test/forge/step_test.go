@@ -43,7 +43,7 @@ func (r *rig) inSteps(branch, content string) *githubtest.Pull {
 		if k := r.lastCheck(planCheck + " (" + step + ")"); k.Conclusion != "action_required" || k.ExternalID != got.outputs["plan-token"] {
 			r.t.Errorf("the check of %s is %+v", step, k)
 		}
-		if strings.Contains(got.stdout, "step edit") != (step == "edit") || strings.Contains(got.stdout, "step shared") != (step == "more") {
+		if strings.Contains(got.stdout, "step edit") != (step == "edit") || strings.Contains(got.stdout, "step more") != (step == "more") {
 			r.t.Errorf("for %s it planned\n%s", step, got.stdout)
 		}
 	}
@@ -126,5 +126,32 @@ func TestSingleStepsInOrder(t *testing.T) {
 	}
 	if got, _ := r.flyStep("edit", second, first, 0); !strings.Contains(got.stdout+got.stderr, "took off before") {
 		t.Errorf("it says\n%s%s", got.stdout, got.stderr)
+	}
+}
+
+// TestT04SharedStepOnce: two jobs of one merge share a step, which takes off with the first.
+func TestT04SharedStepOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "", map[string]string{".cabincrew.yaml": strings.Replace(twoSteps, "  - id: edit\n", "  - id: edit\n    needs: [shared]\n", 1)})
+	p := r.inSteps("feature", "two\n")
+	before := r.repo.Tip("refs/heads/main")
+	commit := p.Merge(r.author, "merge")
+	r.flyStep("more", commit, before, 0)
+	if got, wrote := r.flyStep("edit", commit, before, 5); wrote != "" || !strings.Contains(got.stderr, "commit_flown") {
+		t.Errorf("it wrote %s, and says %s", wrote, got.stderr)
+	}
+}
+
+// TestT03StepOfAnOlderMerge: a step of a newer merge took off with others, so that of an
+// older one does not any more.
+func TestT03StepOfAnOlderMerge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "", map[string]string{".cabincrew.yaml": strings.Replace(twoSteps, "  - id: edit\n", "  - id: edit\n    needs: [shared]\n", 1)})
+	start := r.repo.Tip("refs/heads/main")
+	first := r.inSteps("first", "first\n").Merge(r.author, "merge")
+	second := r.inSteps("second", "second\n").Merge(r.author, "merge")
+	r.flyStep("more", second, first, 0)
+	if got, wrote := r.flyStep("edit", first, start, 6); wrote != "" || !strings.Contains(got.stderr, "merge_older") {
+		t.Errorf("it wrote %s, and says %s", wrote, got.stderr)
 	}
 }
