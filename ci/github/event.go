@@ -21,6 +21,7 @@ type Event struct {
 	BaseRef, BaseSHA                   string
 	RepositoryID, Repository           string
 	DefaultBranch                      string
+	Private                            bool // whether the repository is
 	Sender                             ci.Person
 	Merged                             bool
 	MergeCommit                        string
@@ -93,7 +94,7 @@ func ParseEvent(name string, data []byte) (Event, error) {
 		RepositoryID: p.Repository.id(), Repository: p.Repository.name(),
 	}
 	if p.Repository != nil {
-		e.DefaultBranch = p.Repository.DefaultBranch
+		e.DefaultBranch, e.Private = p.Repository.DefaultBranch, p.Repository.Private
 	}
 	if p.Issue != nil && e.Number == 0 {
 		e.Number = p.Issue.Number

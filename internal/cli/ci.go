@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,6 +137,17 @@ func (r *ciRun) settings() error {
 		if v := r.job.Input(input); v != "" && v != inputRequired {
 			return usageError("ci_input", "%s is %q", input, v).WithHint("it is %s or nothing: inputs only ever demand more than the configuration", inputRequired)
 		}
+	}
+	if keys := r.job.Input("age-identity"); keys != "" {
+		for line := range strings.Lines(keys) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				r.job.Mask(line)
+			}
+		}
+		if len(keys) > limits.StorageKeys {
+			return usageError("ci_input", "age-identity has more than %d bytes", limits.StorageKeys).WithHint("it is what age-keygen wrote")
+		}
+		r.ageIdentities = []byte(keys)
 	}
 	r.demandApproval = r.job.Input("approvals") == inputRequired
 	if r.flags.step = r.job.Input("step"); r.flags.step != "" && !protocol.ValidStepID(r.flags.step) {

@@ -32,6 +32,7 @@ func (r *ciRun) planJob() error {
 	if err := r.mayPlan(); err != nil {
 		return err
 	}
+	r.repo.Private = r.event.Private // what is handed on stays in this repository
 	branch := strings.TrimPrefix(cmp.Or(r.event.BaseRef, r.event.DefaultBranch), branchTop)
 	r.flags.governanceRef = "refs/remotes/origin/" + branch
 	r.onForge = func(s *session) error {

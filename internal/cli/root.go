@@ -47,6 +47,8 @@ type app struct {
 	opened map[string]*signing.Key
 	// registryAuth is a Docker configuration that a job was given; empty outside of CI.
 	registryAuth []byte
+	// ageIdentities decrypt state, as a job was given them; empty outside of CI.
+	ageIdentities []byte
 }
 
 const (

@@ -218,12 +218,14 @@ func (s *session) restore(dir, identity string) ([]bundle.Sealed, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }() // every file in it is closed
-	if identity == "" {
+	text := s.app.ageIdentities
+	switch {
+	case identity != "":
+		if text, err = readBounded(identity, limits.StorageKeys); err != nil {
+			return nil, usageError("storage_identity", "the identities cannot be read: %w", err).At(identity).WithHint("name the file that age-keygen wrote")
+		}
+	case len(text) == 0:
 		return bundle.Encrypted(root)
-	}
-	text, err := readBounded(identity, limits.StorageKeys)
-	if err != nil {
-		return nil, usageError("storage_identity", "the identities cannot be read: %w", err).At(identity).WithHint("name the file that age-keygen wrote")
 	}
 	ids, err := bundle.Identities(text)
 	if err != nil {

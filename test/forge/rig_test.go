@@ -177,7 +177,7 @@ func (r *rig) person(u *githubtest.User) map[string]any {
 }
 
 func (r *rig) repository() map[string]any {
-	return map[string]any{"id": r.repo.ID, "full_name": r.repo.FullName(), "default_branch": r.repo.Default, "owner": r.person(r.repo.Owner)}
+	return map[string]any{"id": r.repo.ID, "full_name": r.repo.FullName(), "default_branch": r.repo.Default, "private": r.repo.Private, "owner": r.person(r.repo.Owner)}
 }
 
 // pullRequest is a job of a pull_request event.

@@ -6,9 +6,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	agecrypt "filippo.io/age"
 
 	"github.com/cabincrew/action/internal/cli"
 	"github.com/cabincrew/action/storage/bundle"
@@ -219,5 +222,45 @@ func TestThreeJobs(t *testing.T) {
 	}
 	if k := r.lastCheck(takeOffCheck); k.Conclusion != "success" {
 		t.Errorf("the check is %+v", k)
+	}
+}
+
+// TestStateInThreeJobs: state goes from job to job in the clear within a private
+// repository, and encrypted in a public one, where the jobs that need it can read it.
+func TestStateInThreeJobs(t *testing.T) {
+	t.Parallel()
+	identity, err := agecrypt.GenerateX25519Identity()
+	must(t, err)
+	sealed := "storage: {encrypt_to: [" + identity.Recipient().String() + "]}\n"
+	const state = "steps/notify/artifacts/saved/body.data"
+	for title, c := range map[string]struct {
+		private bool
+		rest    string
+		kept    string
+	}{
+		"private":           {true, "", state},
+		"public": {false, sealed, state + ".age"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			r := notifying(t, byReview+c.rest, "full")
+			r.repo.Private, r.inputs = c.private, map[string]string{"age-identity": "# made for a test\n" + identity.String() + "\n"}
+			p := r.open("feature", "two\n")
+			got := r.inThree(p)
+			for _, at := range []string{got.plan.handed("planned", "flight.tar.zst"), got.judge.handed("judged", "flight.tar.zst")} {
+				if files := unpacked(t, at); files[c.kept] == nil {
+					t.Errorf("%s has %q", at, slices.Sorted(maps.Keys(files)))
+				}
+			}
+			p.Review(r.bob, githubtest.Approved, "fine")
+			r.hub.Advance(1e9)
+			r.review(p)
+			done := r.lands(p, 0)
+			for _, key := range strings.Fields(identity.String()) {
+				if strings.Contains(done.stdout+strings.ReplaceAll(done.stderr, "::add-mask::"+key, ""), key) {
+					t.Error("the identity is told")
+				}
+			}
+		})
 	}
 }
