@@ -166,16 +166,16 @@ func reusable() map[string]struct {
 		jobs            map[string]map[string]string
 	}
 	return map[string]row{
-		"flight-plan": {[]string{"plan-runner", "store"}, []string{"registry-config"}, map[string]map[string]string{
+		"flight-plan": {[]string{"plan-runner", "store"}, []string{"age-identity", "registry-config"}, map[string]map[string]string{
 			"refuse": {},
 			"plan":   {"contents": "read"},
 			"judge":  {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"},
 			"sign":   {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read", "id-token": "write"},
 		}},
-		"review": {[]string{"store"}, []string{"registry-config"}, map[string]map[string]string{
+		"review": {[]string{"store"}, []string{"age-identity", "registry-config"}, map[string]map[string]string{
 			"review": {"contents": "read", "checks": "write", "pull-requests": "read", "actions": "read"},
 		}},
-		"take-off": {[]string{"deployment", "environment", "store"}, []string{"engine-secrets", "registry-config"}, map[string]map[string]string{
+		"take-off": {[]string{"deployment", "environment", "store"}, []string{"age-identity", "engine-secrets", "registry-config"}, map[string]map[string]string{
 			"take-off": rights{"contents": "write", "checks": "write", "id-token": "write", "pull-requests": "read", "actions": "read", "deployments": "write"},
 		}},
 	}
@@ -299,7 +299,7 @@ func TestT14EventsOfTheBase(t *testing.T) {
 func TestInterfaceOfTheAction(t *testing.T) {
 	t.Parallel()
 	f := flows(t)["action.yml"]
-	inputs := []string{"approvals", "command", "config", "deployment", "fail-on", "flight-path", "registry-config", "signing", "step", "store", "token", "version", "working-directory"}
+	inputs := []string{"age-identity", "approvals", "command", "config", "deployment", "fail-on", "flight-path", "registry-config", "signing", "step", "store", "token", "version", "working-directory"}
 	if got := slices.Sorted(maps.Keys(f.Inputs)); !slices.Equal(got, inputs) {
 		t.Errorf("inputs are %q", got)
 	}

@@ -238,8 +238,8 @@ func TestStateInThreeJobs(t *testing.T) {
 		rest    string
 		kept    string
 	}{
-		"private":           {true, "", state},
-		"public": {false, sealed, state + ".age"},
+		"private": {true, "", state},
+		"public":  {false, sealed, state + ".age"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -256,7 +256,7 @@ func TestStateInThreeJobs(t *testing.T) {
 			r.hub.Advance(1e9)
 			r.review(p)
 			done := r.lands(p, 0)
-			for _, key := range strings.Fields(identity.String()) {
+			for key := range strings.FieldsSeq(identity.String()) {
 				if strings.Contains(done.stdout+strings.ReplaceAll(done.stderr, "::add-mask::"+key, ""), key) {
 					t.Error("the identity is told")
 				}
