@@ -386,10 +386,18 @@ func (o *Orchestrator) counted(f *Flight, s *Setup, v *verified) error {
 
 // approvalsHold counts every approval again for take-off.
 func (o *Orchestrator) approvalsHold(f *Flight, s *Setup, v *verified) error {
+	return o.approvalsHoldFor(f, s, v, "")
+}
+
+// approvalsHoldFor counts those of one role; "": of all.
+func (o *Orchestrator) approvalsHoldFor(f *Flight, s *Setup, v *verified, role string) error {
 	if open := v.open(f); len(open) > 0 {
 		return waiting(open)
 	}
 	for _, q := range v.requests {
+		if role != "" && q.RequiredRole != role {
+			continue
+		}
 		st := v.responses[q.ApprovalID]
 		if st == nil {
 			return integrity("approval_missing", "there is no response to request %s", q.ApprovalID).At(requestPath(q.ApprovalID))

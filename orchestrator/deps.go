@@ -197,6 +197,7 @@ type Run struct {
 type Tip struct {
 	Governance Governance
 	Approvals  config.Approvals
+	Role       string // the only role whose approvals are counted by it; "": all
 }
 
 // Setup is what one command works on.
@@ -210,6 +211,9 @@ type Setup struct {
 	// Tip is the governance of the protected ref as it is now, where the flight was
 	// planned under an earlier one; the stricter of both counts. nil: there is none.
 	Tip *Tip
+	// Owners are governances by which the approvals of one role must count too, where
+	// nobody knows that what judges the flight was approved. SPEC: docs/protocol.md 8
+	Owners []Tip
 	// Secrets gives a step's secret values by name for a mode. Env gives its mapped variables.
 	Secrets func(s *config.Step, mode protocol.Mode) (map[string]string, error)
 	Env     func(s *config.Step) (map[string]string, error)

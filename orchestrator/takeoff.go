@@ -248,16 +248,30 @@ func (o *Orchestrator) judgedAgain(ctx context.Context, f *Flight, s *Setup, v *
 			return integrity("governance_source", "step %s was judged under the governance of commit %q, not of %q", r.StepID, r.Derived.GovernanceCommit, s.Source.GovernanceCommit)
 		}
 	}
-	if err := o.judgedBy(ctx, f, s, v); err != nil || s.Tip == nil {
+	if err := o.judgedBy(ctx, f, s, v); err != nil {
 		return err
 	}
-	tip, c := *s, *s.Config
-	c.Approvals = s.Tip.Approvals
-	tip.Governance, tip.Config = s.Tip.Governance, &c
-	if err := o.approvalsHold(f, &tip, v); err != nil {
+	for _, owners := range s.Owners {
+		if err := o.approvalsHoldFor(f, s.beside(owners), v, owners.Role); err != nil {
+			return err
+		}
+	}
+	if s.Tip == nil {
+		return nil
+	}
+	tip := s.beside(*s.Tip)
+	if err := o.approvalsHold(f, tip, v); err != nil {
 		return err
 	}
-	return o.judgedBy(ctx, f, &tip, v)
+	return o.judgedBy(ctx, f, tip, v)
+}
+
+// beside gives the setup as it is under another governance.
+func (s *Setup) beside(t Tip) *Setup {
+	out, c := *s, *s.Config
+	c.Approvals = t.Approvals
+	out.Governance, out.Config = t.Governance, &c
+	return &out
 }
 
 func (o *Orchestrator) judgedBy(ctx context.Context, f *Flight, s *Setup, v *verified) error {

@@ -162,6 +162,32 @@ func (t Trust) VerifyEnd(bundle []byte, at time.Time) (*TakeOffPredicate, *Verif
 	return &p, v, nil
 }
 
+// VerifyEndThen is VerifyEnd as of when the statement itself says that the flight ended,
+// which is no later than now. Who holds a key whose window ended can say so too, where
+// nothing attests the time.
+func (t Trust) VerifyEndThen(bundle []byte, now time.Time) (*TakeOffPredicate, *Verified, error) {
+	parts, err := parseBundle(bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := parseStatement(parts.payload)
+	if err != nil {
+		return nil, nil, statementError(protocol.ExitIntegrity, "in-toto Statement v1", err)
+	}
+	var p TakeOffPredicate
+	if err := decodePredicate(s, &p); err != nil {
+		return nil, nil, err
+	}
+	then, err := time.Parse(time.RFC3339, p.FinishedAt)
+	if err != nil {
+		return nil, nil, mismatch("the time %.100q cannot be read", p.FinishedAt)
+	}
+	if then.After(now) {
+		then = now
+	}
+	return t.VerifyEnd(bundle, then)
+}
+
 func verifyTyped[P any, T interface {
 	*P
 	predicate

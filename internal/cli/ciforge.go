@@ -263,14 +263,14 @@ func (p *people) Answers(ctx context.Context, ask orchestrator.Asked) ([]orchest
 		return nil, err
 	}
 	p.counted = first
-	if p.s.setup.Tip == nil {
-		return out, nil
+	if p.s.setup.Tip != nil {
+		_, second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals, p.s.origin)
+		if err != nil {
+			return nil, err
+		}
+		out = both(out, second, "under the protected branch's governance of now")
 	}
-	_, second, err := p.count(ctx, ask, acts, excluded, p.s.setup.Tip.Approvals, p.s.origin)
-	if err != nil {
-		return nil, err
-	}
-	return both(out, second), nil
+	return out, p.ownersToo(ctx, ask, acts, excluded, out)
 }
 
 func (p *people) count(ctx context.Context, ask orchestrator.Asked, acts []ci.Act, excluded []ci.Excluded, c config.Approvals, o *origin) ([]ci.RoleCount, []orchestrator.ForgeAnswer, error) {
@@ -367,14 +367,14 @@ func whyNot(c ci.RoleCount) string {
 }
 
 // both gives the answers that hold under two governances.
-func both(a, b []orchestrator.ForgeAnswer) []orchestrator.ForgeAnswer {
+func both(a, b []orchestrator.ForgeAnswer, where string) []orchestrator.ForgeAnswer {
 	for i := range a {
 		for _, other := range b {
 			if other.Role == a[i].Role && a[i].Approved && other.Approved && other.Glass() {
 				a[i].By = other.By // what is needed more is what the evidence names
 			}
 			if other.Role == a[i].Role && a[i].Approved && !other.Approved {
-				a[i].Approved, a[i].Why = false, other.Why+" (under the protected branch's governance of now)"
+				a[i].Approved, a[i].Why = false, other.Why+" ("+where+")"
 			}
 		}
 	}

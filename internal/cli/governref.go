@@ -94,18 +94,9 @@ func (s *session) export(o *origin) error {
 		return err
 	}
 	for _, name := range s.governing(o) {
-		files, err := treeFiles(o.tree, name)
+		files, err := o.take(name)
 		if err != nil {
 			return err
-		}
-		for _, f := range files {
-			at := filepath.Join(o.root, filepath.FromSlash(f.Path))
-			if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
-				return err
-			}
-			if err := os.WriteFile(at, f.Data, 0o600); err != nil {
-				return err
-			}
 		}
 		changed, err := s.differs(name, files)
 		if err != nil {
@@ -116,6 +107,24 @@ func (s *session) export(o *origin) error {
 	slices.Sort(o.changed)
 	o.changed = slices.Compact(o.changed)
 	return nil
+}
+
+// take writes a file or directory out of the commit, if it has it.
+func (o *origin) take(name string) ([]gittree.File, error) {
+	files, err := treeFiles(o.tree, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		at := filepath.Join(o.root, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(at, f.Data, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // codeOwners are the places where forges look for them.

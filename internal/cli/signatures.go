@@ -217,6 +217,15 @@ func (s *signatures) Ended(bundle []byte) (*orchestrator.TakeOffFacts, error) {
 	return takeOffFacts(p)
 }
 
+// endedThen is Ended as of when the flight ended.
+func (s *signatures) endedThen(bundle []byte) (*orchestrator.TakeOffFacts, error) {
+	p, _, err := s.trust.VerifyEndThen(bundle, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return takeOffFacts(p)
+}
+
 // signerOf names for people who signed.
 func signerOf(v *signing.Verified) string {
 	if v.Certificate == nil {

@@ -142,8 +142,11 @@ type session struct {
 	close    []func() error
 	// stored says that the flight is a copy out of an archive, which is only read.
 	stored bool
-	// endorsements says of governances, by commit, why they are not endorsed.
-	endorsements map[string]string
+	// endorsements says of governances, by commit, whether they are endorsed.
+	endorsements map[string]endorsement
+	ends         map[string][]string // tags of the ends of take-offs, by commit
+	// owners are the governances by which policy owners must approve too.
+	owners []owners
 }
 
 // open reads configuration and governance and opens the state directory. The
@@ -193,6 +196,9 @@ func (s *session) under(ctx context.Context, o *origin) error {
 	s.setup = setup
 	if err := s.govern(ctx, o, dir); err != nil {
 		return err
+	}
+	for _, x := range s.owners {
+		setup.Owners = append(setup.Owners, x.tip)
 	}
 	return s.source(o)
 }

@@ -52,6 +52,8 @@ const (
 	GitHubClock     = 5 * time.Minute // by which a runner's clock may be ahead
 	GitHubAlerts    = 50              // take-offs without an end that one issue names
 	EndorsementTags = 16              // tags of one commit whose statements are verified
+	Endorsements    = 1000            // changes of governance, each of which must have been endorsed for the next to be
+	EndorsementLine = 100_000         // commits along first parents between two of them, or before the first
 	GitHubIssueHead = 1024            // bytes of an issue that are not the report
 )
 

@@ -19,7 +19,7 @@ const owned = "approvals: {roles: {platform: {users: [bob, carol]}, policy-owner
 // asksOwner says whether a plan asks the owner of policies because nobody endorsed
 // governance.
 func (p planned) asksOwner() bool {
-	return strings.Contains(p.got.stdout+p.got.summary, "no flight of it took off")
+	return strings.Contains(p.got.stdout+p.got.summary, "A policy owner must approve every flight")
 }
 
 // TestT33GovernanceOfNoFlight: governance that was merged past its judges, as under a

@@ -88,55 +88,54 @@ func (t *Tree) TagMessage(name, commit string) (message string, ok bool, err err
 type Change struct {
 	Commit string // "": none of those that were looked at
 	First  bool   // no commit before it has anything at the first of the names
+	Whole  bool   // the line was looked at to its beginning
 }
 
 // LastChange finds the newest change at some names, looking at so many commits at most.
 // A commit without parents changes whatever it has.
 func (t *Tree) LastChange(names []string, most int) (Change, error) {
-	line, err := t.FirstParents(most)
-	if err != nil {
-		return Change{}, err
-	}
-	oldest, err := t.header(plumbing.NewHash(line[len(line)-1]))
-	if err != nil {
-		return Change{}, err
-	}
 	var out Change
-	now, err := t.idents(line[0], names)
+	id := t.commit
+	now, err := t.idents(id, names)
 	if err != nil {
-		return Change{}, err
+		return out, err
 	}
-	for i, commit := range line {
+	for i := 1; ; i++ {
+		h, err := t.header(id)
+		if err != nil {
+			return out, err
+		}
 		before := make([]string, len(names))
-		switch {
-		case i+1 < len(line):
-			if before, err = t.idents(line[i+1], names); err != nil {
-				return Change{}, err
+		if len(h.parents) > 0 {
+			if i == most { // what was before is not looked at
+				out.First = false
+				return out, nil
 			}
-		case len(oldest.parents) > 0: // what was before is not looked at
-			out.First = false
-			return out, nil
+			if before, err = t.idents(h.parents[0], names); err != nil {
+				return out, err
+			}
 		}
 		if out.Commit == "" && !slices.Equal(now, before) {
-			out = Change{Commit: commit, First: true}
+			out.Commit, out.First = id.String(), true
+			// From here on only the first one's absence counts.
+			names, before = names[:1], before[:1]
 		}
-		out.First = out.First && before[0] == ""
-		if out.Commit != "" && !out.First {
+		out.First, out.Whole = out.First && before[0] == "", len(h.parents) == 0
+		if out.Commit != "" && !out.First || out.Whole {
 			return out, nil
 		}
-		now = before
+		id, now = h.parents[0], before
 	}
-	return out, nil
 }
 
 // idents gives the ids of what a commit has at some names; "" where it has nothing.
-func (t *Tree) idents(commit string, names []string) ([]string, error) {
-	h, err := t.header(plumbing.NewHash(commit))
+func (t *Tree) idents(commit plumbing.Hash, names []string) ([]string, error) {
+	h, err := t.header(commit)
 	if err != nil {
 		return nil, err
 	}
 	u := *t
-	u.commit, u.root = plumbing.NewHash(commit), h.tree
+	u.commit, u.root = commit, h.tree
 	out := make([]string, len(names))
 	for i, name := range names {
 		e, ok, err := u.find(name)

@@ -151,6 +151,15 @@ func (t *Tree) unreachable(err error) error {
 		WithHint("fetch it first, with its history: git fetch origin %s", t.name)
 }
 
+// At gives the tree of another commit of the same repository.
+func (t *Tree) At(commit string) (*Tree, error) {
+	u := *t
+	u.name, u.commit = commit, plumbing.NewHash(commit)
+	h, err := u.header(u.commit)
+	u.root, u.parents = h.tree, h.parents
+	return &u, err
+}
+
 // Top gives the same tree with names relative to the top of the repository.
 func (t *Tree) Top() *Tree {
 	u := *t
