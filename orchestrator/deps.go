@@ -173,6 +173,8 @@ type Source struct {
 	Branch string
 	// GovernanceCommit is the commit that governance was taken from, "" for the workspace.
 	GovernanceCommit string
+	// ConfigPath is that of the configuration from the top of the repository.
+	ConfigPath string
 	// Run is where this command runs; empty outside CI.
 	Run Run
 	// Labels are the labels of the change, if LabelsKnown.

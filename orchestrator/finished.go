@@ -43,6 +43,7 @@ type SignedEnd struct {
 	CabinCrew  string
 	Commit     string // that was checked out
 	InsteadOf  string // flight token of the stale plan that it stood in for
+	ConfigPath string // of the configuration, from the top of the repository
 }
 
 // FactReceipt is what the take-off of one step left; empty where it did not get so far.
@@ -93,6 +94,7 @@ func (o *Orchestrator) close(ctx context.Context, f *Flight, s *Setup, v *verifi
 		return err
 	}
 	facts.Derived, facts.FinishedAt, facts.CabinCrew, facts.Commit, facts.InsteadOf = s.Source.derived(), stamp(o.Now()), o.Version, s.Source.Checkout, o.InsteadOf
+	facts.ConfigPath = s.Source.ConfigPath
 	bundle, err := o.Signatures.SignTakeOff(ctx, v.raw, facts)
 	if err != nil {
 		return fmt.Errorf("the flight is %s, but its end could not be signed: %w", f.Status.State, err)

@@ -187,6 +187,9 @@ type TakeOffPredicate struct {
 	// InsteadOf is the flight token of a plan that had become stale, in place of which this
 	// one was made and took off; left out where there was none.
 	InsteadOf string `json:"instead_of,omitempty"`
+	// ConfigPath is the path of the configuration that flew, from the top of the repository:
+	// one may have several. Left out where there is no repository.
+	ConfigPath string `json:"config_path,omitempty"`
 }
 
 // TakeOffReceipt names the receipt and log of one step's take-off by digest;

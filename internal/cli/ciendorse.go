@@ -227,7 +227,7 @@ func (s *session) tookOffAt(tree *gittree.Tree, commit string, then bool, govern
 		by = append(by, &signatures{now: time.Now, trust: trust})
 	}
 	for _, name := range tags[:min(len(tags), limits.EndorsementTags)] {
-		if err = s.endorses(tree, by, then, name, commit); err == nil {
+		if err = s.endorses(tree, by, then, governed[0], name, commit); err == nil {
 			return "", nil
 		}
 	}
@@ -235,7 +235,7 @@ func (s *session) tookOffAt(tree *gittree.Tree, commit string, then bool, govern
 }
 
 // endorses verifies the tag of the end of a take-off.
-func (s *session) endorses(tree *gittree.Tree, by []*signatures, then bool, name, commit string) error {
+func (s *session) endorses(tree *gittree.Tree, by []*signatures, then bool, before *origin, name, commit string) error {
 	message, ok, err := tree.TagMessage(name, commit)
 	if err != nil {
 		return err
@@ -266,10 +266,16 @@ func (s *session) endorses(tree *gittree.Tree, by []*signatures, then bool, name
 		{"flight", end.WorkflowID, flight}, {"flight token", end.FlightToken, "sha256:" + doneTags.FindStringSubmatch(name)[1]},
 		{"verdict", end.Verdict, orchestrator.VerdictCompleted}, {"commit", end.Commit, commit},
 		{"forge", end.Derived.Forge, run.Forge}, {"repository", end.Derived.RepositoryID, run.RepositoryID},
+		{"workflow", end.Workflow, before.config.Workflow}, {"configuration", end.ConfigPath, tree.Path(s.place.configPath)},
 	} {
 		if x.says != x.is || x.is == "" {
 			return fmt.Errorf("the statement of tag %s says %s %q, not %q", name, x.what, x.says, x.is)
 		}
 	}
-	return nil
+	// Another flight of the same repository was not judged by this governance.
+	within, err := before.tree.Contains(end.Derived.GovernanceCommit)
+	if err == nil && !within {
+		err = fmt.Errorf("the statement of tag %s says governance commit %q, which the history before it does not have", name, end.Derived.GovernanceCommit)
+	}
+	return err
 }

@@ -176,7 +176,7 @@ func (s *signatures) SignTakeOff(ctx context.Context, manifest []byte, facts orc
 	p := signing.TakeOffPredicate{
 		Version: signing.PredicateVersion, WorkflowID: facts.WorkflowID, FlightToken: facts.FlightToken, Workflow: facts.Workflow, Verdict: facts.Verdict,
 		Receipts: []signing.TakeOffReceipt{}, PlanBundle: facts.PlanBundle, Derived: signing.Derived(facts.Derived), AuditHead: signedHead(facts.Audit),
-		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew, Commit: facts.Commit, InsteadOf: facts.InsteadOf,
+		PlannedAt: facts.PlannedAt, FinishedAt: facts.FinishedAt, CabinCrew: facts.CabinCrew, Commit: facts.Commit, InsteadOf: facts.InsteadOf, ConfigPath: facts.ConfigPath,
 	}
 	for _, r := range facts.Receipts {
 		p.Receipts = append(p.Receipts, signing.TakeOffReceipt(r))
@@ -198,7 +198,7 @@ func takeOffFacts(p *signing.TakeOffPredicate) (*orchestrator.TakeOffFacts, erro
 	facts := &orchestrator.TakeOffFacts{
 		WorkflowID: p.WorkflowID, FlightToken: p.FlightToken, Workflow: p.Workflow, Verdict: p.Verdict, Receipts: []orchestrator.FactReceipt{},
 		PlanBundle: p.PlanBundle, PlannedAt: p.PlannedAt,
-		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew, Commit: p.Commit, InsteadOf: p.InsteadOf},
+		SignedEnd: orchestrator.SignedEnd{Derived: orchestrator.Derived(p.Derived), FinishedAt: p.FinishedAt, CabinCrew: p.CabinCrew, Commit: p.Commit, InsteadOf: p.InsteadOf, ConfigPath: p.ConfigPath},
 	}
 	for _, r := range p.Receipts {
 		facts.Receipts = append(facts.Receipts, orchestrator.FactReceipt(r))

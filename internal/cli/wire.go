@@ -221,6 +221,11 @@ func (s *session) source(o *origin) error {
 		return err
 	}
 	s.setup.Source = orchestrator.Source{HeadCommit: info.Head, Checkout: info.Head, AuthorEmail: info.Email, Branch: info.Branch, GovernanceCommit: o.commit, Run: runOf(a.env, a.flags.change)}
+	if gitDir, _, prefix, err := workspace.Repository(s.place.workspace); err != nil {
+		return err
+	} else if gitDir != "" {
+		s.setup.Source.ConfigPath = prefix + s.place.configPath
+	}
 	s.checkout = info.Head
 	s.merged(info.Head)
 	if a.onForge != nil {

@@ -97,8 +97,9 @@ func (r *rig) doneMessage(name, sha, key string, change func(*signing.TakeOffPre
 	p := signing.TakeOffPredicate{
 		Version: "1", WorkflowID: "f1", FlightToken: "sha256:" + strings.TrimPrefix(name, "cabincrew/"), Workflow: "deploy", Verdict: "completed", Receipts: []signing.TakeOffReceipt{},
 		PlanBundle: zero, Derived: signing.Derived{Forge: "github", RepositoryID: strconv.FormatInt(r.repo.ID, 10)}, AuditHead: signing.AuditHead{Size: "0", Root: zero},
-		PlannedAt: "2026-01-01T00:00:00.000Z", FinishedAt: "2026-01-01T00:00:01.000Z", CabinCrew: "1.0.0", Commit: sha,
+		PlannedAt: "2026-01-01T00:00:00.000Z", FinishedAt: "2026-01-01T00:00:01.000Z", CabinCrew: "1.0.0", Commit: sha, ConfigPath: ".cabincrew.yaml",
 	}
+	p.Derived.GovernanceCommit = r.git(r.origin, "rev-parse", sha+"^")
 	if change != nil {
 		change(&p)
 	}
@@ -139,20 +140,25 @@ func TestT33TagsEndorseNothing(t *testing.T) {
 		forge func(r *rig, sha string)
 		asks  bool
 	}{
-		"genuine":          {annotated(name+"/done", "plan", nil), false},
-		"begun only":       {annotated(name+"/begun", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
-		"a short name":     {annotated("cabincrew/x/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
-		"a deeper name":    {annotated("cabincrew/lines/"+strings.Repeat("e", 64)+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
-		"another token":    {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("f", 64) }), true},
-		"another commit":   {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = strings.Repeat("f", 40) }), true},
-		"no commit":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = "" }), true},
-		"another project":  {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Derived.RepositoryID = "1" }), true},
-		"a failure":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Verdict = "failed" }), true},
-		"another flight":   {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.WorkflowID = "f2" }), true},
-		"an unknown key":   {annotated(name+"/done", "other", nil), true},
-		"no statement":     {func(r *rig, sha string) { r.mark(name+"/done", sha, `{"content":"f1","run":"x"}`) }, true},
-		"free text":        {func(r *rig, sha string) { r.mark(name+"/done", sha, "done") }, true},
-		"lightweight tags": {func(r *rig, sha string) { r.repo.Tag(name+"/begun", sha); r.repo.Tag(name+"/done", sha) }, true},
+		"genuine":               {annotated(name+"/done", "plan", nil), false},
+		"begun only":            {annotated(name+"/begun", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"a short name":          {annotated("cabincrew/x/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"a deeper name":         {annotated("cabincrew/lines/"+strings.Repeat("e", 64)+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("e", 64) }), true},
+		"another token":         {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.FlightToken = "sha256:" + strings.Repeat("f", 64) }), true},
+		"another commit":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = strings.Repeat("f", 40) }), true},
+		"no commit":             {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Commit = "" }), true},
+		"another project":       {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Derived.RepositoryID = "1" }), true},
+		"a failure":             {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Verdict = "failed" }), true},
+		"another flight":        {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.WorkflowID = "f2" }), true},
+		"another workflow":      {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Workflow = "lax" }), true},
+		"another configuration": {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.ConfigPath = "docs/.cabincrew.yaml" }), true},
+		"no configuration":      {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.ConfigPath = "" }), true},
+		"governed by itself":    {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Derived.GovernanceCommit = p.Commit }), true},
+		"governed by none":      {annotated(name+"/done", "plan", func(p *signing.TakeOffPredicate) { p.Derived.GovernanceCommit = "" }), true},
+		"an unknown key":        {annotated(name+"/done", "other", nil), true},
+		"no statement":          {func(r *rig, sha string) { r.mark(name+"/done", sha, `{"content":"f1","run":"x"}`) }, true},
+		"free text":             {func(r *rig, sha string) { r.mark(name+"/done", sha, "done") }, true},
+		"lightweight tags":      {func(r *rig, sha string) { r.repo.Tag(name+"/begun", sha); r.repo.Tag(name+"/done", sha) }, true},
 		"a tag of a tag": {func(r *rig, sha string) {
 			r.mark("other", sha, r.doneMessage(name, sha, "plan", nil))
 			r.git(r.origin, "update-ref", "refs/tags/"+name+"/done", r.git(r.origin, "rev-parse", "refs/tags/other"))

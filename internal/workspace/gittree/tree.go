@@ -160,6 +160,9 @@ func (t *Tree) At(commit string) (*Tree, error) {
 	return &u, err
 }
 
+// Path gives the path from the top of the repository of a file that a name means.
+func (t *Tree) Path(name string) string { return t.prefix + name }
+
 // Top gives the same tree with names relative to the top of the repository.
 func (t *Tree) Top() *Tree {
 	u := *t
