@@ -22,6 +22,7 @@ type checkWire struct {
 	Conclusion string `json:"conclusion"`
 	URL        string `json:"html_url"`
 	DetailsURL string `json:"details_url"`
+	StartedAt  stamp  `json:"started_at"`
 	Output     struct {
 		Title   string `json:"title"`
 		Summary string `json:"summary"`
@@ -36,7 +37,7 @@ type checkWire struct {
 func (w *checkWire) check() Check {
 	k := Check{
 		ID: string(w.ID), Name: w.Name, HeadSHA: w.HeadSHA, ExternalID: w.ExternalID,
-		Status: w.Status, Conclusion: w.Conclusion, URL: w.URL, DetailsURL: w.DetailsURL,
+		Status: w.Status, Conclusion: w.Conclusion, URL: w.URL, DetailsURL: w.DetailsURL, StartedAt: w.StartedAt.Time,
 		Title: w.Output.Title, Summary: w.Output.Summary, Text: w.Output.Text,
 	}
 	if w.App != nil {

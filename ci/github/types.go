@@ -46,6 +46,7 @@ type Check struct {
 	Annotations                   []Annotation
 	Actions                       []CheckAction
 	AppID, App                    string // the App that made it, and its name
+	StartedAt                     time.Time
 }
 
 // Annotation is a remark on lines of a file.

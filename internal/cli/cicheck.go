@@ -91,9 +91,11 @@ func (p postedCheck) same(checks []github.Check, token string) (github.Check, er
 	return k, nil
 }
 
-// newestShown refuses a flight where the newest check of ours at its commit shows another
+// newestShown refuses a flight where a later check of ours at its commit shows another
 // token: its run and artifacts can be deleted by whoever may write, that check cannot.
-// A check is only ever taken against a plan. SPEC: docs/threats.md T39
+// A check is only ever taken against a plan: one that shows the flight's token, and that
+// anybody's workflow may have made, does not outdo one of another token that came after
+// the flight's run had shown its own. SPEC: docs/threats.md T39
 func (r *ciRun) newestShown(ctx context.Context, f *orchestrator.Flight) error {
 	checks, err := r.forge.Checks(ctx, r.headCommit(), r.checkName(planCheck))
 	if err != nil {
@@ -105,9 +107,24 @@ func (r *ciRun) newestShown(ctx context.Context, f *orchestrator.Flight) error {
 	if len(checks) == 0 {
 		return nil
 	}
-	if k := slices.MaxFunc(checks, olderCheck); k.ExternalID != f.Status.FlightToken {
-		return protocol.Errorf(protocol.ExitUnreachable, "flight_not_newest", "the newest plan of commit %s that people were shown is %.80q (%s), and what its runs handed over is %s", r.headCommit(), k.ExternalID, k.URL, f.Status.FlightToken).
-			WithHint("an older plan never takes its place: look at who deleted the run, then plan the change anew")
+	d, _, err := f.Derived()
+	if err != nil {
+		return err
+	}
+	since := r.seal.StartedAt
+	if d.RunAttempt != r.seal.Attempt {
+		since = r.seal.CreatedAt // when the earlier attempt started is not told
+	}
+	slices.SortFunc(checks, olderCheck)
+	token := f.Status.FlightToken
+	shown := false
+	for i, k := range checks {
+		other := k.ExternalID != token
+		during := k.StartedAt.IsZero() || !k.StartedAt.Before(since)
+		if shown = shown || during && !other; other && (shown || i == len(checks)-1) {
+			return protocol.Errorf(protocol.ExitUnreachable, "flight_not_newest", "a later plan of commit %s that people were shown is %.80q (%s), and what the runs handed over is %s", r.headCommit(), k.ExternalID, k.URL, token).
+				WithHint("an older plan never takes its place: look at who deleted the run, then plan the change anew")
+		}
 	}
 	return nil
 }

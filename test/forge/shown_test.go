@@ -32,6 +32,44 @@ func TestT39NewestRunIsDeleted(t *testing.T) {
 	r.landRefused(p, 7, "flight_not_newest")
 }
 
+// TestT39ForgedNewerCheck: a check that any workflow of the repository can make, which
+// shows the older token anew, does not bring that plan back; the same plan made anew does.
+func TestT39ForgedNewerCheck(t *testing.T) {
+	t.Parallel()
+	for what, again := range map[string]bool{"forged": false, "planned again": true} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, byReview, nil)
+			p := r.open("feature", "two\n")
+			first := r.plan(p, "opened", 0)
+			token := r.lastCheck(planCheck)
+			other := r.repo.Start(githubtest.Started{Workflow: workflowFile, Event: "pull_request", Branch: "feature", SHA: p.Head(), Actor: r.author, Pulls: []*githubtest.Pull{p}})
+			other.Finish("success")
+			strict := token
+			strict.ExternalID = "sha256:" + strings.Repeat("0", 64)
+			r.repo.Check(strict)
+			other.Delete()
+			r.later()
+			r.hub.Advance(time.Second)
+			if again {
+				first = r.plan(p, "reopened", 0)
+			} else {
+				r.repo.Check(token)
+			}
+			p.Review(r.bob, githubtest.Approved, "fine")
+			if again {
+				p.Review(r.bob, githubtest.Approved, "fine: "+r.code(first))
+			}
+			r.hub.Advance(time.Second)
+			if again {
+				r.land(p, 0)
+			} else {
+				r.landRefused(p, 7, "flight_not_newest")
+			}
+		})
+	}
+}
+
 // TestT39ChecksOfOtherApps: what another App shows holds no plan back.
 func TestT39ChecksOfOtherApps(t *testing.T) {
 	t.Parallel()
