@@ -112,7 +112,7 @@ func (s *session) trusting(o *origin) error {
 		return err
 	}
 	s.setup = &orchestrator.Setup{
-		Config: o.config, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Governance: orchestrator.Governance{Approvers: t.people},
+		Config: o.config, ConfigPath: s.place.configPath, Workspace: s.place.workspace, Governance: orchestrator.Governance{Approvers: t.people, Roles: governanceRoles(o.config.Approvals)},
 	}
 	if s.setup.Redactor, err = a.redactor(o.config, dir); err != nil {
 		return err

@@ -2,13 +2,16 @@ package forge
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cabincrew/action/internal/cli"
+	"github.com/cabincrew/action/storage/bundle"
 	"github.com/cabincrew/action/test/githubtest"
 )
 
@@ -68,4 +71,78 @@ func TestLandedFlightIsVerifiedAnywhere(t *testing.T) {
 			t.Errorf("%s: exit %d, want %d and %q\n%s", c.name, code, c.code, c.says, out)
 		}
 	}
+}
+
+// TestVerifyInAJob: the command verify of the action looks at the newest flight of a
+// change, of a merge, or at one that another job handed over, and writes nothing.
+func TestVerifyInAJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.approved("feature", "two\n")
+	number := strconv.FormatInt(p.run.ID, 10)
+	calls := len(r.repo.Checks())
+	if got := r.want(0, "verify", r.pullRequest(p.pull, "synchronize", number)); !strings.Contains(got.stdout, "plan signature") || got.outputs["plan-token"] != p.got.outputs["plan-token"] {
+		t.Errorf("it says\n%s", got.stdout)
+	}
+	handed := r.pullRequest(p.pull, "synchronize", number)
+	handed.inputs = map[string]string{"flight-path": filepath.Join(p.got.outputs["flight-path"], "judged")}
+	r.want(0, "verify", handed)
+	handed.inputs["flight-path"] = t.TempDir()
+	r.want(2, "verify", handed)
+	before, commit := r.repo.Tip("refs/heads/main"), p.pull.Merge(r.author, "merge")
+	r.takeOff(commit, before, 0)
+	if got := r.want(0, "verify", r.push(commit, before, number)); !strings.Contains(got.stdout, "plan signature") {
+		t.Errorf("it says\n%s", got.stdout)
+	}
+	if n := len(r.repo.Checks()); n != calls+1 { // that of the take-off
+		t.Errorf("there are %d checks, there were %d", n, calls)
+	}
+	p.kept.Expire()
+	r.want(7, "verify", r.push(commit, before, number))
+}
+
+// TestT01VerifyInAJobRefuses: a flight that was changed does not verify in a job either.
+func TestT01VerifyInAJobRefuses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.approved("feature", "two\n")
+	archive := filepath.Join(p.got.outputs["flight-path"], "judged", "flight.tar.zst")
+	top, to := t.TempDir(), t.TempDir()
+	for name, data := range unpacked(t, archive) {
+		if strings.HasSuffix(name, "/body.data") && len(data) > 0 {
+			data[0] ^= 1
+		}
+		put(t, filepath.Join(top, name), data)
+	}
+	root, err := os.OpenRoot(top)
+	must(t, err)
+	out, err := os.Create(filepath.Join(to, "flight.tar.zst"))
+	must(t, err)
+	_, err = bundle.Pack(t.Context(), root, out, bundle.PackOptions{PlainState: true, Temp: t.TempDir()})
+	must(t, errors.Join(err, out.Close(), root.Close()))
+	p.kept.Delete()
+	p.run.UploadZip("cabincrew-judged", zipOf(t, to))
+	got := r.want(5, "verify", r.pullRequest(p.pull, "synchronize", strconv.FormatInt(p.run.ID, 10)))
+	if !strings.Contains(got.stdout+got.stderr, "fail") {
+		t.Errorf("it says\n%s%s", got.stdout, got.stderr)
+	}
+}
+
+// TestSealJob: one job plans without any right, the next judges and signs.
+func TestSealJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, byReview, nil)
+	p := r.open("feature", "two\n")
+	run := r.start(p, p.Author)
+	plan := r.does(0, "plan", r.planStep(p, run))
+	seal := r.does(0, "seal", r.judgeStep(p, run, plan.handed()))
+	run.UploadZip("cabincrew-judged", zipOf(t, seal.handed("judged")))
+	run.Finish("success")
+	r.later()
+	if k := r.lastCheck(planCheck); k.Conclusion != "action_required" || !strings.Contains(k.Text, "### Signed plan") {
+		t.Errorf("the check is %+v", k)
+	}
+	p.Review(r.bob, githubtest.Approved, "fine")
+	r.hub.Advance(time.Second)
+	r.lands(p, 0)
 }
