@@ -45,6 +45,10 @@ func pushedBy(c github.Change, pushes []github.Push, runs []github.Run) ([]ci.Ex
 			out = append(out, ci.Excluded{Person: p.Actor, Why: ci.WhyPusher})
 		}
 	}
+	if len(pushed) == 0 && c.Head.RepositoryID == c.Base.RepositoryID {
+		// Whoever may write deletes runs, until one that somebody else started is left.
+		return nil, unknownPusher(c, "the activity of branch %s does not name that commit", c.Head.Ref)
+	}
 	bot := func(p ci.Person) bool { return p.Bot }
 	if len(pushed) > 0 && !slices.ContainsFunc(pushed, bot) && !c.Author.Bot {
 		return out, nil

@@ -41,7 +41,7 @@ func TestT07WhoPushed(t *testing.T) {
 		"a person, of another commit":    {"alice", base, []github.Push{{Actor: who("bob"), After: "beef"}, push("carol")}, nil, "carol"},
 		"two people":                     {"alice", base, []github.Push{push("bob"), push("carol")}, nil, "bob carol"},
 		"who starts a run again may":     {"alice", base, []github.Push{push("alice")}, []github.Run{run(base, "alice", "bob"), run(base, "carol", "carol")}, "alice"},
-		"not told, by a run":             {"alice", base, nil, []github.Run{run(base, "bob", "carol")}, "bob carol"},
+		"not told, by a run":             {"alice", base, nil, []github.Run{run(base, "bob", "carol")}, "?"},
 		"not told at all":                {"alice", base, nil, nil, "?"},
 		"of a fork":                      {"alice", fork, nil, []github.Run{run(fork, "alice", "alice")}, "alice"},
 		"of a fork, not the first run":   {"alice", fork, nil, []github.Run{run(fork, "bob", "bob"), run(fork, "alice", "alice")}, "alice bob"},
@@ -70,7 +70,7 @@ func TestT07WhoPushed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			change := github.Change{Author: who(c.author), Head: github.End{RepositoryID: c.from, SHA: head}, Merged: true, MergedAt: merged}
+			change := github.Change{Author: who(c.author), Head: github.End{RepositoryID: c.from, SHA: head}, Base: github.End{RepositoryID: base}, Merged: true, MergedAt: merged}
 			got, err := pushedBy(change, c.pushes, c.runs)
 			var names []string
 			for _, x := range got {
