@@ -216,8 +216,10 @@ func (r *ciRun) auto() error {
 // repository to what a fork may have written. SPEC: docs/threats.md T14.
 func (r *ciRun) mayPlan() error {
 	switch r.event.Name {
-	case "pull_request", "merge_group", "workflow_dispatch", "schedule", "push":
+	case "pull_request", "merge_group", "schedule", "push":
 		return nil
+	case "workflow_dispatch":
+		return r.ofBranch(r.event.DefaultBranch) // the forge is asked later, by who has its token
 	}
 	return usageError("ci_event", "%s runs with the rights of the base repository: no engine is run there", r.event.Name).
 		WithHint("plan under pull_request; seal what a fork's change planned under workflow_run")

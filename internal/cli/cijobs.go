@@ -121,7 +121,7 @@ func (r *ciRun) judgeJob() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.begin(r.checkName(planCheck), cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+	if err := r.begin(r.planName(), cmp.Or(r.headCommit(), r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
 	return r.watch(r.concluded(r.judge(at)))
@@ -190,12 +190,13 @@ func onlyPlanned(f *orchestrator.Flight) error {
 		WithHint("look who wrote what the job that plans uploaded")
 }
 
-// open refuses to plan, seal or sign what was merged: what takes off was planned before.
+// open refuses to plan, seal or sign what was merged, what takes off was planned before,
+// and a ref that is no change.
 func (r *ciRun) open() error {
 	if r.change.Merged {
 		return usageError("change_closed", "change %d is merged: its plan was made before", r.change.Number)
 	}
-	return nil
+	return r.ofBranch(r.repo.DefaultBranch)
 }
 
 // decided says whether a file of a flight belongs to what the signing job sees: what
@@ -299,7 +300,7 @@ func (r *ciRun) oneJob() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.begin(r.checkName(planCheck), cmp.Or(r.change.Head.SHA, r.env["GITHUB_SHA"])); err != nil {
+	if err := r.begin(r.planName(), cmp.Or(r.headCommit(), r.env["GITHUB_SHA"])); err != nil {
 		return err
 	}
 	r.report.Notes = append(r.report.Notes, "This plan was made, judged and signed by one job: an engine that broke out of its sandbox could have changed what was judged or used the signing identity. The form with three jobs keeps them apart.")

@@ -18,7 +18,7 @@ const commentMark = "cabincrew:report"
 // these holds anything up.
 func (r *ciRun) beside(flown error) {
 	var errs []error
-	if r.check.Name == r.checkName(planCheck) && r.wants.Checks == config.ChecksPerStep {
+	if r.check.Name == r.planName() && r.wants.Checks == config.ChecksPerStep {
 		errs = append(errs, r.stepChecks(flown)...)
 	}
 	if mark := r.artifactName(commentMark); r.wants.Comment && r.change.Number != 0 {
@@ -44,7 +44,7 @@ func (r *ciRun) stepChecks(flown error) []error {
 		rep.Steps, rep.Decision, rep.FlightToken, rep.Bundle = r.report.Steps[i:i+1], protocol.Decision(step.Decision), step.Token, nil
 		rep.Approvals = slices.DeleteFunc(slices.Clone(r.report.Approvals), func(a ci.ReportApproval) bool { return a.Step != step.ID })
 		k := github.Check{
-			Name: r.checkName(planCheck) + " / " + step.ID, HeadSHA: r.check.HeadSHA, ExternalID: step.Token, Status: "completed", Conclusion: stepConclusion(&rep, flown),
+			Name: r.planName() + " / " + step.ID, HeadSHA: r.check.HeadSHA, ExternalID: step.Token, Status: "completed", Conclusion: stepConclusion(&rep, flown),
 			DetailsURL: r.runURL(), Title: rep.Title(), Summary: rep.Summary(limits.GitHubCheckText).Markdown, Text: rep.Text(limits.GitHubCheckText).Markdown,
 		}
 		_, err := r.forge.StartCheck(r.ctx, k)
@@ -73,14 +73,4 @@ func stepConclusion(rep *ci.Report, flown error) string {
 		return "success"
 	}
 	return "failure" // nobody judged it
-}
-
-// replanLink leads to where the workflow is started by hand: a check that belongs to
-// Actions' own App has no buttons.
-func (r *ciRun) replanLink() string {
-	file := r.planWorkflow()
-	if r.change.Number == 0 || file == "" || file == "." {
-		return ""
-	}
-	return r.env["GITHUB_SERVER_URL"] + "/" + r.env["GITHUB_REPOSITORY"] + "/actions/workflows/" + file
 }

@@ -19,6 +19,7 @@ import (
 // Names of the checks. Trust is never in them: they are for people.
 const (
 	planCheck    = "cabincrew / flight-plan"
+	driftCheck   = "cabincrew / drift" // of no change
 	takeOffCheck = "cabincrew / take-off"
 )
 
@@ -41,7 +42,7 @@ func (r *ciRun) artifactName(part string) string {
 // begin shows that the job is at work.
 func (r *ciRun) begin(name, head string) error {
 	r.report.Links.Run = r.runURL()
-	if name == r.checkName(planCheck) {
+	if name == r.planName() {
 		r.report.Links.Replan = r.replanLink()
 	}
 	var err error
@@ -53,7 +54,7 @@ func (r *ciRun) begin(name, head string) error {
 }
 
 func (r *ciRun) runURL() string {
-	return r.env["GITHUB_SERVER_URL"] + "/" + r.env["GITHUB_REPOSITORY"] + "/actions/runs/" + r.env["GITHUB_RUN_ID"]
+	return r.runPage(r.env["GITHUB_RUN_ID"])
 }
 
 // describe fills in the report from a flight, as far as it can be read.

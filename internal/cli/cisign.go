@@ -108,7 +108,7 @@ func (r *ciRun) beforeSigning(earlier func(context.Context, string) (orchestrato
 				return out, err
 			}
 		}
-		checks, err := r.forge.Checks(ctx, cmp.Or(r.headCommit(), r.env["GITHUB_SHA"]), r.checkName(planCheck))
+		checks, err := r.forge.Checks(ctx, cmp.Or(r.headCommit(), r.env["GITHUB_SHA"]), r.planName())
 		if err != nil {
 			return out, err
 		}

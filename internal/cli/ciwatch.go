@@ -35,7 +35,7 @@ func (r *ciRun) drifts() bool {
 	if r.change.Number != 0 {
 		return false
 	}
-	return r.event.Name == "schedule" || r.event.Name == "workflow_dispatch" && r.env["GITHUB_REF"] == "refs/heads/"+r.repo.DefaultBranch
+	return r.event.Name == "schedule" || r.event.Name == "workflow_dispatch" && r.ofBranch(r.repo.DefaultBranch) == nil
 }
 
 // drift tells in an issue what a plan of the default branch would do: what is there is

@@ -162,7 +162,7 @@ func TestForkIsSealedByOneJob(t *testing.T) {
 	next.UploadZip("cabincrew-judged", zipOf(t, got.handed("judged")))
 	next.Finish("success")
 	r.later()
-	if k := r.lastCheck(planCheck); k.Conclusion != "action_required" || k.SHA != p.Head() {
+	if k := r.lastCheck(planCheck); k.Conclusion != "action_required" || k.SHA != p.Head() || !strings.Contains(k.Summary, "/actions/runs/"+number(run)+">)") {
 		t.Errorf("the check is %+v", k)
 	}
 	p.Review(r.bob, githubtest.Approved, "fine")

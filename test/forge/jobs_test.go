@@ -65,7 +65,7 @@ func TestThreeJobsOnASchedule(t *testing.T) {
 	if issues := r.repo.Issues(); len(issues) != 1 || !strings.HasPrefix(issues[0].Title, "Drift: ") {
 		t.Errorf("the issues are %+v", issues)
 	}
-	if k := r.lastCheck(planCheck); !strings.Contains(k.Text, "Signed plan") {
+	if k := r.lastCheck(driftCheck); !strings.Contains(k.Text, "Signed plan") {
 		t.Errorf("the check has no signed plan:\n%s", k.Text)
 	}
 }

@@ -30,7 +30,7 @@ func TestOneComment(t *testing.T) {
 	if text := all[1].Body; !strings.HasPrefix(text, "<!-- cabincrew:report -->\n") || !strings.Contains(text, "app.txt") && !strings.Contains(text, "out.txt") {
 		t.Errorf("%s", text)
 	}
-	if k := r.lastCheck(planCheck); !strings.Contains(k.Summary, "/actions/workflows/cabincrew.yml") {
+	if k := r.lastCheck(planCheck); !strings.Contains(k.Summary, "[Plan again](<") {
 		t.Errorf("nothing leads to another plan:\n%s", k.Summary)
 	}
 	if first.got.stderr == "" {

@@ -59,7 +59,7 @@ func TestDriftOfAnotherBranch(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, byReview, nil)
 	tip := r.repo.Tip("refs/heads/main")
-	r.want(0, "auto", job{
+	r.want(2, "auto", job{
 		event: "workflow_dispatch", run: "9", sha: tip, ref: "refs/heads/other",
 		payload: map[string]any{"ref": "refs/heads/other", "repository": r.repository(), "sender": r.person(r.author)},
 	})
