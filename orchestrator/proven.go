@@ -69,8 +69,17 @@ func (o *Orchestrator) oneEnds(f *Flight, token string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := o.Fence.Mark(doneOf(token), string(content)); err != nil {
+	made, err = o.Fence.Mark(doneOf(token), string(content))
+	if err != nil {
 		return unfenced(err)
+	}
+	if made {
+		return nil
+	}
+	if there, _, err := o.Fence.Marked(doneOf(token)); err != nil {
+		return unfenced(err)
+	} else if flight, _, err := ReadDone(there); there != string(content) && (err != nil || flight != f.ID()) {
+		return unproven("this flight took off to its end, and somebody else had made that mark before")
 	}
 	return nil
 }

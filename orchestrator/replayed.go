@@ -256,6 +256,11 @@ func (o *Orchestrator) consumed(f *Flight, s *Setup, v *verified) (done bool, er
 		return false, unfenced(err)
 	}
 	if !begun {
+		if _, done, err := o.Fence.Marked(doneOf(f.Status.FlightToken)); err != nil {
+			return false, unfenced(err)
+		} else if done {
+			return false, unproven("nothing says that it began")
+		}
 		return false, nil
 	}
 	// Also by this flight: what has not begun here began on another machine.

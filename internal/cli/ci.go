@@ -75,11 +75,12 @@ type ciRun struct {
 	group  github.MergeGroup // of a merge queue, whose commit is planned or takes off
 	check  github.Check
 	report ci.Report
-	from   github.Run    // the run that started this one
-	runs   []github.Run  // that the change's head started, newest first
-	seal   github.Run    // that the flight was fetched from
-	shut   []ci.Excluded // whose approval never counts, once it was asked
-	note   string        // said at the end
+	from   github.Run        // the run that started this one
+	runs   []github.Run      // that the change's head started, newest first
+	seal   github.Run        // that the flight was fetched from
+	others map[string]string // tokens that runs for the head signed for other changes, by run
+	shut   []ci.Excluded     // whose approval never counts, once it was asked
+	note   string            // said at the end
 
 	redactor   *redact.Redactor // of the flight's secrets
 	code       string           // of the plan that this job signed

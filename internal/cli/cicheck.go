@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,7 @@ func (r *ciRun) newestShown(ctx context.Context, f *orchestrator.Flight) error {
 		return err
 	}
 	checks = slices.DeleteFunc(checks, func(k github.Check) bool {
-		return k.ExternalID == "" || r.check.AppID != "" && k.AppID != r.check.AppID && k.App != actionsSlug
+		return k.ExternalID == "" || slices.Contains(slices.Collect(maps.Values(r.others)), k.ExternalID) || r.check.AppID != "" && k.AppID != r.check.AppID && k.App != actionsSlug
 	})
 	if len(checks) == 0 {
 		return nil

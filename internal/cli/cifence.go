@@ -134,13 +134,17 @@ func (f *forgeFence) Marked(name string) (content string, made bool, err error) 
 	if f.absent[tag] {
 		return "", false, nil // whoever makes it meanwhile is seen when it is made here
 	}
-	if strings.HasSuffix(tag, "/begun") && !f.refused[tag] {
-		// A job's checkout has the tags that there were when it began.
-		tags, err := f.brought(tag)
+	if !f.refused[tag] && f.made[strings.TrimSuffix(name, ".done")] == "" {
+		// A job's checkout has the tags that there were when it began. Of an end without a
+		// beginning nothing more is asked.
+		top := strings.TrimSuffix(strings.TrimSuffix(tag, "/done"), "/begun") + "/"
+		tags, err := f.brought(top)
 		if err != nil {
 			return "", false, err
 		}
-		if _, there := tags[tag]; !there {
+		_, there := tags[tag]
+		_, began := tags[top+"begun"]
+		if !there && !began {
 			return "", false, nil
 		}
 	}

@@ -46,7 +46,7 @@ func (r *ciRun) ofGroup() error {
 // groupIs gives the run as the queue made it.
 func (r *ciRun) groupIs(s *session) error {
 	src, g := &s.setup.Source, r.group
-	if s.checkout != g.HeadSHA {
+	if r.judging && s.checkout != g.HeadSHA { // the job that signs has the base's checkout
 		return protocol.Errorf(protocol.ExitStale, "checkout_wrong", "the checkout is commit %s, the merge group is %s", s.checkout, g.HeadSHA).
 			WithHint("check out the commit that the event names, with its whole history (fetch-depth: 0)")
 	}
@@ -79,8 +79,8 @@ func (r *ciRun) fetchMerged(commit string) (string, error) {
 // groupRun finds the newest run that planned a commit as the group of a merge queue.
 // Who is in the queue is the forge's word, which it gives by the event.
 func (r *ciRun) groupRun(commit string) (github.Run, bool, error) {
-	if who := r.event.Sender; who.ID != "" && !who.Bot {
-		return github.Run{}, false, nil // a merge queue merges as a bot: people's merges are the change's own
+	if who := r.event.Sender; r.event.Name == "push" && r.event.After == commit && r.within == "" && who.ID != "" && !who.Bot {
+		return github.Run{}, false, nil // a merge queue merges as a bot: what a person pushed is the change's own
 	}
 	runs, err := r.forge.Runs(r.ctx, github.RunFilter{WorkflowFile: r.planWorkflow(), HeadSHA: commit, Event: "merge_group", Most: mostRuns})
 	if err != nil {

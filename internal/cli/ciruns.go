@@ -135,6 +135,9 @@ func (r *ciRun) newestSeal() (github.Run, error) {
 		return github.Run{}, err
 	}
 	for _, run := range runs {
+		if r.others[run.ID] != "" {
+			continue
+		}
 		ours, err := r.sealed(run)
 		if err != nil || ours {
 			return run, err

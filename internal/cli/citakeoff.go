@@ -137,11 +137,58 @@ func (r *ciRun) mayTakeOff(s *session, f *orchestrator.Flight) error {
 // later, stricter one is not passed by because it cannot be had. SPEC: docs/threats.md
 // T15, T39.
 func (r *ciRun) fetchFlight() (id string, err error) {
-	run, err := r.newestSeal()
-	if err != nil {
-		return "", err
+	for range mostSeals {
+		run, err := r.newestSeal()
+		if err != nil {
+			return "", err
+		}
+		if id, err = r.fetchFrom(run); err != nil {
+			return "", err
+		}
+		if other, err := r.ofAnotherChange(id); err != nil || !other {
+			return id, err
+		}
 	}
-	return r.fetchFrom(run)
+	return "", protocol.Errorf(protocol.ExitUnreachable, "flight_missing", "the newest %d runs for commit %s planned other changes", mostSeals, r.change.Head.SHA).
+		WithHint("plan the change anew")
+}
+
+// ofAnotherChange says whether a run planned another change that has the same head: what
+// it signed itself says so. Then the newest plan of this one is older.
+func (r *ciRun) ofAnotherChange(id string) (other bool, err error) {
+	if r.seal.Event != "pull_request" {
+		return false, nil
+	}
+	err = r.withStore(func(s *session) error {
+		f, _, err := s.read([]string{id})
+		if err != nil {
+			return err
+		}
+		d, sealed, err := f.Derived()
+		if err != nil || !sealed || d.Change == r.changeName() || d.HeadCommit != r.headCommit() || d.RepositoryID != r.repo.ID || d.RunID != r.seal.ID {
+			return err // ours, or for isOfChange to refuse
+		}
+		if s.origin, err = s.originOf(r.flags.governanceRef); err != nil {
+			return err
+		}
+		if err := s.trusting(s.origin); err != nil {
+			return err
+		}
+		plan, err := orchestrator.PlanOf(f)
+		if err != nil {
+			return nil //nolint:nilerr // not signed: for isOfChange to refuse
+		}
+		facts, err := s.crew.Signatures.Plan(plan.Bundle, plan.Manifest)
+		if err != nil || facts.Derived.Change != d.Change || facts.Derived.HeadCommit != d.HeadCommit || facts.Derived.RunID != d.RunID || facts.Derived.RepositoryID != d.RepositoryID {
+			return nil //nolint:nilerr // nobody says so but the flight: for isOfChange to refuse
+		}
+		if r.others == nil {
+			r.others = map[string]string{}
+		}
+		r.others[r.seal.ID], other = facts.FlightToken, true
+		return nil
+	})
+	return other, err
 }
 
 // fetchFrom gets the flight that a run sealed.

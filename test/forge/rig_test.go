@@ -3,6 +3,7 @@ package forge
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -155,7 +156,8 @@ func (r *rig) openFiles(branch string, files map[string]string) *githubtest.Pull
 type job struct {
 	event   string
 	payload map[string]any
-	sha     string // that is checked out
+	sha     string // of the run
+	at      string // that is checked out; "": sha
 	ref     string
 	run     string // id of the run
 	token   string
@@ -217,7 +219,7 @@ func (r *rig) do(command string, j job) result {
 	r.t.Helper()
 	top := r.t.TempDir()
 	out := result{workspace: filepath.Join(top, "work"), outputs: map[string]string{}}
-	r.checkout(out.workspace, j.sha)
+	r.checkout(out.workspace, cmp.Or(j.at, j.sha))
 	env := r.environment(top, out.workspace, j)
 	var stdout, stderr bytes.Buffer
 	out.code = cli.Main(r.t.Context(), []string{"ci", command}, strings.NewReader(""), &stdout, &stderr, env)
