@@ -137,12 +137,12 @@ func (o *Orchestrator) settle(f *Flight, v *verified) error {
 		}
 	}
 	if open := v.open(f); len(open) > 0 {
-		return waiting(open)
+		return v.waiting(open)
 	}
 	return o.append(f, f.settled()...)
 }
 
-func waiting(open []protocol.ApprovalRequest) error {
+func (v *verified) waiting(open []protocol.ApprovalRequest) error {
 	roles := make([]string, len(open))
 	for i, q := range open {
 		roles[i] = q.RequiredRole + " for step " + q.StepID
@@ -392,7 +392,7 @@ func (o *Orchestrator) approvalsHold(f *Flight, s *Setup, v *verified) error {
 // approvalsHoldFor counts those of one role; "": of all.
 func (o *Orchestrator) approvalsHoldFor(f *Flight, s *Setup, v *verified, role string) error {
 	if open := v.open(f); len(open) > 0 {
-		return waiting(open)
+		return v.waiting(open)
 	}
 	for _, q := range v.requests {
 		if role != "" && q.RequiredRole != role {

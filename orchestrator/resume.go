@@ -293,7 +293,7 @@ func (o *Orchestrator) outcome(ctx context.Context, f *Flight, s *Setup) error {
 			return err
 		}
 		if open := v.open(f); len(open) > 0 {
-			return waiting(open)
+			return v.waiting(open)
 		}
 		return notCounted("approval_waiting", "all answers are in, but a command was interrupted before they were settled").
 			WithHint("cabincrew resume goes on")
