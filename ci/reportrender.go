@@ -287,7 +287,7 @@ func (r *Report) codeText(cut, full bool) string {
 	}
 	out := "\n**Approval code:** " + named(r.Code)
 	if r.Code == "" {
-		out = "\n**Approval code:** there is none yet"
+		out = noCode
 	}
 	switch {
 	case r.Redacted:
@@ -296,6 +296,19 @@ func (r *Report) codeText(cut, full bool) string {
 		return out + ". Write it into your approval; without it an approval does not count.\n"
 	}
 	return out + ". Write it into your approval where you are asked for it.\n"
+}
+
+// noCode stands where the code will, once another job signed.
+const noCode = "\n**Approval code:** there is none yet"
+
+// WithCode puts the code into the summary of a report that was made before there was one.
+// Its own line comes before what engines and policies say; where it has none, and they say
+// the same, people read nothing that the text beside it does not show.
+func WithCode(summary, code string) string {
+	if code == "" {
+		return summary
+	}
+	return strings.Replace(summary, noCode+". ", "\n**Approval code:** "+named(code)+". ", 1)
 }
 
 // withheld says why a report that is not whole does not have the code.

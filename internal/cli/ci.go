@@ -64,23 +64,24 @@ the event: a change is planned, judged and signed, a merged one takes off.`,
 // ciRun is one step of a CI job on GitHub.
 type ciRun struct {
 	*app
-	ctx    context.Context
-	job    *github.Runner
-	event  github.Event
-	forge  *github.Client // nil where there is no token
-	token  string
-	signs  bool // the job that judges signs too
-	repo   github.Repository
-	change github.Change
-	group  github.MergeGroup // of a merge queue, whose commit is planned or takes off
-	check  github.Check
-	report ci.Report
-	from   github.Run        // the run that started this one
-	runs   []github.Run      // that the change's head started, newest first
-	seal   github.Run        // that the flight was fetched from
-	others map[string]string // tokens that runs for the head signed for other changes, by run
-	shut   []ci.Excluded     // whose approval never counts, once it was asked
-	note   string            // said at the end
+	ctx      context.Context
+	job      *github.Runner
+	event    github.Event
+	forge    *github.Client // nil where there is no token
+	token    string
+	signs    bool // the job that judges signs too
+	unsigned bool // another job signs what this one judged
+	repo     github.Repository
+	change   github.Change
+	group    github.MergeGroup // of a merge queue, whose commit is planned or takes off
+	check    github.Check
+	report   ci.Report
+	from     github.Run        // the run that started this one
+	runs     []github.Run      // that the change's head started, newest first
+	seal     github.Run        // that the flight was fetched from
+	others   map[string]string // tokens that runs for the head signed for other changes, by run
+	shut     []ci.Excluded     // whose approval never counts, once it was asked
+	note     string            // said at the end
 
 	redactor   *redact.Redactor // of the flight's secrets
 	code       string           // of the plan that this job signed

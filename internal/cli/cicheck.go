@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -25,6 +26,9 @@ type postedCheck struct {
 	App         string `json:"app"`
 	FlightToken string `json:"flight_token"`
 	Shown       string `json:"shown"` // digest of what people read
+	// Conclusion is what the signing job concludes the check with; empty where the judging
+	// one did.
+	Conclusion string `json:"conclusion,omitempty"`
 }
 
 func posted(k github.Check) (postedCheck, error) {
@@ -32,8 +36,9 @@ func posted(k github.Check) (postedCheck, error) {
 	return postedCheck{ID: k.ID, App: k.AppID, FlightToken: k.ExternalID, Shown: protocol.Digest(raw)}, err
 }
 
-// handCheck hands the judging job's check on, where a decision is handed on.
-func (r *ciRun) handCheck(k github.Check) error {
+// handCheck hands the judging job's check on, where a decision is handed on, and how it is
+// to be concluded.
+func (r *ciRun) handCheck(k github.Check, conclusion string) error {
 	dir := filepath.Join(r.out, decisionPart, r.within)
 	if _, err := os.Stat(dir); r.out == "" || errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -41,6 +46,9 @@ func (r *ciRun) handCheck(k github.Check) error {
 	p, err := posted(k)
 	if err != nil {
 		return err
+	}
+	if k.Status == checkOpen {
+		p.Conclusion = conclusion
 	}
 	raw, err := protocol.Canonical(p)
 	if err != nil {
@@ -63,6 +71,9 @@ func handedCheck(archive string) (postedCheck, error) {
 	if err == nil && (p.ID == "" || p.FlightToken == "" || p.Shown == "") {
 		err = errors.New("something is missing")
 	}
+	if err == nil && p.Conclusion != "" && !concludes(p.Conclusion) {
+		err = fmt.Errorf("a signing job does not conclude a check as %.20q", p.Conclusion)
+	}
 	if err != nil {
 		return p, checkChanged("what the judging job says of its check cannot be read: %w", err)
 	}
@@ -81,12 +92,16 @@ func (p postedCheck) same(checks []github.Check, token string) (github.Check, er
 	if i < 0 {
 		return github.Check{}, checkChanged("check %s, in which the plan was shown, is not there", p.ID)
 	}
-	k := checks[i]
+	k, status := checks[i], checkDone
+	if p.Conclusion != "" {
+		k, status = reopened(k), checkOpen
+	}
 	now, err := posted(k)
 	if err != nil {
 		return k, err
 	}
-	if p.FlightToken != token || now != p || k.Status != "completed" {
+	now.Conclusion = p.Conclusion
+	if p.FlightToken != token || now != p || k.Status != status {
 		return k, checkChanged("check %s is not what the judging job posted any more", p.ID)
 	}
 	return k, nil

@@ -162,7 +162,7 @@ func (r *ciRun) judge(at string) error {
 		if err := onlyPlanned(f); err != nil {
 			return err
 		}
-		s.crew.NoSign = !r.signs
+		s.crew.NoSign, r.unsigned = !r.signs, !r.signs && s.crew.Signatures.Signs()
 		err = s.crew.Seal(r.ctx, f, s.setup)
 		if err == nil {
 			err = r.carriesOver(s, f, s.crew.Outcome(r.ctx, f, s.setup))

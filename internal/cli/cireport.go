@@ -245,22 +245,30 @@ func (r *ciRun) publish(err error) error {
 		return err
 	}
 	k := r.check
-	k.Status, k.Conclusion, k.ExternalID, k.DetailsURL = "completed", conclusionOf(rep, err), rep.FlightToken, r.runURL()
+	conclusion, room := conclusionOf(rep, err), limits.GitHubCheckText
+	waits := r.toBeSigned(conclusion)
+	if waits {
+		room -= limits.GitHubSignNote
+	}
+	k.Status, k.Conclusion, k.ExternalID, k.DetailsURL = checkDone, conclusion, rep.FlightToken, r.runURL()
 	remarks := rep.Annotations()
 	if more := len(remarks) - limits.GitHubAnnotationsAll; more > 0 { // the gravest come first
 		remarks = remarks[:limits.GitHubAnnotationsAll]
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d remarks more than a check holds do not stand at the changed lines.", more))
 	}
 	k.Title = rep.Title()
-	k.Summary = rep.Summary(limits.GitHubCheckText).Markdown
-	k.Text = rep.Text(limits.GitHubCheckText).Markdown
+	k.Summary = rep.Summary(room).Markdown
+	k.Text = rep.Text(room).Markdown
 	k.Annotations, k.Actions = nil, r.replanButton(k)
 	for _, a := range remarks {
 		k.Annotations = append(k.Annotations, github.Annotation(a))
 	}
+	if waits {
+		k = opened(k)
+	}
 	shown, updated := r.forge.UpdateCheck(r.ctx, k)
 	if updated == nil {
-		updated = r.handCheck(shown)
+		updated = r.handCheck(shown, conclusion)
 	}
 	summed := r.summed()
 	r.beside(err)

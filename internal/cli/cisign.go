@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io/fs"
 
 	"github.com/cabincrew/action/ci"
@@ -41,6 +42,14 @@ func (r *ciRun) signJob() error {
 		return err
 	}
 	shown := &judgedCheck{posted: check}
+	if err := r.signShown(id, shown); err != nil {
+		return errors.Join(err, r.notSigned(shown, err))
+	}
+	return nil
+}
+
+// signShown signs what a check shows, and puts the signature into it.
+func (r *ciRun) signShown(id string, shown *judgedCheck) error {
 	r.onForge = func(s *session) error {
 		if err := r.runIs(s); err != nil {
 			return err
@@ -54,7 +63,7 @@ func (r *ciRun) signJob() error {
 	if err := r.exportPart(id, signedPart); err != nil {
 		return err
 	}
-	return r.publishSigned(shown.check)
+	return r.publishSigned(shown)
 }
 
 func (r *ciRun) sign(s *session, id string) error {
@@ -108,7 +117,7 @@ func (r *ciRun) beforeSigning(earlier func(context.Context, string) (orchestrato
 				return out, err
 			}
 		}
-		checks, err := r.forge.Checks(ctx, cmp.Or(r.headCommit(), r.env["GITHUB_SHA"]), r.planName())
+		checks, err := r.forge.Checks(ctx, r.shownAt(), r.planName())
 		if err != nil {
 			return out, err
 		}
@@ -127,8 +136,9 @@ func olderCheck(a, b github.Check) int {
 }
 
 // publishSigned puts the signed plan into the check that the judging job made, and the
-// approval code where that shows everything.
-func (r *ciRun) publishSigned(k github.Check) error {
+// approval code where that shows everything, and concludes it as that job decided.
+func (r *ciRun) publishSigned(shown *judgedCheck) error {
+	k := shown.check
 	if k.ID == "" {
 		return nil
 	}
@@ -136,11 +146,17 @@ func (r *ciRun) publishSigned(k github.Check) error {
 	if err != nil {
 		return err
 	}
-	shown := k.Text
+	if shown.posted.Conclusion != "" {
+		k = closed(k, shown.posted.Conclusion)
+	}
+	if summary := ci.WithCode(k.Summary, r.code); code != "" && len(summary) <= limits.GitHubCheckText {
+		k.Summary = summary
+	}
+	was := k.Text
 	for _, whole := range [][]byte{r.report.Bundle, nil} { // or by its digest alone
 		rep := r.report
 		rep.Bundle = whole
-		if text := shown + "\n" + code + rep.Text(limits.GitHubCheckText).Markdown; len(text) <= limits.GitHubCheckText {
+		if text := was + "\n" + code + rep.Text(limits.GitHubCheckText).Markdown; len(text) <= limits.GitHubCheckText {
 			k.Text = text
 			break
 		}

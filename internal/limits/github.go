@@ -24,6 +24,7 @@ const (
 	GitHubContents = 1 << 20  // bytes of a file that GitHub gives inside its JSON; larger ones come raw
 
 	GitHubCheckText        = 65_535          // bytes of a check's summary, and of its text
+	GitHubSignNote         = 2 << 10         // bytes of a check that are kept for what the signing job has to say
 	GitHubCheckTitle       = 255             // bytes of a check's title, and of an annotation's
 	GitHubAnnotations      = 50              // annotations of one request
 	GitHubAnnotationsAll   = 1000            // annotations of one check
