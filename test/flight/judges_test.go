@@ -1,6 +1,7 @@
 package flight
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -156,7 +157,7 @@ func TestHostileArtifactsAreDenied(t *testing.T) {
 		"no number":           {"application/json", `printf '[NaN]'`, declared},
 		"a line of 40 MB":     {"application/json", `printf '["'; head -c 40000000 /dev/zero | tr '\0' 'a'; printf '"]'`, declared},
 		// And where the MIME type says nothing, or something else.
-		"a line of 100 MB":          {"text/plain", `head -c 100000000 /dev/zero | tr '\0' 'a'`, "has a line of 100000000 bytes"},
+		"a line of 100 MB":          {"text/plain", fmt.Sprintf(`head -c %d /dev/zero | tr '\0' 'a'`, long), fmt.Sprintf("has a line of %d bytes", long)},
 		"such a line of no type":    {"application/octet-stream", `echo x; head -c 100000000 /dev/zero | tr '\0' 'a'; echo; echo y`, "has a line of 100000000 bytes"},
 		"deep JSON as text":         {"text/plain", `head -c 3000000 /dev/zero | tr '\0' '['`, "has a line of 3000000 bytes"},
 		"text that is not UTF-8":    {"text/plain", `printf 'a\377b'`, text},
@@ -187,7 +188,7 @@ func TestHostilePatchesAreDenied(t *testing.T) {
 		command string
 		code    int
 	}{
-		"100 MB in one line": {"head -c 100000000 /dev/zero | tr \"\\0\" a > long", 3},
+		"100 MB in one line": {fmt.Sprintf("head -c %d /dev/zero | tr \"\\0\" a > long", long), 3},
 		"2 MB in one line":   {"head -c 2000000 /dev/zero | tr \"\\0\" a > long", 3},
 		"20 MB of lines":     {"yes 0123456789012345678901234567890123456789 | head -c 20000000 > long", 0},
 		"20 MB of bytes":     {"head -c 20000000 /dev/zero > long", 0},
