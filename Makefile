@@ -18,7 +18,9 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/forge test/githubtest))
+RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
+# Of the flights on a forge one of each kind: all of them take it twenty minutes.
+RACE_FORGE := ^Test(FromPullRequestToMerge|ThreeJobs|MergeGroup|CarriedToTheQueue|ReplannedWithTheSameIntent|SingleSteps|T04TwoRunnersAtOnce|ForkIsSealedInTheBase)$$
 
 .PHONY: help build onnxruntime github-api webhooks demo test unit race lint fmt vet tidy arch golangci vulncheck e2e bench fuzz clean
 
@@ -48,6 +50,7 @@ unit: onnxruntime github-api webhooks ## run the tests of all packages
 race: onnxruntime github-api ## run the tests of the concurrent packages with the race detector
 ifeq ($(CGO_ENABLED),1)
 	$(GO) test -race -timeout 25m $(RACE)
+	$(GO) test -race -timeout 25m -run "$(RACE_FORGE)" ./test/forge
 else
 	@echo "race: left out, the race detector needs a C compiler"
 endif
