@@ -20,6 +20,11 @@ type Options struct {
 	Redact func(string) string
 	// Signer signs each event. Nil signs none.
 	Signer Signer
+	// After, if set, is what the log goes on from: the Head of another one, whose next
+	// line is the first of this.
+	After string
+	// Each, if set, is given every line that was written, without its newline.
+	Each func(line []byte) error
 }
 
 // A Recovery says what Open found at the end of a log and mended. The caller
@@ -43,16 +48,23 @@ type appendFile interface {
 // A Log appends events to the audit log of one flight. Its methods may be
 // called from several goroutines.
 type Log struct {
-	mu     sync.Mutex
-	file   appendFile
-	shape  *protocol.Shape
-	redact func(string) string
-	signer Signer
-	size   int64
-	count  int
-	head   sum
-	broken error // why nothing can be appended any more
+	mu      sync.Mutex
+	file    appendFile
+	redact  func(string) string
+	signer  Signer
+	each    func(line []byte) error
+	encoder protocol.Encoder
+	judge   *checker
+	size    int64
+	count   int
+	head    sum
+	broken  error // why nothing can be appended any more
+	// What lines are made in, kept from one time to the next.
+	text, lines []byte
 }
+
+// keptBytes is how much of that memory is kept.
+const keptBytes = 256 << 10
 
 // Open opens the log for appending, and makes it if there is none. The whole
 // log is verified first. What an interrupted write left at its end is cut off;
@@ -111,10 +123,14 @@ func open(f *os.File, workflowID string, o Options) (*Log, Recovery, error) {
 	if err != nil {
 		return nil, rec, unwritable(err)
 	}
-	report, err := Verify(f, workflowID, VerifyOptions{Refs: true})
+	start, err := startOf(workflowID, o.After)
+	if err != nil {
+		return nil, rec, err
+	}
+	report, err := Verify(f, workflowID, VerifyOptions{Refs: true, After: o.After})
 	l := &Log{
-		file: f, shape: eventShape(), redact: o.Redact, signer: o.Signer,
-		size: report.Bytes, count: report.Events, head: chainStart(workflowID),
+		file: f, judge: newChecker(true), redact: o.Redact, signer: o.Signer, each: o.Each,
+		size: report.Bytes, count: report.Events, head: start,
 	}
 	if l.redact == nil {
 		l.redact = func(s string) string { return s }
@@ -172,29 +188,82 @@ func reopen(f *os.File, workflowID string, o Options) (*Log, Recovery, error) {
 func (l *Log) Append(events ...protocol.AuditEvent) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.append(events, l.file.Sync)
+}
+
+// Write is Append without the fsync: when it returns nil, the events outlive this
+// process, and the machine only after the next Sync.
+func (l *Log) Write(events ...protocol.AuditEvent) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.append(events, func() error { return nil })
+}
+
+// Sync makes all events durable whose Write has returned. Events may be written
+// meanwhile.
+func (l *Log) Sync() error {
+	l.mu.Lock()
+	broken := l.broken
+	l.mu.Unlock()
+	if broken != nil {
+		return unusable(broken)
+	}
+	err := l.file.Sync()
+	if err == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken == nil {
+		l.broken = err
+	}
+	return unwritable(err)
+}
+
+func (l *Log) append(events []protocol.AuditEvent, sync func() error) error {
 	if l.broken != nil {
-		return protocol.Errorf(protocol.ExitUnreachable, "audit_unusable", "the audit log takes no more events after an earlier failure: %w", l.broken).
-			WithHint("start the command again: it checks the log and goes on from what is on disk")
+		return unusable(l.broken)
 	}
 	if len(events) == 0 {
 		return nil
 	}
-	var lines []byte
+	lines := l.lines[:0]
+	ends := make([]int, 0, len(events))
 	head := l.head
-	for i, e := range events {
-		line, err := l.line(e, head)
+	for i := range events {
+		line, self, err := l.line(events[i], head)
 		if err != nil {
-			return protocol.Errorf(protocol.ExitFailure, "audit_event_invalid", "audit event %d of %d (%s) cannot be written: %w", i+1, len(events), e.EventType, err)
+			return protocol.Errorf(protocol.ExitFailure, "audit_event_invalid", "audit event %d of %d (%s) cannot be written: %w", i+1, len(events), events[i].EventType, err)
 		}
-		head = sumOf(protocol.KindAuditChain, line)
+		head = self
 		lines = append(append(lines, line...), '\n')
+		ends = append(ends, len(lines))
 	}
-	if err := l.write(lines); err != nil {
+	l.keep(lines)
+	err := l.write(lines)
+	if err == nil {
+		err = sync()
+	}
+	for from := 0; err == nil && l.each != nil && len(ends) > 0; ends = ends[1:] {
+		err = l.each(lines[from : ends[0]-1])
+		from = ends[0]
+	}
+	if err != nil {
 		l.broken = err
 		return unwritable(err)
 	}
 	l.head, l.count, l.size = head, l.count+len(events), l.size+int64(len(lines))
 	return nil
+}
+
+// keep keeps the memory that lines were made in, unless they were uncommonly long.
+func (l *Log) keep(lines []byte) {
+	if l.lines = lines; cap(lines) > keptBytes {
+		l.lines = nil
+	}
+	if cap(l.text) > keptBytes {
+		l.text = nil
+	}
 }
 
 func (l *Log) write(lines []byte) error {
@@ -209,38 +278,35 @@ func (l *Log) write(lines []byte) error {
 	if err == nil && n != len(lines) {
 		err = io.ErrShortWrite
 	}
-	if err != nil {
-		return err
-	}
-	return l.file.Sync()
+	return err
 }
 
-// line gives the event as it is written. SPEC: docs/protocol.md 11.
-func (l *Log) line(e protocol.AuditEvent, head sum) ([]byte, error) {
+// line gives the event as it is written, and the hash that the next one chains to.
+// SPEC: docs/protocol.md 11.
+func (l *Log) line(e protocol.AuditEvent, head sum) (line []byte, self sum, err error) {
 	if e.Signature != "" || e.SignatureKeyRef != "" {
-		return nil, errors.New("an event cannot be signed before it has its event_id")
+		return nil, self, errors.New("an event cannot be signed before it has its event_id")
 	}
 	if _, err := parseTime(e.Timestamp); err != nil {
-		return nil, err
+		return nil, self, err
 	}
 	if err := redactEvent(&e, l.redact); err != nil {
-		return nil, err
+		return nil, self, err
 	}
 	e.ChainHash = digest(head)
-	line, err := finished(e, l.signer)
-	if err != nil {
-		return nil, err
+	if line, err = l.finished(&e); err != nil {
+		return nil, self, err
 	}
 	// What is written must be what Verify accepts, or the flight could not go on.
 	in := lineInfo{}
-	newChecker(true).check(line, &in)
+	l.judge.check(line, &in)
 	if in.bad != nil {
-		return nil, in.bad
+		return nil, self, in.bad
 	}
 	if len(line) > limits.AuditLine {
-		return nil, fmt.Errorf("it is longer than %d bytes", limits.AuditLine)
+		return nil, self, fmt.Errorf("it is longer than %d bytes", limits.AuditLine)
 	}
-	return line, nil
+	return line, in.self, nil
 }
 
 // Head gives how many events the log has and the hash that the next one
@@ -251,7 +317,15 @@ func (l *Log) Head() (count int, lineHash string) {
 	return l.count, digest(l.head)
 }
 
-// Close closes the file. Everything appended is durable already.
+// Size gives the size of the file in bytes.
+func (l *Log) Size() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
+}
+
+// Close closes the file. Everything appended is durable already; what was only
+// written is not.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -261,9 +335,22 @@ func (l *Log) Close() error {
 	return l.file.Close()
 }
 
+func unusable(err error) error {
+	return protocol.Errorf(protocol.ExitUnreachable, "audit_unusable", "the audit log takes no more events after an earlier failure: %w", err).
+		WithHint("start the command again: it checks the log and goes on from what is on disk")
+}
+
 func unwritable(err error) error {
 	return protocol.Errorf(protocol.ExitUnreachable, "audit_unwritable", "the audit log cannot be written, so nothing that it should tell of may happen: %w", err).
 		At("audit.jsonl").WithHint("free space or mend the file system, then run the command again")
+}
+
+// startOf gives what the first line of a log must have as chain_hash.
+func startOf(workflowID, after string) (sum, error) {
+	if after == "" {
+		return chainStart(workflowID), nil
+	}
+	return parseSum(after)
 }
 
 func sumOf(kind string, content []byte) (s sum) {

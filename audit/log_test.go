@@ -323,3 +323,103 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+func TestWriteIsDurableAfterSync(t *testing.T) {
+	t.Parallel()
+	f := &fakeSync{}
+	l, _ := openLog(t, t.TempDir(), Options{})
+	f.appendFile, l.file = l.file, f
+	if err := l.Write(sampleEvent(0), sampleEvent(1)); err != nil || f.syncs != 0 {
+		t.Fatalf("%d fsyncs, %v", f.syncs, err)
+	}
+	if err := l.Sync(); err != nil || f.syncs != 1 {
+		t.Fatalf("%d fsyncs, %v", f.syncs, err)
+	}
+	if count, _ := l.Head(); count != 2 || l.Size() == 0 {
+		t.Fatalf("%d events, %d bytes", count, l.Size())
+	}
+	f.err = errors.New("the disk is gone")
+	wantCode(t, l.Sync(), "audit_unwritable")
+	wantCode(t, l.Sync(), "audit_unusable")
+	wantCode(t, l.Write(sampleEvent(2)), "audit_unusable")
+}
+
+type fakeSync struct {
+	appendFile
+
+	syncs int
+	err   error
+}
+
+func (f *fakeSync) Sync() error {
+	f.syncs++
+	return errors.Join(f.err, f.appendFile.Sync())
+}
+
+func TestLogGoesOnFromAnother(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, _ := openLog(t, dir, Options{})
+	if err := first.Append(sampleEvent(0)); err != nil {
+		t.Fatal(err)
+	}
+	_, head := first.Head()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }() // only read after this
+	var lines []string
+	second, _, err := Open(root, "second.jsonl", flight, Options{After: head, Each: func(line []byte) error {
+		lines = append(lines, string(line)+"\n")
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(second.Append(sampleEvent(1), sampleEvent(2)), second.Close()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "second.jsonl"))
+	if err != nil || string(data) != strings.Join(lines, "") {
+		t.Fatalf("%v: written %q, told %q", err, data, lines)
+	}
+	if _, err := verify(append(readLog(t, dir), data...)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(bytes.NewReader(data), flight, VerifyOptions{After: head}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = verify(data)
+	wantCode(t, err, "audit_missing")
+	_, err = Verify(bytes.NewReader(data), flight, VerifyOptions{After: "sha256:x"})
+	wantCode(t, err, "audit_after")
+}
+
+// TestPlainEvidenceIsWrittenAsAny holds the short way of redacting against the long one.
+func TestPlainEvidenceIsWrittenAsAny(t *testing.T) {
+	t.Parallel()
+	redact := func(s string) string { return strings.ReplaceAll(s, "secret", "[redacted]") }
+	type text string
+	evidence := map[string]any{"a secret": []any{"secret", 1, true, nil, map[string]any{"n": int64(7), "secret": ""}}, "a [redacted]": "x", "list": []any{}}
+	odd := map[string]any{"a secret": evidence["a secret"], "a [redacted]": text("x"), "list": []any{}}
+	short, err := redactMap(evidence, redact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := redactMap(odd, redact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := protocol.Canonical(short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := protocol.Canonical(long)
+	if err != nil || !bytes.Equal(a, b) || bytes.Contains(a, []byte("secret")) {
+		t.Fatalf("%v:\n%s\n%s", err, a, b)
+	}
+	if evidence["a secret"].([]any)[0] != "secret" { //nolint:forcetypeassert // it is what stands above
+		t.Fatal("the caller's evidence was changed")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cabincrew/action/protocol"
 )
@@ -79,6 +80,13 @@ func redactMap(m map[string]any, text func(string) string) (map[string]any, erro
 	if len(m) == 0 {
 		return nil, nil
 	}
+	if plain(m, 0) {
+		if asIs(m, text) { // which nearly all evidence is, and nobody writes to it
+			return m, nil
+		}
+		redacted, _ := redactTree(m, text).(map[string]any)
+		return redacted, nil
+	}
 	raw, err := protocol.Canonical(m)
 	if err != nil {
 		return nil, err
@@ -87,11 +95,49 @@ func redactMap(m map[string]any, text func(string) string) (map[string]any, erro
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := redactTree(tree, text).(map[string]any)
+	redacted, ok := redactTree(tree, text).(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("evidence is not an object")
 	}
-	return plain, nil
+	return redacted, nil
+}
+
+// plain says whether a value is of plain JSON values already, which is what nearly all
+// evidence is: then nothing in it is overlooked without writing and reading it.
+func plain(v any, depth int) bool {
+	switch v := v.(type) {
+	case nil, bool, int, int64:
+		return true
+	case string:
+		return utf8.ValidString(v)
+	case []any:
+		return depth < protocol.MaxDepth && !slices.ContainsFunc(v, func(x any) bool { return !plain(x, depth+1) })
+	case map[string]any:
+		for name, x := range v {
+			if depth >= protocol.MaxDepth || !utf8.ValidString(name) || !plain(x, depth+1) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// asIs says whether redaction leaves a plain value as it is.
+func asIs(v any, text func(string) string) bool {
+	switch v := v.(type) {
+	case string:
+		return text(v) == v
+	case []any:
+		return !slices.ContainsFunc(v, func(x any) bool { return !asIs(x, text) })
+	case map[string]any:
+		for name, x := range v {
+			if text(name) != name || !asIs(x, text) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func redactTree(v any, text func(string) string) any {
@@ -99,10 +145,11 @@ func redactTree(v any, text func(string) string) any {
 	case string:
 		return text(v)
 	case []any:
+		out := make([]any, len(v))
 		for i := range v {
-			v[i] = redactTree(v[i], text)
+			out[i] = redactTree(v[i], text)
 		}
-		return v
+		return out
 	case map[string]any:
 		names := make([]string, 0, len(v))
 		for name := range v {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cabincrew/action/protocol"
@@ -26,35 +27,58 @@ type SignedBy func(keyRef string, event, signature []byte) error
 var (
 	errUnsigned = errors.New("the event is not signed")
 	errForged   = errors.New("the signature does not hold")
+	errFound    = errors.New("found")
 )
 
 // finished gives the event as it is written, with its id and, with a signer, its
-// signature. SPEC: docs/protocol.md 11.
-func finished(e protocol.AuditEvent, by Signer) ([]byte, error) {
-	if by != nil {
-		e.SignatureKeyRef = by.KeyRef()
+// signature. It is in the log's own memory, until the next one.
+// SPEC: docs/protocol.md 11.
+func (l *Log) finished(e *protocol.AuditEvent) ([]byte, error) {
+	if l.signer != nil {
+		e.SignatureKeyRef = l.signer.KeyRef()
 	}
 	e.EventID = ""
-	body, err := protocol.Canonical(e)
+	line, err := l.encoder.Append(l.text[:0], e)
 	if err != nil {
 		return nil, err
 	}
-	id, err := member(body, "event_id")
+	l.text = line
+	id, err := emptyID(line)
 	if err != nil {
 		return nil, err
 	}
-	eventID := sumOf(protocol.KindAuditEvent, protocol.AppendWithout(nil, body, id))
-	e.EventID = hex.EncodeToString(eventID[:])
-	line, err := protocol.Canonical(e)
-	if err != nil || by == nil {
-		return line, err
+	// The id is of the event without it, and is all that is missing then.
+	sum := l.judge.hash(l.judge.event, func(b []byte) []byte { return protocol.AppendWithout(b, line, id) })
+	var digits [2 * len(sum)]byte
+	hex.Encode(digits[:], sum[:])
+	line = slices.Insert(line, id.End-1, digits[:]...)
+	l.text = line
+	if l.signer == nil {
+		return line, nil
 	}
-	signature, err := by.Sign(line)
+	signature, err := l.signer.Sign(line)
 	if err != nil {
 		return nil, fmt.Errorf("signing it: %w", err)
 	}
+	e.EventID = hexOf(sum)
 	e.Signature = base64.StdEncoding.EncodeToString(signature)
-	return protocol.Canonical(e)
+	l.text, err = l.encoder.Append(line[:0], e)
+	return l.text, err
+}
+
+// emptyID finds the event_id of an event that has none yet, and reads no further.
+func emptyID(line []byte) (id protocol.Member, err error) {
+	err = protocol.ScanCanonical(line, func(m protocol.Member) error {
+		if string(m.Key) != "event_id" {
+			return nil
+		}
+		id = m
+		return errFound
+	})
+	if !errors.Is(err, errFound) {
+		return id, errors.Join(errors.New("an event has an event_id"), err)
+	}
+	return id, nil
 }
 
 func member(doc []byte, name string) (found protocol.Member, err error) {

@@ -171,7 +171,7 @@ func BenchmarkSignedAppend(b *testing.B) {
 	l, _ := openLog(b, b.TempDir(), Options{Signer: newSigner(b, "sha256:mine")})
 	event := sampleEvent(0)
 	for b.Loop() {
-		if _, err := l.line(event, l.head); err != nil {
+		if _, _, err := l.line(event, l.head); err != nil {
 			b.Fatal(err)
 		}
 	}

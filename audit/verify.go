@@ -46,6 +46,8 @@ type VerifyOptions struct {
 	Head  string
 	// Signed, if set, judges the signature that each event must have.
 	Signed SignedBy
+	// After, if set, is the head of the log that this one goes on from.
+	After string
 }
 
 // A Report is what verifying a log found. With a Problem, the other fields
@@ -68,9 +70,13 @@ const maxWarnings = 20 // more of the same tells nobody anything
 // *protocol.Error with the code audit_<kind> that Report.Problem explains, or
 // one of reading. SPEC: docs/protocol.md 11.
 func Verify(r io.Reader, workflowID string, o VerifyOptions) (Report, error) {
+	start, err := startOf(workflowID, o.After)
+	if err != nil {
+		return Report{}, protocol.Errorf(protocol.ExitUsage, "audit_after", "the head that the log goes on from is no digest: %w", err)
+	}
 	p := startPipeline(r, o)
 	defer p.close()
-	v := verifier{pipeline: p, options: o, prev: chainStart(workflowID)}
+	v := verifier{pipeline: p, options: o, prev: start}
 	v.start = v.prev
 	for {
 		in := p.next()

@@ -84,8 +84,8 @@ func TestProblemsAreNamed(t *testing.T) {
 		}
 		e := sampleEvent(n)
 		e.Message = "forged"
-		log := &Log{redact: func(s string) string { return s }}
-		line, err := log.line(e, head)
+		log := &Log{judge: newChecker(true), redact: func(s string) string { return s }}
+		line, _, err := log.line(e, head)
 		if err != nil {
 			t.Fatal(err)
 		}
