@@ -198,6 +198,18 @@ func TestBinds(t *testing.T) {
 				t.Error(out)
 			}
 		})
+		// What lies in a directory can be replaced by moving it away, unless it is a mount.
+		t.Run("fixed directories stay", func(t *testing.T) {
+			t.Parallel()
+			dir := fill(t, shared(t), map[string]string{"free/": "", "fixed/below/": ""})
+			_, out := within(t, &Confine{Tier: TierA, Binds: []Bind{{Source: dir, Target: dir, Write: true}, {Source: dir + "/fixed", Target: dir + "/fixed", Write: true, Fixed: true}}},
+				"do", "rename|"+dir+"/free|"+dir+"/moved", "rename|"+dir+"/fixed|"+dir+"/away", "rename|"+dir+"/fixed/below|"+dir+"/fixed/other")
+			for name, there := range map[string]bool{"/moved": true, "/free": false, "/fixed": true, "/away": false, "/fixed/other": true} {
+				if _, err := os.Stat(dir + name); (err == nil) != there {
+					t.Errorf("%s: %v\n%s", name, err, out)
+				}
+			}
+		})
 		t.Run("links and what is missing", func(t *testing.T) {
 			t.Parallel()
 			dir := fill(t, shared(t), map[string]string{"secret/file": "secret", "link": "->secret", "here/file": "x", "parent": "->here"})

@@ -51,7 +51,7 @@ func (s Spec) over(f func(string) string) Spec {
 	c := *s.Confine
 	c.Binds = make([]Bind, len(s.Confine.Binds))
 	for i, b := range s.Confine.Binds {
-		c.Binds[i] = Bind{Source: f(b.Source), Target: f(b.Target), Write: b.Write}
+		c.Binds[i] = Bind{Source: f(b.Source), Target: f(b.Target), Write: b.Write, Fixed: b.Fixed}
 	}
 	c.Covers = each(c.Covers)
 	if c.View != nil {

@@ -50,6 +50,9 @@ type Bind struct {
 	Source string `json:"source"` // host path
 	Target string `json:"target"` // where the child sees it in tier A; tier B has no other place than Source
 	Write  bool   `json:"write,omitempty"`
+	// Fixed makes it a mount of its own even where another bind shows it already: a mount
+	// cannot be moved.
+	Fixed bool `json:"fixed,omitempty"`
 }
 
 // View is a directory in tier A that is composed of others without a copy.

@@ -133,6 +133,8 @@ func (m *monitor) fly() {
 		m.say(Report{Error: err.Error(), Isolation: &m.isolation})
 		os.Exit(exitHelper)
 	}
+	// The child's stdout ends when the child closes it. Ours stays open as stderr.
+	_ = unix.Dup3(2, 1, 0) // else only its end shows later
 	m.say(Report{Started: true, Isolation: &m.isolation})
 	go m.obey()
 	if c := m.spec.Confine; c != nil && c.Tier != TierC {

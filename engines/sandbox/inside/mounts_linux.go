@@ -192,7 +192,7 @@ func writeNew(at string, content []byte) error {
 
 func (r *root) bind(s source) error {
 	defer s.close()
-	if s.Source == s.Target {
+	if s.Source == s.Target && !s.Fixed {
 		for _, b := range slices.Backward(r.bound) {
 			if strings.HasPrefix(s.Target, b.Target+"/") {
 				if b.Write == s.Write {
