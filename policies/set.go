@@ -53,8 +53,20 @@ func CleanName(entry string) (string, error) {
 	return strings.ReplaceAll(clean, "/", "_"), nil
 }
 
-// BundledNames gives the names of the sets that are built in, sorted.
+// gatewaySets are the built-in sets that judge messages of gateways; all others judge
+// flights.
+func gatewaySets() []string { return []string{"mcp"} }
+
+// BundledNames gives the names of the built-in sets that judge flights, sorted.
 func BundledNames() []string {
+	return slices.DeleteFunc(allBundled(), func(name string) bool { return slices.Contains(gatewaySets(), name) })
+}
+
+// GatewayNames gives the names of the built-in sets that judge messages of gateways,
+// sorted.
+func GatewayNames() []string { return gatewaySets() }
+
+func allBundled() []string {
 	entries, err := bundled.ReadDir("bundled")
 	if err != nil {
 		return nil // the directory is part of the program; TestBundledNames proves it
@@ -66,11 +78,29 @@ func BundledNames() []string {
 	return names
 }
 
-// Bundled gives a built-in set.
+// Bundled gives a built-in set that judges flights.
 func Bundled(name string) (Set, error) {
-	if !slices.Contains(BundledNames(), name) {
+	if slices.Contains(gatewaySets(), name) {
+		return Set{}, protocol.Errorf(protocol.ExitUsage, "policy_set_kind", "the bundled policy set %q judges messages of a gateway, not flights", name).
+			WithHint("name it in the gateway's configuration; the sets for flights are: %s", strings.Join(BundledNames(), ", "))
+	}
+	return AnyBundled(name)
+}
+
+// GatewayBundled gives a built-in set that judges messages of a gateway.
+func GatewayBundled(name string) (Set, error) {
+	if slices.Contains(BundledNames(), name) {
+		return Set{}, protocol.Errorf(protocol.ExitUsage, "policy_set_kind", "the bundled policy set %q judges flights, not messages of a gateway", name).
+			WithHint("name it in .cabincrew.yaml; the sets for gateways are: %s", strings.Join(gatewaySets(), ", "))
+	}
+	return AnyBundled(name)
+}
+
+// AnyBundled gives a built-in set, whatever it judges: for those who test or explain.
+func AnyBundled(name string) (Set, error) {
+	if !slices.Contains(allBundled(), name) {
 		return Set{}, protocol.Errorf(protocol.ExitUsage, "policy_set_unknown", "there is no bundled policy set %q", name).
-			WithHint("the bundled sets are: %s", strings.Join(BundledNames(), ", "))
+			WithHint("the bundled sets are: %s", strings.Join(allBundled(), ", "))
 	}
 	sub, err := fs.Sub(bundled, "bundled/"+name)
 	if err != nil {

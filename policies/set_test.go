@@ -187,7 +187,24 @@ func TestBundledNames(t *testing.T) {
 	if set.Name != "baseline" || len(set.Files) < 3 {
 		t.Errorf("%s with %d files", set.Name, len(set.Files))
 	}
+	// Sets for flights find nothing in messages, and those for messages nothing in flights.
+	if _, err := policies.Bundled("mcp"); !errors.Is(err, protocol.Code("policy_set_kind")) {
+		t.Errorf("mcp for flights: %v", err)
+	}
+	for _, name := range policies.BundledNames() {
+		if _, err := policies.GatewayBundled(name); !errors.Is(err, protocol.Code("policy_set_kind")) {
+			t.Errorf("%s for gateways: %v", name, err)
+		}
+	}
+	for _, name := range policies.GatewayNames() {
+		if set, err := policies.GatewayBundled(name); err != nil || set.Name != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, name := range []string{"", "..", "baseline/..", "nothing"} {
+		if _, err := policies.GatewayBundled(name); !errors.Is(err, protocol.Code("policy_set_unknown")) {
+			t.Errorf("%q: %v", name, err)
+		}
 		if _, err := policies.Bundled(name); !errors.Is(err, protocol.Code("policy_set_unknown")) {
 			t.Errorf("%q: %v", name, err)
 		}

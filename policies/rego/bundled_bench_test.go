@@ -9,7 +9,21 @@ import (
 	"github.com/cabincrew/action/policies/rego"
 )
 
-// every gives all sets that are built in.
+// all gives all sets that are built in, also those for gateways.
+func all(tb testing.TB) []policies.Set {
+	tb.Helper()
+	out := every(tb)
+	for _, name := range policies.GatewayNames() {
+		set, err := policies.GatewayBundled(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, set)
+	}
+	return out
+}
+
+// every gives all sets that are built in and judge flights.
 func every(tb testing.TB) []policies.Set {
 	tb.Helper()
 	var out []policies.Set

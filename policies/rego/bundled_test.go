@@ -22,7 +22,7 @@ import (
 // TestBundledPolicies runs the tests of the sets that are built in.
 func TestBundledPolicies(t *testing.T) {
 	t.Parallel()
-	for _, set := range every(t) {
+	for _, set := range all(t) {
 		if set.Name == "baseline" {
 			continue // TestBaselinePolicies
 		}
@@ -193,7 +193,7 @@ func TestOrdinaryPatchIsQuiet(t *testing.T) {
 // test's input reaches.
 func TestTablesAreSound(t *testing.T) {
 	t.Parallel()
-	for _, set := range every(t) {
+	for _, set := range all(t) {
 		for _, f := range set.Files {
 			if f.Rego() {
 				continue

@@ -36,7 +36,7 @@ func TestRulesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, owner := string(raw), map[string]string{}
-	for _, set := range every(t) {
+	for _, set := range all(t) {
 		table, ids := ruleTable(t, set)
 		for _, id := range ids {
 			if owner[id] != "" {

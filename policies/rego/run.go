@@ -29,6 +29,11 @@ func eval(ctx context.Context, p prepared, input ast.Value, told *tracer) (*ast.
 	if err != nil {
 		return nil, err
 	}
+	return listsOf(rs, len(p.rules))
+}
+
+// listsOf gives the one list that a query has for its rules.
+func listsOf(rs rego.ResultSet, rules int) (*ast.Array, error) {
 	if len(rs) != 1 {
 		return nil, fmt.Errorf("the policy engine gave %d answers, not one", len(rs))
 	}
@@ -37,7 +42,7 @@ func eval(ctx context.Context, p prepared, input ast.Value, told *tracer) (*ast.
 		return nil, errors.New("the policy engine gave an answer of another form")
 	}
 	lists, ok := t.Value.(*ast.Array)
-	if !ok || lists.Len() != len(p.rules) {
+	if !ok || lists.Len() != rules {
 		return nil, errors.New("the policy engine gave an answer of another form")
 	}
 	return lists, nil

@@ -22,16 +22,33 @@ func (c *scan) hide(src *source, l *layer, f *finding, fingerprint string) {
 	if l.encoding == "" {
 		return
 	}
-	from, to := l.origin(f.at), l.origin(f.at+len(f.secret))
+	from, to := encoded(src, l.origin(f.at), l.origin(f.at+len(f.secret)))
+	if from < to {
+		c.hideText(string(src.text[from:to]), mark)
+	}
+}
+
+// encoded widens the place of something encoded to the characters that may be part of it.
+func encoded(src *source, from, to int) (int, int) {
 	for n := 0; n < limits.SecretEncoded && from > 0 && sextet[src.text[from-1]] != 0xff; n++ {
 		from--
 	}
 	for n := 0; n < limits.SecretEncoded && to < len(src.text) && sextet[src.text[to]] != 0xff; n++ {
 		to++
 	}
-	if from < to {
-		c.hideText(string(src.text[from:to]), mark)
+	return from, to
+}
+
+// spots tells of something that was found.
+func (c *scan) spots(src *source, l *layer, s spotted, from, to int) {
+	if c.spot == nil || s.rule != RuleValue && c.baseline.knows(&Match{Rule: s.rule, Fingerprint: s.fingerprint, File: src.file}) {
+		return
 	}
+	s.from, s.to, s.encoding = l.origin(from), l.origin(to), l.encoding
+	if l.encoding != "" {
+		s.from, s.to = encoded(src, s.from, s.to)
+	}
+	c.spot(s)
 }
 
 func (c *scan) hideText(text, mark string) {

@@ -26,6 +26,18 @@ type scan struct {
 	known    int  // matches of the baseline
 	hidden   policies.Hidden
 	room     int // bytes that hidden may still grow by
+	// spot, if not nil, is told of everything that is found and not known, with its place
+	// in the source's text.
+	spot func(s spotted)
+}
+
+// spotted is something that was found.
+type spotted struct {
+	rule, fingerprint string
+	secret            string // the name of a mapped value
+	encoding          string
+	from, to          int
+	guessed           bool
 }
 
 // worker is what a search needs and the next one can use again.
@@ -87,6 +99,7 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 	c.values.Find(l.text, func(name string, from, to int) {
 		if from < l.hi && to > l.lo && src.keeps(&l, from, to) {
 			c.add(src, &l, from, Match{Rule: RuleValue, Secret: name})
+			c.spots(src, &l, spotted{rule: RuleValue, secret: name}, from, to)
 		}
 	})
 	if c.full {
@@ -114,6 +127,7 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 		}
 		mark := Fingerprint(f.rule.ID, f.secret)
 		c.hide(src, &l, &f, mark)
+		c.spots(src, &l, spotted{rule: f.rule.ID, fingerprint: mark, guessed: f.rule.generic}, f.at, f.at+len(f.secret))
 		c.add(src, &l, f.at, Match{
 			Rule: f.rule.ID, Fingerprint: mark,
 			Entropy: strconv.FormatFloat(f.entropy, 'f', 2, 64), description: f.rule.Description,
