@@ -95,23 +95,9 @@ func (c *Config) Resolved(s *Step) map[string]any {
 // in the content of governance_hash. keyDigest gives the digest of the bytes of
 // an approver's key file (see KeyDigests). SPEC: docs/protocol.md 3
 func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[string]any, error) {
-	approvers := make([]any, 0, len(c.Approvals.Approvers))
-	holder := map[string]string{}
-	for _, a := range c.Approvals.Approvers {
-		digest, err := keyDigest(a.Key)
-		if err != nil {
-			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver_key", "the key of %q cannot be read: %w", a.Name, err).
-				At(a.Where).WithHint("put the public key at %s (cabincrew keys generate writes one)", a.Key)
-		}
-		if other, twice := holder[digest]; twice {
-			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver", "%q and %q have the same key", other, a.Name).
-				At(a.Where).WithHint("each approver needs a key of their own")
-		}
-		holder[digest] = a.Name
-		approvers = append(approvers, map[string]any{
-			"name": a.Name, "email": a.Email, "roles": texts(a.Roles), "key": digest, "bot": a.Bot,
-			"not_before": instant(a.NotBefore), "not_after": instant(a.NotAfter),
-		})
+	approvers, err := resolvedApprovers(c.Approvals.Approvers, keyDigest)
+	if err != nil {
+		return nil, err
 	}
 	return map[string]any{
 		"version":  int64(Version),
@@ -138,6 +124,29 @@ func (c *Config) Governance(keyDigest func(path string) (string, error)) (map[st
 		"sandbox":     map[string]any{"require": texts(c.Sandbox.Require), "sudo": c.Sandbox.Sudo},
 		"storage":     map[string]any{"flights": c.Storage.Flights, "encrypt_to": texts(c.Storage.EncryptTo)},
 	}, nil
+}
+
+// resolvedApprovers names each approver by the digest of their key.
+func resolvedApprovers(list []Approver, keyDigest func(path string) (string, error)) ([]any, error) {
+	approvers := make([]any, 0, len(list))
+	holder := map[string]string{}
+	for _, a := range list {
+		digest, err := keyDigest(a.Key)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver_key", "the key of %q cannot be read: %w", a.Name, err).
+				At(a.Where).WithHint("put the public key at %s (cabincrew keys generate writes one)", a.Key)
+		}
+		if other, twice := holder[digest]; twice {
+			return nil, protocol.Errorf(protocol.ExitUsage, "config_approver", "%q and %q have the same key", other, a.Name).
+				At(a.Where).WithHint("each approver needs a key of their own")
+		}
+		holder[digest] = a.Name
+		approvers = append(approvers, map[string]any{
+			"name": a.Name, "email": a.Email, "roles": texts(a.Roles), "key": digest, "bot": a.Bot,
+			"not_before": instant(a.NotBefore), "not_after": instant(a.NotAfter),
+		})
+	}
+	return approvers, nil
 }
 
 func each[T any](list []T, f func(T) map[string]any) []any {
