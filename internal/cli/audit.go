@@ -22,6 +22,14 @@ func (a *app) auditCommand() *cobra.Command {
 	return cmd
 }
 
+// onLog finds the log of a flight, or of a run of a gateway where one is named.
+func (a *app) onLog(args []string, gateway string, f func(eventLog) error) error {
+	if gateway != "" {
+		return a.onTrail(args, gateway, f)
+	}
+	return a.onAudit(args, func(dir *file.Flight) error { return f(flightLog(dir)) })
+}
+
 // onAudit finds a flight without a configuration.
 func (a *app) onAudit(args []string, f func(*file.Flight) error) error {
 	return a.withStore(func(s *session) error {
@@ -34,15 +42,16 @@ func (a *app) onAudit(args []string, f func(*file.Flight) error) error {
 }
 
 func (a *app) auditShowCommand() *cobra.Command {
-	return &cobra.Command{
+	var gateway string
+	cmd := &cobra.Command{
 		Use: "show [FLIGHT]", Short: "Show the audit log as a timeline", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
-			return a.onAudit(args, func(dir *file.Flight) error {
-				report, bad := verifyLog(dir)
+			return a.onLog(args, gateway, func(log eventLog) error {
+				report, bad := log.verify(nil)
 				if a.flags.output == outputJSON {
-					return a.auditEvents(dir, report, bad)
+					return a.auditEvents(log, report, bad)
 				}
-				in, err := openAudit(dir)
+				in, err := log.open()
 				if err != nil {
 					return err
 				}
@@ -55,6 +64,8 @@ func (a *app) auditShowCommand() *cobra.Command {
 			})
 		}),
 	}
+	gatewayFlag(cmd, &gateway)
+	return cmd
 }
 
 // verifyLog verifies an audit log by itself.
@@ -69,8 +80,8 @@ func verifyLog(dir *file.Flight) (_ audit.Report, err error) {
 
 // auditEvents prints the events that verify as one list, without holding them
 // all. Where the log does not verify, it is an object with what is known.
-func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) error {
-	in, err := openAudit(dir)
+func (a *app) auditEvents(log eventLog, report audit.Report, bad error) error {
+	in, err := log.open()
 	if err != nil {
 		return err
 	}
@@ -106,17 +117,21 @@ func (a *app) auditEvents(dir *file.Flight, report audit.Report, bad error) erro
 
 func (a *app) auditVerifyCommand() *cobra.Command {
 	var f proofFlags
+	var gateway string
 	cmd := &cobra.Command{
 		Use: "verify [FLIGHT]", Short: "Verify the audit log against the write-ahead log and its signatures, or the proof of one event", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
 			if f.proof != "" {
-				if len(args) > 0 {
-					return usageError("usage", "--proof needs no flight: the proof says of which it is").WithHint("leave %q away", args[0])
+				if len(args) > 0 || gateway != "" {
+					return usageError("usage", "--proof needs no flight: the proof says of which it is").WithHint("leave %q away", strings.Join(args, " ")+gateway)
 				}
 				return a.verifyProof(f)
 			}
 			if f.event != "" || f.bundle != "" || f.origin != "" {
 				return usageError("usage", "--event, --bundle and --origin belong to --proof").WithHint("name the proof, too")
+			}
+			if gateway != "" {
+				return a.onTrail(args, gateway, func(log eventLog) error { return a.verifyTrail(log, f.keys) })
 			}
 			return a.withStore(func(s *session) error { return s.verifyLogs(args, f.keys) })
 		}),
@@ -127,6 +142,7 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	flags.StringVar(&f.bundle, "bundle", "", "a signed plan or take-off that must tell the proof's head")
 	flags.StringVar(&f.origin, "origin", "", "the log that the proof must be about: cabincrew.dev/REPOSITORY/FLIGHT")
 	flags.StringArrayVar(&f.keys, "key", nil, "a public key that may sign; without any, that of the configuration")
+	gatewayFlag(cmd, &gateway)
 	return cmd
 }
 
@@ -184,35 +200,36 @@ func (a *app) auditVerdict(id string, report audit.Report, checks []orchestrator
 		a.complain(err)
 		return reportedError{err}
 	}
-	a.text(fmt.Sprintf("the audit log of flight %s verifies: %d events, head %s\n", id, report.Events, report.Head))
+	a.text(fmt.Sprintf("the audit log of %s verifies: %d events, head %s\n", id, report.Events, report.Head))
 	return nil
 }
 
 func (a *app) auditExportCommand() *cobra.Command {
-	var format, to string
+	var format, to, gateway string
 	cmd := &cobra.Command{
 		Use: "export [FLIGHT]", Short: "Export a verified audit log as jsonl, csv or cef", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
 			if a.flags.output == outputJSON && to == "" {
 				return usageError("usage", "an export on stdout is no JSON document").WithHint("write it to a file with --out, or leave --output away")
 			}
-			return a.onAudit(args, func(dir *file.Flight) error { return a.export(dir, format, to) })
+			return a.onLog(args, gateway, func(log eventLog) error { return a.export(log, format, to) })
 		}),
 	}
 	cmd.Flags().StringVar(&format, "format", "jsonl", strings.Join(audit.Formats(), ", "))
 	cmd.Flags().StringVar(&to, "out", "", "write to this file instead of stdout")
+	gatewayFlag(cmd, &gateway)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(audit.Formats(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return cmd
 }
 
 // export writes a log in another format. A log that does not verify is refused:
 // in its new form nobody could tell any more.
-func (a *app) export(dir *file.Flight, format, to string) error {
-	report, err := verifyLog(dir)
+func (a *app) export(log eventLog, format, to string) error {
+	report, err := log.verify(nil)
 	if err != nil {
 		return err
 	}
-	in, err := openAudit(dir)
+	in, err := log.open()
 	if err != nil {
 		return err
 	}
@@ -224,7 +241,7 @@ func (a *app) export(dir *file.Flight, format, to string) error {
 		return err
 	}
 	if a.flags.output == outputJSON {
-		a.printJSON(map[string]any{"workflow_id": dir.ID(), "format": format, "file": to, "events": report.Events, "head": report.Head})
+		a.printJSON(map[string]any{"workflow_id": log.id, "format": format, "file": to, "events": report.Events, "head": report.Head})
 		return nil
 	}
 	a.text(fmt.Sprintf("wrote %d events to %s\n", report.Events, oneLine(to)))

@@ -12,7 +12,7 @@ func (a *app) commands() []*cobra.Command {
 	list := []*cobra.Command{
 		a.initCommand(), a.flightPlanCommand(), a.sealCommand(), a.signCommand(), a.listCommand(), a.statusCommand(), a.showCommand(), a.diffCommand(),
 		a.approveCommand(), a.rejectCommand(), a.cancelCommand(), a.takeOffCommand(), a.resumeCommand(), a.pruneCommand(), a.verifyCommand(),
-		a.pushCommand(), a.pullCommand(), a.exportCommand(), a.ciCommand(), a.auditCommand(), a.policyCommand(), a.engineCommand(), a.keysCommand(), a.schemaCommand(), a.validateCommand(), a.doctorCommand(),
+		a.pushCommand(), a.pullCommand(), a.exportCommand(), a.ciCommand(), a.gatewayCommand(), a.auditCommand(), a.policyCommand(), a.engineCommand(), a.keysCommand(), a.schemaCommand(), a.validateCommand(), a.doctorCommand(),
 		a.versionCommand(),
 	}
 	a.complete(list)

@@ -209,7 +209,11 @@ func (s *session) finish(f *orchestrator.Flight, err error) error {
 		sum.Error = s.app.errorOf(err)
 	}
 	if s.app.flags.output == outputJSON {
-		s.app.printJSON(sum)
+		s.app.printJSON(struct {
+			orchestrator.Summary
+
+			Held []heldDocument `json:"held,omitempty"`
+		}{sum, s.held})
 	} else {
 		s.app.text(renderSummary(sum) + renderNext(sum))
 	}

@@ -163,20 +163,34 @@ func (a *app) cancelCommand() *cobra.Command {
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "status [FLIGHT]", Short: "Say where a flight stands; the exit code says what it waits for", Args: cobra.MaximumNArgs(1),
+		Use: "status [FLIGHT]", Short: "Say where a flight stands, and which calls a gateway holds; the exit code says what they wait for", Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(s *session) error {
-				f, _, err := s.read(args)
-				if err == nil {
-					err = s.underPlanned(cmd.Context(), f, false)
+			if isHeld(args) {
+				return a.statusHeld(args[0])
+			}
+			if len(args) == 0 {
+				if held := a.heldCalls(); len(held) > 0 {
+					return a.statusWithHeld(held, func(docs []heldDocument) error { return a.flightStatus(cmd.Context(), args, docs) })
 				}
-				if err != nil {
-					return err
-				}
-				return s.finish(f, s.crew.Outcome(cmd.Context(), f, s.setup))
-			})
+			}
+			return a.flightStatus(cmd.Context(), args, nil)
 		}),
 	}
+}
+
+// flightStatus tells where a flight stands.
+func (a *app) flightStatus(ctx context.Context, args []string, held []heldDocument) error {
+	return a.with(ctx, func(s *session) error {
+		s.held = held
+		f, _, err := s.read(args)
+		if err == nil {
+			err = s.underPlanned(ctx, f, false)
+		}
+		if err != nil {
+			return err
+		}
+		return s.finish(f, s.crew.Outcome(ctx, f, s.setup))
+	})
 }
 
 // endFlight is onFlight for a command that only ends the flight.

@@ -77,8 +77,8 @@ func namedSets(ctx context.Context, names []string) (policySets, error) {
 
 // namedSet loads one set; dir is its directory, if it is one.
 func namedSet(ctx context.Context, name string) (_ policies.Set, dir string, _ error) {
-	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && slices.Contains(policies.BundledNames(), name) {
-		set, err := policies.Bundled(name)
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && slices.Contains(slices.Concat(policies.BundledNames(), policies.GatewayNames()), name) {
+		set, err := policies.AnyBundled(name)
 		return set, "", err
 	}
 	set, err := policies.Load(ctx, name, name)

@@ -115,7 +115,7 @@ func (a *app) everyRule(ctx context.Context, names []string) ([]explainedRule, e
 		plan, after, current, err := a.configuredSets(ctx)
 		switch {
 		case errors.Is(err, protocol.Code("config_not_found")):
-			names = policies.BundledNames()
+			names = slices.Concat(policies.BundledNames(), policies.GatewayNames())
 		case err != nil:
 			return nil, err
 		default:

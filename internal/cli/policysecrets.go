@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -186,7 +187,7 @@ func writeBaseline(q secretSearch, all []policies.Finding) ([]policies.Finding, 
 	if text.Len() > limits.SecretBaseline {
 		return nil, usageError("secrets_baseline", "the baseline would be larger than %d bytes", limits.SecretBaseline).At(q.baseline)
 	}
-	if err := replaceFile(q.baseline, text.String()); err != nil {
+	if err := replaceFile(q.baseline, []byte(text.String()), 0o644); err != nil {
 		return nil, protocol.Errorf(protocol.ExitFailure, "secrets_baseline_write", "the baseline cannot be written: %w", err).At(q.baseline).
 			WithHint("let this user write the file and its directory")
 	}
@@ -194,8 +195,8 @@ func writeBaseline(q secretSearch, all []policies.Finding) ([]policies.Finding, 
 }
 
 // replaceFile puts a file into the place of another, whole or not at all.
-func replaceFile(path, text string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".baseline-*")
+func replaceFile(path string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".cabincrew-*")
 	if err != nil {
 		return err
 	}
@@ -204,8 +205,8 @@ func replaceFile(path, text string) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,7 @@ type session struct {
 	planned  *origin    // the governance of the flight that is open; origin, where none is
 	seal     *auditSeal // signs the audit log; nil: it is not signed
 	shown    *orchestrator.Preview
+	held     []heldDocument // calls that gateways hold, to be told of beside the flight
 	close    []func() error
 	// stored says that the flight is a copy out of an archive, which is only read.
 	stored bool

@@ -1,0 +1,26 @@
+package cli
+
+import (
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cabincrew/action/internal/config"
+)
+
+func (a *app) gatewayCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "gateway", Short: "Put tool calls under the same policies and approvals"}
+	cmd.AddCommand(a.gatewayMCPCommand())
+	return cmd
+}
+
+// gatewayPlace is where a gateway works: its configuration is a file of its own.
+func (a *app) gatewayPlace() (place, error) {
+	if a.flags.config == config.FileName {
+		a.flags.config = filepath.Join(filepath.Dir(a.flags.config), config.GatewayFile)
+		if a.flags.workspace != "" {
+			a.flags.config = filepath.Join(a.flags.workspace, config.GatewayFile)
+		}
+	}
+	return a.place()
+}
