@@ -18,7 +18,7 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
+RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox gateways gateways/identity gateways/mcp gateways/mcp/back gateways/mcp/front gateways/mcp/pins internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
 # Of the flights on a forge one of each kind: all of them take it twenty minutes.
 RACE_FORGE := ^Test(FromPullRequestToMerge|ThreeJobs|MergeGroup|CarriedToTheQueue|ReplannedWithTheSameIntent|SingleSteps|T04TwoRunnersAtOnce|ForkIsSealedInTheBase)$$
 
@@ -63,9 +63,11 @@ fmt:
 
 vet:
 	$(GO) vet -tags e2e ./...
+	cd test/mcp/peers && $(GO) vet ./...
 
 tidy:
 	$(GO) mod tidy -diff
+	cd test/mcp/peers && $(GO) mod tidy -diff
 
 arch:
 	$(GO) test ./test -run '^Test(EveryPackage|Layers|Owners|Never|Pure|No|Main|Dependency|Chains)' -count=1
@@ -86,7 +88,8 @@ vulncheck: ## look for known vulnerabilities (needs the network)
 e2e: build github-api ## run the program from outside, and let programs of others judge what it signs
 	scripts/demo.sh
 	scripts/outside-judges.sh
-	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e
+	scripts/mcp-judges.sh
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e ./test/mcp
 
 # The benchmark of judging compares with it. The version is that of policies/rego/conftest_test.go.
 CONFTEST := $(TOOLS)/.conftest-v0.71.1
@@ -97,6 +100,7 @@ $(CONFTEST):
 	@touch $@
 
 bench: $(CONFTEST) onnxruntime ## run the benchmarks (BENCH=pattern)
+	@scripts/mcp-judges.sh peers
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $$(scripts/packages-with.sh Benchmark)
 
 fuzz: ## fuzz each target for FUZZTIME

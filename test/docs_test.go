@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cabincrew/action/internal/cli"
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/policies/rego"
 	"github.com/cabincrew/action/protocol"
@@ -140,12 +142,22 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 func TestConfigurationsInDocumentsAreValid(t *testing.T) {
 	t.Parallel()
 	found := map[string]string{}
+	gateways := 0
 	for name, text := range documents(t) {
 		for i, block := range fence.FindAllStringSubmatch(text, -1) {
+			if block[1] == "yaml" && strings.Contains(block[2], "version: 1\n") && strings.Contains(block[2], "\nservers:") {
+				gateways++
+				if _, err := config.ParseGateway(name, []byte(block[2])); err != nil {
+					t.Errorf("block %d: %v", i+1, err)
+				}
+			}
 			if block[1] == "yaml" && strings.Contains(block[2], "steps:") {
 				found[fmt.Sprintf("%s, block %d", name, i+1)] = block[2]
 			}
 		}
+	}
+	if gateways == 0 {
+		t.Error("no configuration of a gateway: this test does not see it")
 	}
 	names, err := filepath.Glob("../examples/*/.cabincrew.yaml")
 	if err != nil || len(names) == 0 {
@@ -165,6 +177,30 @@ func TestConfigurationsInDocumentsAreValid(t *testing.T) {
 	}
 	if len(found) < 4 {
 		t.Fatalf("only %d configurations", len(found))
+	}
+}
+
+// TestGatewayExamplesAreValid reads the parts of a gateway's configuration that
+// docs/gateway-mcp.md shows, each beside one server.
+func TestGatewayExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	const rest = "version: 1\nservers: {files: {command: [x]}}\n"
+	n := 0
+	for i, block := range fence.FindAllStringSubmatch(readDoc(t, "docs/gateway-mcp.md"), -1) {
+		if block[1] != "yaml" {
+			continue
+		}
+		n++
+		text := block[2]
+		if !strings.Contains(text, "version: 1\n") {
+			text = rest + text
+		}
+		if _, err := config.ParseGateway("docs/gateway-mcp.md", []byte(text)); err != nil {
+			t.Errorf("block %d: %v", i+1, err)
+		}
+	}
+	if n < 3 {
+		t.Errorf("only %d examples: this test does not see them", n)
 	}
 }
 
@@ -307,11 +343,23 @@ func TestRoomsAreInTheTable(t *testing.T) {
 	}
 }
 
-// TestEveryKeyIsDescribed compares the keys and defaults of docs/configuration.md
-// with those of the schema.
+// TestEveryKeyIsDescribed compares the keys and defaults of docs/configuration.md and
+// docs/gateway-mcp.md with those of the schemas.
 func TestEveryKeyIsDescribed(t *testing.T) {
 	t.Parallel()
-	raw, err := schemas.Schema("config")
+	for _, kind := range []string{"config", "gateway"} {
+		everyKey(t, kind)
+	}
+}
+
+func everyKey(t *testing.T, kind string) {
+	t.Helper()
+	page := map[string]string{"config": "docs/configuration.md", "gateway": "docs/gateway-mcp.md"}[kind]
+	rows := "(?m)^\\| `([^`]+)` \\|(.*)\\|(.*)\\|$"
+	if kind == "config" { // which has a column more
+		rows = "(?m)^\\| `([^`]+)` \\|(.*)\\|(.*)\\|(.*)\\|$"
+	}
+	raw, err := schemas.Schema(kind)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,19 +370,22 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	keys := map[string]string{}
 	schemaKeys(root, root, "", keys)
 	described := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|(.*)\\|(.*)\\|(.*)\\|$").FindAllStringSubmatch(readDoc(t, "docs/configuration.md"), -1) {
+	elsewhere := map[string]bool{} // a row says that docs/configuration.md has what is below
+	for _, row := range regexp.MustCompile(rows).FindAllStringSubmatch(readDoc(t, page), -1) {
 		described[row[1]] = true
+		elsewhere[row[1]] = strings.Contains(row[2], "(configuration.md)")
 		want, ok := keys[row[1]]
 		if !ok {
-			t.Errorf("docs/configuration.md: the schema has no key %s", row[1])
+			t.Errorf("%s: the schema has no key %s", page, row[1])
 		}
-		if want != "" && strings.TrimSpace(row[3]) != want {
-			t.Errorf("docs/configuration.md: the default of %s is %s, not %q", row[1], want, row[3])
+		if want != "" && strings.TrimSpace(strings.ReplaceAll(row[3], "`", "")) != want {
+			t.Errorf("%s: the default of %s is %s, not %q", page, row[1], want, row[3])
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if !described[key] {
-			t.Errorf("docs/configuration.md: %s is not described", key)
+		top, _, _ := strings.Cut(strings.TrimSuffix(key, "[]"), ".")
+		if top, _, _ = strings.Cut(top, "["); !described[key] && !elsewhere[top] {
+			t.Errorf("%s: %s is not described", page, key)
 		}
 	}
 }
@@ -351,6 +402,9 @@ func schemaKeys(root, node map[string]any, at string, out map[string]string) {
 		out[key] = ""
 		if d, ok := resolved(root, sub)["default"]; ok {
 			out[key] = fmt.Sprint(d)
+			if n, is := d.(float64); is {
+				out[key] = strconv.FormatFloat(n, 'f', -1, 64)
+			}
 		}
 		schemaKeys(root, sub, key, out)
 	}
@@ -380,6 +434,9 @@ func resolved(root, node map[string]any) map[string]any {
 		return node
 	}
 	out := maps.Clone(object(object(root["$defs"])[strings.TrimPrefix(ref, "#/$defs/")]))
+	if out == nil {
+		out = map[string]any{} // another schema has it
+	}
 	for k, v := range node {
 		if k != "$ref" {
 			out[k] = v
