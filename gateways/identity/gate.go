@@ -30,9 +30,6 @@ type Options struct {
 	Issuers []*Issuer
 	// Certificates lets a client certificate that the listener verified name the client.
 	Certificates bool
-	// Metadata is the URL of the resource's metadata (RFC 9728), which a refusal names;
-	// "" names none.
-	Metadata string
 	// Now tells the time.
 	Now func() time.Time
 }
@@ -41,6 +38,7 @@ type Options struct {
 type Gate struct {
 	options Options
 	tokens  []token
+	life    *life
 }
 
 type token struct {
@@ -50,7 +48,7 @@ type token struct {
 
 // New makes a Gate.
 func New(o Options) (*Gate, error) {
-	g := &Gate{options: o}
+	g := &Gate{options: o, life: newLife()}
 	for _, t := range o.Tokens {
 		sum, err := hex.DecodeString(t.SHA256)
 		if err != nil || len(sum) != sha256.Size {
@@ -60,6 +58,10 @@ func New(o Options) (*Gate, error) {
 	}
 	return g, nil
 }
+
+// Close breaks off what asks issuers for keys, and waits for its end. Tokens whose keys
+// are not known then are refused.
+func (g *Gate) Close() { g.life.close() }
 
 // Open says whether everybody may come in.
 func (g *Gate) Open() bool {
@@ -77,8 +79,10 @@ func (r *Refusal) Error() string { return r.Why }
 
 // Authenticate names the client of a request: "token:NAME", "oidc:ISSUER#NAME" or
 // "cert:NAME", so that no kind of client can take the name of another. An error is a
-// *Refusal.
-func (g *Gate) Authenticate(r *http.Request) (string, error) {
+// *Refusal, which names the metadata (RFC 9728) of the resource that was asked for, if it
+// has any: MetadataURL gives their URL. It is the caller's to say, since what the request
+// says of its host is the client's word.
+func (g *Gate) Authenticate(r *http.Request, metadata string) (string, error) {
 	if g.Open() {
 		return Local, nil
 	}
@@ -87,16 +91,16 @@ func (g *Gate) Authenticate(r *http.Request) (string, error) {
 		if name, ok := g.certificate(r); ok {
 			return name, nil
 		}
-		return "", g.refuse("", "no credentials were given")
+		return "", refuse(metadata, "", "no credentials were given")
 	}
 	scheme, value, _ := strings.Cut(header[0], " ")
 	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || value == "" || len(value) > limits.IdentityToken || strings.ContainsFunc(value, notToken) {
-		return "", g.refuse("invalid_request", "the Authorization header is not one bearer token")
+		return "", refuse(metadata, "invalid_request", "the Authorization header is not one bearer token")
 	}
 	if name, ok := g.known(value); ok {
 		return name, nil
 	}
-	return g.issued(r, value)
+	return g.issued(r, metadata, value)
 }
 
 // known compares with every token, so that the time taken says nothing of any.
@@ -111,10 +115,10 @@ func (g *Gate) known(value string) (string, bool) {
 	return "token:" + name, found == 1
 }
 
-func (g *Gate) issued(r *http.Request, value string) (string, error) {
+func (g *Gate) issued(r *http.Request, metadata, value string) (string, error) {
 	why := "the token is not known"
 	for _, issuer := range g.options.Issuers {
-		name, err := issuer.verify(r.Context(), value, g.options.Now())
+		name, err := issuer.verify(r.Context(), g.life, value, g.options.Now())
 		if err == nil {
 			return name, nil
 		}
@@ -126,10 +130,10 @@ func (g *Gate) issued(r *http.Request, value string) (string, error) {
 			why = refused.why
 		}
 		if refused.scope {
-			return "", &Refusal{Status: http.StatusForbidden, Challenge: g.challenge("insufficient_scope"), Why: refused.why}
+			return "", &Refusal{Status: http.StatusForbidden, Challenge: challenge(metadata, "insufficient_scope"), Why: refused.why}
 		}
 	}
-	return "", g.refuse("invalid_token", why)
+	return "", refuse(metadata, "invalid_token", why)
 }
 
 func (g *Gate) certificate(r *http.Request) (string, bool) {
@@ -149,20 +153,20 @@ func (g *Gate) certificate(r *http.Request) (string, bool) {
 	return "cert:" + name, plainName(name)
 }
 
-func (g *Gate) refuse(code, why string) *Refusal {
-	return &Refusal{Status: http.StatusUnauthorized, Challenge: g.challenge(code), Why: why}
+func refuse(metadata, code, why string) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Challenge: challenge(metadata, code), Why: why}
 }
 
 // challenge names the resource's metadata, as RFC 9728 section 5.1 asks.
-func (g *Gate) challenge(code string) string {
+func challenge(metadata, code string) string {
 	text := "Bearer"
 	sep := " "
 	if code != "" {
 		text += sep + `error="` + code + `"`
 		sep = ", "
 	}
-	if g.options.Metadata != "" {
-		text += sep + `resource_metadata="` + g.options.Metadata + `"`
+	if metadata != "" {
+		text += sep + `resource_metadata="` + metadata + `"`
 	}
 	return text
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -52,26 +53,28 @@ func gate(t *testing.T, o identity.Options) *identity.Gate {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(g.Close)
 	return g
 }
 
 func TestEverybodyIsLocalWithoutSettings(t *testing.T) {
 	t.Parallel()
-	if name, err := gate(t, identity.Options{}).Authenticate(request("Bearer x")); name != identity.Local || err != nil {
+	if name, err := gate(t, identity.Options{}).Authenticate(request("Bearer x"), ""); name != identity.Local || err != nil {
 		t.Error(name, err)
 	}
 }
 
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	g := gate(t, identity.Options{Tokens: []identity.Token{{Name: "bot", SHA256: digest("s3cret")}, {Name: "other", SHA256: digest("0ther")}}, Metadata: "https://g/.well-known/oauth-protected-resource/mcp"})
+	g := gate(t, identity.Options{Tokens: []identity.Token{{Name: "bot", SHA256: digest("s3cret")}, {Name: "other", SHA256: digest("0ther")}}})
+	const meta = "https://g/.well-known/oauth-protected-resource/mcp"
 	for header, want := range map[string]string{"Bearer s3cret": "token:bot", "bearer 0ther": "token:other"} {
-		if name, err := g.Authenticate(request(header)); name != want || err != nil {
+		if name, err := g.Authenticate(request(header), ""); name != want || err != nil {
 			t.Errorf("%s: %s, %v", header, name, err)
 		}
 	}
 	for _, headers := range [][]string{nil, {"Bearer"}, {"Bearer "}, {"Bearer s3cre"}, {"Bearer s3cret "}, {"Basic s3cret"}, {"Bearer s3cret", "Bearer s3cret"}, {"Bearer " + digest("s3cret")}, {"Bearer " + strings.Repeat("a", limits.IdentityToken+1)}, {"Bearer s3cret\x00"}} {
-		name, err := g.Authenticate(request(headers...))
+		name, err := g.Authenticate(request(headers...), meta)
 		var refused *identity.Refusal
 		if name != "" || !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized || !strings.Contains(refused.Challenge, `resource_metadata="https://g/`) {
 			t.Errorf("%q: %s, %v", headers, name, err)
@@ -156,7 +159,7 @@ func TestOIDC(t *testing.T) {
 	r := newRig(t)
 	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}})
 	good := sign(t, jose.ES256, r.key, "k1", claims())
-	if name, err := g.Authenticate(request("Bearer " + good)); err != nil || name != "oidc:https://issuer.example#alice" {
+	if name, err := g.Authenticate(request("Bearer "+good), ""); err != nil || name != "oidc:https://issuer.example#alice" {
 		t.Fatal(name, err)
 	}
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -181,13 +184,13 @@ func TestOIDC(t *testing.T) {
 		"cut":            good[:len(good)-2],
 		"junk":           "a.b.c",
 	} {
-		name, err := g.Authenticate(request("Bearer " + raw))
+		name, err := g.Authenticate(request("Bearer "+raw), "")
 		var refused *identity.Refusal
 		if name != "" || !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
 			t.Errorf("%s: %s, %v", what, name, err)
 		}
 	}
-	_, err = g.Authenticate(request("Bearer " + sign(t, jose.ES256, r.key, "k1", claims("scope", "read"))))
+	_, err = g.Authenticate(request("Bearer "+sign(t, jose.ES256, r.key, "k1", claims("scope", "read"))), "")
 	var refused *identity.Refusal
 	if !errors.As(err, &refused) || refused.Status != http.StatusForbidden || !strings.Contains(refused.Challenge, "insufficient_scope") {
 		t.Errorf("scope: %v", err)
@@ -201,7 +204,7 @@ func TestKeysAreAskedForAgain(t *testing.T) {
 	clock := now
 	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}, Now: func() time.Time { return clock }})
 	ok := func(kid string, key any) error {
-		_, err := g.Authenticate(request("Bearer " + sign(t, jose.ES256, key, kid, claims("exp", clock.Add(time.Hour).Unix()))))
+		_, err := g.Authenticate(request("Bearer "+sign(t, jose.ES256, key, kid, claims("exp", clock.Add(time.Hour).Unix()))), "")
 		return err
 	}
 	if err := ok("k1", r.key); err != nil || r.asked.Load() != 1 {
@@ -234,6 +237,120 @@ func TestKeysAreAskedForAgain(t *testing.T) {
 	}
 }
 
+// TestKeysSurviveWhoAskedFirst: the request that begins to ask for the keys hangs up, and
+// all others get in by them; nobody asks twice.
+func TestKeysSurviveWhoAskedFirst(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began, answer := make(chan struct{}), make(chan struct{})
+	r.issuer.Keys = func(ctx context.Context) ([]byte, error) {
+		if r.asked.Add(1) == 1 {
+			close(began)
+		}
+		if _, bound := ctx.Deadline(); !bound {
+			t.Error("the asking is not bounded")
+		}
+		select {
+		case <-answer:
+			return *r.set.Load(), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}})
+	token := "Bearer " + sign(t, jose.ES256, r.key, "k1", claims())
+	hurried, hangUp := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := g.Authenticate(request(token).WithContext(hurried), "")
+		first <- err
+	}()
+	<-began
+	hangUp()
+	if err := <-first; err == nil {
+		t.Error("who hung up was let in without keys")
+	}
+	others := make(chan error, 8)
+	for range cap(others) {
+		go func() {
+			_, err := g.Authenticate(request(token), "")
+			others <- err
+		}()
+	}
+	close(answer)
+	for range cap(others) {
+		if err := <-others; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := r.asked.Load(); n != 1 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+}
+
+// TestKeysUnknownToTheIssuer: tokens that name keys of nobody, as many as one likes, make
+// the gateway ask once a while; those with good keys do not wait for that.
+func TestKeysUnknownToTheIssuer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	clock := now
+	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}, Now: func() time.Time { return clock }})
+	for round := range 3 {
+		for n := range 50 {
+			if _, err := g.Authenticate(request("Bearer "+sign(t, jose.ES256, r.key, fmt.Sprint("k-", round, n), claims())), ""); err == nil {
+				t.Fatal("a key that nobody has counts")
+			}
+		}
+		if _, err := g.Authenticate(request("Bearer "+sign(t, jose.ES256, r.key, "k1", claims())), ""); err != nil || r.asked.Load() != int64(round+1) {
+			t.Errorf("round %d: asked %d times, %v", round, r.asked.Load(), err)
+		}
+		clock = clock.Add(limits.IdentityAgain)
+	}
+}
+
+// TestGateCloses: a gate that is closed asks no more, and waits for what it asked.
+func TestGateCloses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began := make(chan struct{})
+	r.issuer.Keys = func(ctx context.Context) ([]byte, error) {
+		close(began) // a second time panics
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}})
+	token := "Bearer " + sign(t, jose.ES256, r.key, "k1", claims())
+	first := make(chan error, 1)
+	go func() {
+		_, err := g.Authenticate(request(token), "")
+		first <- err
+	}()
+	<-began
+	g.Close()
+	var refused *identity.Refusal
+	if err := <-first; !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+		t.Error(err)
+	}
+	if _, err := g.Authenticate(request(token), ""); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+		t.Error(err)
+	}
+}
+
+func TestMetadataURL(t *testing.T) {
+	t.Parallel()
+	for resource, want := range map[string]string{
+		"https://g.example/mcp":           "https://g.example/.well-known/oauth-protected-resource/mcp",
+		"https://g.example/mcp/files":     "https://g.example/.well-known/oauth-protected-resource/mcp/files",
+		"http://127.0.0.1:3940/tools/mcp": "http://127.0.0.1:3940/.well-known/oauth-protected-resource/tools/mcp",
+		"https://g.example/":              "https://g.example/.well-known/oauth-protected-resource",
+		"https://u:p@g.example/mcp":       "", "https://g.example/mcp?x=1": "", "/mcp": "", "https://g\"/mcp": "",
+	} {
+		if got, err := identity.MetadataURL(resource); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %s, %v", resource, got, err)
+		}
+	}
+}
+
 func TestWeakAndPrivateKeysAreNotUsed(t *testing.T) {
 	t.Parallel()
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -243,7 +360,7 @@ func TestWeakAndPrivateKeysAreNotUsed(t *testing.T) {
 	r := newRig(t)
 	r.publish(t, jose.JSONWebKey{Key: weak.Public(), KeyID: "k1"}, jose.JSONWebKey{Key: r.key, KeyID: "k2"}, jose.JSONWebKey{Key: []byte("0123456789abcdef0123456789abcdef"), KeyID: "k3"})
 	g := gate(t, identity.Options{Issuers: []*identity.Issuer{r.issuer}})
-	_, err = g.Authenticate(request("Bearer " + sign(t, jose.ES256, r.key, "k2", claims())))
+	_, err = g.Authenticate(request("Bearer "+sign(t, jose.ES256, r.key, "k2", claims())), "")
 	var refused *identity.Refusal
 	if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
 		t.Error(err)
@@ -256,15 +373,15 @@ func TestCertificates(t *testing.T) {
 	leaf := &x509.Certificate{Subject: pkix.Name{CommonName: "bot"}}
 	r := request()
 	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
-	if name, err := g.Authenticate(r); err == nil {
+	if name, err := g.Authenticate(r, ""); err == nil {
 		t.Error("a certificate that nobody verified counts:", name)
 	}
 	r.TLS.VerifiedChains = [][]*x509.Certificate{{leaf}}
-	if name, err := g.Authenticate(r); err != nil || name != "cert:CN=bot" {
+	if name, err := g.Authenticate(r, ""); err != nil || name != "cert:CN=bot" {
 		t.Error(name, err)
 	}
 	leaf.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/bot"}}
-	if name, err := g.Authenticate(r); err != nil || name != "cert:spiffe://x/bot" {
+	if name, err := g.Authenticate(r, ""); err != nil || name != "cert:spiffe://x/bot" {
 		t.Error(name, err)
 	}
 }

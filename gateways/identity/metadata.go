@@ -2,12 +2,26 @@ package identity
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 // MetadataPath is where a resource's metadata begin (RFC 9728 section 3); the path of
 // the resource follows.
 const MetadataPath = "/.well-known/oauth-protected-resource"
+
+// MetadataURL gives the URL of a resource's metadata: MetadataPath stands between its
+// host and its path.
+// SPEC: RFC 9728 section 3.1
+func MetadataURL(resource string) (string, error) {
+	u, err := url.Parse(resource)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(resource, "\"\\") {
+		return "", errors.New("the URL of the resource is none")
+	}
+	return u.Scheme + "://" + u.Host + MetadataPath + strings.TrimSuffix(u.EscapedPath(), "/"), nil
+}
 
 // Metadata serves the protected-resource metadata of an endpoint: which issuers'
 // tokens it takes, and which scopes they need.

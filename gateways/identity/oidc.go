@@ -24,12 +24,11 @@ type Issuer struct {
 	// a token names one that is not among them.
 	Keys func(ctx context.Context) ([]byte, error)
 
-	asking sync.Mutex // held by who asks
-
-	mu    sync.Mutex
-	set   *jose.JSONWebKeySet
-	asked time.Time // when keys were last asked for, also in vain
-	got   time.Time // when they were last had
+	mu     sync.Mutex
+	set    *jose.JSONWebKeySet
+	asked  time.Time     // when keys were last asked for, also in vain
+	got    time.Time     // when they were last had
+	asking chan struct{} // closed when the keys that are being asked for are there or not; nil: nobody asks
 }
 
 // tokenError is a token that does not count.
@@ -49,7 +48,7 @@ func signatures() []jose.SignatureAlgorithm {
 
 // verify names the client of a token. An error that is no *tokenError means that the
 // issuer's keys cannot be had.
-func (i *Issuer) verify(ctx context.Context, raw string, now time.Time) (string, error) {
+func (i *Issuer) verify(ctx context.Context, l *life, raw string, now time.Time) (string, error) {
 	parsed, err := jwt.ParseSigned(raw, signatures())
 	if err != nil || len(parsed.Headers) != 1 {
 		return "", &tokenError{why: "the token is not known"}
@@ -58,7 +57,7 @@ func (i *Issuer) verify(ctx context.Context, raw string, now time.Time) (string,
 	if err := parsed.UnsafeClaimsWithoutVerification(&said); err != nil || said.Issuer != i.URL {
 		return "", &tokenError{why: "the token is not known"}
 	}
-	key, err := i.key(ctx, parsed.Headers[0], now)
+	key, err := i.key(ctx, l, parsed.Headers[0], now)
 	if err != nil {
 		return "", err
 	}
@@ -111,22 +110,14 @@ func scopes(claims map[string]any) []string {
 
 // key finds the key that a token names, in keys that are at most limits.IdentityFresh
 // old, or limits.IdentityStale if the issuer cannot be asked. Who has a key that may
-// still be used does not wait for another who asks.
-func (i *Issuer) key(ctx context.Context, header jose.Header, now time.Time) (any, error) {
+// still be used does not wait for what another began to ask for.
+func (i *Issuer) key(ctx context.Context, l *life, header jose.Header, now time.Time) (any, error) {
 	key, usable := i.known(header, now)
-	if i.due(key != nil, now) {
-		if key != nil && usable {
-			if i.asking.TryLock() {
-				_ = i.ask(ctx, key != nil, now) // what is known still counts
-				i.asking.Unlock()
-			}
-		} else {
-			i.asking.Lock()
-			err := i.ask(ctx, key != nil, now)
-			i.asking.Unlock()
-			if err != nil && !usable {
-				return nil, err
-			}
+	if asking, began := i.ask(l, key != nil, now); asking != nil && (began || key == nil || !usable) {
+		select {
+		case <-asking:
+		case <-ctx.Done(): // who asks goes; the keys come all the same, for the others
+			return nil, errNoKeys
 		}
 		key, usable = i.known(header, now)
 	}
@@ -148,37 +139,48 @@ func (i *Issuer) known(header jose.Header, now time.Time) (key any, usable bool)
 	return i.find(header), i.set != nil && now.Sub(i.got) <= limits.IdentityStale
 }
 
-// due says whether the issuer is to be asked: what it has is old or not enough, and
-// nobody asked a moment ago.
-func (i *Issuer) due(have bool, now time.Time) bool {
+// ask sees to it that the keys are asked for if what is known is old or not enough, once
+// for all who need them, and not again for limits.IdentityAgain, whatever came of it: so
+// tokens with keys that nobody knows cannot make the gateway ask and ask. The asking
+// belongs to the gate and not to the request that began it: a client without credentials
+// that hangs up must not take the keys from the others. It gives what is closed when the
+// asking is over, nil if nobody asks, and whether it began here.
+func (i *Issuer) ask(l *life, have bool, now time.Time) (asking <-chan struct{}, began bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.asking != nil {
+		return i.asking, false
+	}
 	old := i.set == nil || now.Sub(i.got) > limits.IdentityFresh
-	return (old || !have) && (i.asked.IsZero() || now.Sub(i.asked) >= limits.IdentityAgain)
+	if have && !old || !i.asked.IsZero() && now.Sub(i.asked) < limits.IdentityAgain {
+		return nil, false
+	}
+	over := make(chan struct{})
+	if !l.start(func(ctx context.Context) {
+		defer close(over)
+		set, err := i.fetch(ctx)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if err == nil {
+			i.set, i.got = set, now
+		}
+		i.asking = nil
+	}) {
+		return nil, false
+	}
+	i.asked, i.asking = now, over
+	return over, true
 }
 
-// ask fetches the keys, unless somebody else just did. The caller holds i.asking.
-func (i *Issuer) ask(ctx context.Context, have bool, now time.Time) error {
-	if !i.due(have, now) {
-		return nil
-	}
-	i.mu.Lock()
-	i.asked = now
-	i.mu.Unlock()
+// fetch asks for the keys, for no longer than limits.IdentityFetch.
+func (i *Issuer) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.IdentityFetch)
 	defer cancel()
 	raw, err := i.Keys(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	set, err := parseKeys(raw)
-	if err != nil {
-		return err
-	}
-	i.mu.Lock()
-	i.set, i.got = set, now
-	i.mu.Unlock()
-	return nil
+	return parseKeys(raw)
 }
 
 // find gives the one key that the header fits, or nil; i.mu is held. A token that names no key is

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -247,23 +248,52 @@ func TestGatewayMetadata(t *testing.T) {
 		t.Errorf("metadata without issuers: %d", status)
 	}
 	f.end()
-	w.configure(gatewayRules + `clients:
-  hosts: [localhost]
-  oidc: [{issuer: "http://127.0.0.1:9/issuer", audience: "http://localhost/mcp", scopes: [tools]}]
-`)
-	f = w.serve()
-	for path, resource := range map[string]string{"/mcp": "http://localhost/mcp", "/mcp/files": "http://localhost/mcp/files"} {
-		status, _, body := f.request(http.MethodGet, "/.well-known/oauth-protected-resource"+path, "", nil)
+	const issuer = `clients: {%soidc: [{issuer: "http://127.0.0.1:9/issuer", audience: "http://localhost/mcp", scopes: [tools]}]}
+`
+	for _, c := range []struct{ more, base, wellKnown string }{
+		{"hosts: [other.example], ", "", ""}, // where it listens
+		{`url: "https://public.example", `, "https://public.example", "https://public.example/.well-known/oauth-protected-resource"},
+		{`url: "https://public.example/tools/", `, "https://public.example/tools", "https://public.example/.well-known/oauth-protected-resource/tools"},
+	} {
+		w.configure(gatewayRules + fmt.Sprintf(issuer, c.more))
+		f = w.serve()
+		if c.base == "" {
+			c.base, c.wellKnown = f.base, f.base+"/.well-known/oauth-protected-resource"
+		}
+		for _, path := range []string{"/mcp", "/mcp/files"} {
+			tells(t, f, c.base, c.wellKnown, path)
+		}
+		f.end()
+	}
+}
+
+// tells demands that an endpoint refuses with the URL of its own metadata, whatever the
+// client calls its host, and that these are there for everybody.
+func tells(t *testing.T, f *flying, base, wellKnown, path string) {
+	t.Helper()
+	headers := map[string]string{"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+	for _, at := range []string{path, path + "/message", path + "/sse"} {
+		method := http.MethodPost
+		if strings.HasSuffix(at, "sse") {
+			method = http.MethodGet
+		}
+		status, head, _ := f.request(method, at, hello, headers)
+		if want := `Bearer resource_metadata="` + wellKnown + path + `"`; status != http.StatusUnauthorized || head.Get("WWW-Authenticate") != want {
+			t.Errorf("%s: %d %q, want %q", at, status, head.Get("WWW-Authenticate"), want)
+		}
+	}
+	places := []string{"/.well-known/oauth-protected-resource" + path}
+	if u, err := url.Parse(wellKnown); err == nil {
+		places = append(places, u.Path+path)
+	}
+	for _, at := range places {
+		status, _, body := f.request(http.MethodGet, at, "", nil)
 		var m struct {
 			Resource string   `json:"resource"`
 			Servers  []string `json:"authorization_servers"`
 		}
-		if err := json.Unmarshal([]byte(body), &m); err != nil || status != http.StatusOK || m.Resource != resource || len(m.Servers) != 1 || m.Servers[0] != "http://127.0.0.1:9/issuer" {
-			t.Errorf("%s: %d %v %s", path, status, err, body)
+		if err := json.Unmarshal([]byte(body), &m); err != nil || status != http.StatusOK || m.Resource != base+path || len(m.Servers) != 1 || m.Servers[0] != "http://127.0.0.1:9/issuer" {
+			t.Errorf("%s: %d %v %s", at, status, err, body)
 		}
-	}
-	status, head, _ := f.request(http.MethodPost, "/mcp", hello, map[string]string{"Content-Type": "application/json", "Accept": "application/json, text/event-stream"})
-	if status != http.StatusUnauthorized || !strings.Contains(head.Get("WWW-Authenticate"), "resource_metadata=") {
-		t.Errorf("%d %v", status, head)
 	}
 }

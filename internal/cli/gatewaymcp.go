@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,7 +130,12 @@ func (a *app) serveGateway(ctx context.Context, p place, g *config.Gateway, stdi
 	if err != nil {
 		return err
 	}
-	h, doors, err := run.doors(secure != nil)
+	gate, err := run.gate()
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	h, doors, err := run.doors(gate, publicURL(g.Clients.URL, l.Addr(), secure != nil))
 	if err != nil {
 		return err
 	}
@@ -203,17 +209,20 @@ func (r *gatewayRun) names() []string {
 }
 
 // doors makes the handlers of all endpoints: /mcp, /mcp/NAME, and those of the older
-// HTTP with SSE beside each.
-func (r *gatewayRun) doors(secure bool) (http.Handler, []*front.Door, error) {
-	gate, base, err := r.gate(secure)
-	if err != nil {
-		return nil, nil, err
-	}
+// HTTP with SSE beside each. base is the URL that clients reach the gateway by.
+func (r *gatewayRun) doors(gate *identity.Gate, base *url.URL) (http.Handler, []*front.Door, error) {
 	mux := http.NewServeMux()
 	var doors []*front.Door
 	add := func(path string, open link.Opener) error {
+		metadata := ""
+		if len(r.config.Clients.OIDC) > 0 { // nobody else has an authorization server to tell of
+			var err error
+			if metadata, err = r.tellOf(mux, gate, base, path); err != nil {
+				return err
+			}
+		}
 		d, err := front.NewHTTP(front.HTTPOptions{
-			Open: open, Auth: authenticator{gate}, MessagePath: path + "/message", MessageBytes: int(r.config.Limits.Message),
+			Open: open, Auth: authenticator{gate, metadata}, MessagePath: path + "/message", MessageBytes: int(r.config.Limits.Message),
 			Sessions: int(r.config.Limits.Sessions), SessionsEach: r.sessionsEach(), Idle: r.config.Limits.Idle.Duration, Log: r.log,
 		})
 		if err != nil {
@@ -223,9 +232,6 @@ func (r *gatewayRun) doors(secure bool) (http.Handler, []*front.Door, error) {
 		mux.Handle(path, d)
 		mux.Handle(path+"/sse", stream)
 		mux.Handle(path+"/message", messages)
-		if len(r.config.Clients.OIDC) > 0 { // nobody else has an authorization server to tell of
-			mux.Handle(identity.MetadataPath+path, gate.Metadata(base+path))
-		}
 		doors = append(doors, d)
 		return nil
 	}
@@ -256,6 +262,22 @@ func (r *gatewayRun) doors(secure bool) (http.Handler, []*front.Door, error) {
 	return front.Guarded(mux, front.HostPolicy{Hosts: r.config.Clients.Hosts, Origins: r.config.Clients.Origins}), doors, nil
 }
 
+// tellOf serves the metadata of an endpoint, and gives their URL for those who are
+// refused there. A proxy in front may have taken the path of its own off, or not.
+func (r *gatewayRun) tellOf(mux *http.ServeMux, gate *identity.Gate, base *url.URL, path string) (string, error) {
+	resource := base.JoinPath(path).String()
+	at, err := identity.MetadataURL(resource)
+	if err != nil {
+		return "", usageError("gateway_clients", "%w", err).At(r.config.Name).WithHint("look at clients.url")
+	}
+	h := gate.Metadata(resource)
+	mux.Handle(identity.MetadataPath+path, h)
+	if prefix := strings.TrimSuffix(base.Path, "/"); prefix != "" {
+		mux.HandleFunc(identity.MetadataPath+prefix+path, h.ServeHTTP)
+	}
+	return at, nil
+}
+
 // sessionsEach keeps one client from taking all sessions, where there are several.
 func (r *gatewayRun) sessionsEach() int {
 	c, n := r.config.Clients, int(r.config.Limits.Sessions)
@@ -275,10 +297,13 @@ func (r *gatewayRun) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 // authenticator is the gate as the door asks it.
-type authenticator struct{ gate *identity.Gate }
+type authenticator struct {
+	gate     *identity.Gate
+	metadata string // the URL of the endpoint's metadata; "": it has none
+}
 
 func (a authenticator) Authenticate(r *http.Request) (front.Principal, error) {
-	name, err := a.gate.Authenticate(r)
+	name, err := a.gate.Authenticate(r, a.metadata)
 	if err != nil {
 		return front.Principal{}, unauthorized(err)
 	}
@@ -294,7 +319,7 @@ func unauthorized(err error) error {
 
 // admitted answers a request that may not come in.
 func admitted(gate *identity.Gate, w http.ResponseWriter, r *http.Request) bool {
-	_, err := gate.Authenticate(r)
+	_, err := gate.Authenticate(r, "")
 	if err == nil {
 		return true
 	}
@@ -309,19 +334,23 @@ func admitted(gate *identity.Gate, w http.ResponseWriter, r *http.Request) bool 
 	return false
 }
 
-// gate knows the clients of the configuration, and the URL that clients reach the
-// gateway by.
-func (r *gatewayRun) gate(secure bool) (*identity.Gate, string, error) {
+// publicURL is how clients reach the gateway: as the configuration says, or else where it
+// listens. What a request says of its host is its client's word and tells nothing.
+func publicURL(configured string, at net.Addr, secure bool) *url.URL {
+	if u, err := url.Parse(configured); err == nil && configured != "" {
+		return u
+	}
+	u := &url.URL{Scheme: scheme(secure), Host: at.String()}
+	if at.Network() == "unix" {
+		u.Host = "localhost"
+	}
+	return u
+}
+
+// gate knows the clients of the configuration.
+func (r *gatewayRun) gate() (*identity.Gate, error) {
 	c := r.config.Clients
-	host := r.config.Listen
-	if len(c.Hosts) > 0 {
-		host = c.Hosts[0]
-	}
-	base := scheme(secure) + "://" + host
 	o := identity.Options{Certificates: c.CA != "", Now: r.now}
-	if len(c.OIDC) > 0 {
-		o.Metadata = base + identity.MetadataPath + "/mcp"
-	}
 	for _, t := range c.Tokens {
 		o.Tokens = append(o.Tokens, identity.Token{Name: t.Name, SHA256: t.SHA256})
 	}
@@ -342,9 +371,9 @@ func (r *gatewayRun) gate(secure bool) (*identity.Gate, string, error) {
 	}
 	g, err := identity.New(o)
 	if err != nil {
-		return nil, "", usageError("gateway_clients", "%w", err).At(r.config.Name).WithHint("look at clients")
+		return nil, usageError("gateway_clients", "%w", err).At(r.config.Name).WithHint("look at clients")
 	}
-	return g, base, nil
+	return g, nil
 }
 
 // rootsOf gives the directories that a server's arguments may name files in.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,7 +119,10 @@ func (g *partsGate) open(env ...string) {
 	must(g.t, err)
 	g.run, err = a.openGateway(g.t.Context(), p, c, gatewayKinds{transport: "http", through: func(link.Opener) link.Opener { return g.server }})
 	must(g.t, err)
-	h, doors, err := g.run.doors(false)
+	gate, err := g.run.gate()
+	must(g.t, err)
+	g.t.Cleanup(gate.Close)
+	h, doors, err := g.run.doors(gate, &url.URL{Scheme: "http", Host: "127.0.0.1"})
 	must(g.t, err)
 	web := httptest.NewServer(h)
 	g.url, g.id = web.URL+"/mcp", ""

@@ -118,6 +118,7 @@ type GatewayLimits struct {
 
 // GatewayClients says who may come in.
 type GatewayClients struct {
+	URL     string   // that they reach the gateway by, without /mcp; "": where it listens
 	Hosts   []string // that requests may be for, beside the listener's own
 	Origins []string // that pages may come from
 	Tokens  []GatewayToken

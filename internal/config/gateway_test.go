@@ -52,6 +52,7 @@ secrets: {requests: redact, results: warn}
 tools: {lock: tools.lock, new: deny, changed: deny, unpinned: require_approval, role: security}
 limits: {message: 1MiB, rate: 600, concurrent: 8, sessions: 10, idle: 5m}
 clients:
+  url: https://public.example/tools
   hosts: [gateway.example]
   origins: ["https://app.example"]
   tokens: [{name: bot, sha256: ` + hexOfA + `}]
@@ -96,7 +97,7 @@ func TestGatewayReadsEveryKey(t *testing.T) {
 		"tools":      g.Tools.Lock == "tools.lock" && g.Tools.New == protocol.Deny && g.Tools.Unpinned == protocol.RequireApproval,
 		"found":      g.Secrets.Requests == SecretsRedact && g.Secrets.Results == "warn",
 		"limits":     g.Limits.Message == 1<<20 && g.Limits.Concurrent == 8 && g.Limits.Idle.Duration == 5*time.Minute,
-		"clients":    g.Clients.Tokens[0].Name == "bot" && g.Clients.OIDC[0].Claim == "email" && g.Clients.CA == "clients.pem",
+		"clients":    g.Clients.Tokens[0].Name == "bot" && g.Clients.OIDC[0].Claim == "email" && g.Clients.CA == "clients.pem" && g.Clients.URL == "https://public.example/tools",
 		"audit":      g.Audit.Sign == AuditCheckpoint && g.Audit.Sync.Duration == 0 && g.Audit.Sync.Text == "each",
 		"rest":       g.Environment == EnvironmentCI && g.UnknownMethods == protocol.Deny && g.Denials == DenialsResult && !g.Metrics,
 	} {
@@ -144,6 +145,7 @@ var gatewayRefusals = []struct {
 	{"listen", gatewayMinimal + "listen: '3940'\n", "is no address", true},
 	{"pointer", "version: 1\nservers: {a: {command: [x], paths: {t: [path]}}}\n", "a JSON pointer", false},
 	{"origin", gatewayMinimal + "clients: {origins: ['https://x/y']}\n", "is no origin", true},
+	{"public URL", gatewayMinimal + "clients: {url: 'https://x/\"a'}\n", "is not a plain URL", false},
 	{"token in clear", gatewayMinimal + "clients: {tokens: [{name: a, sha256: abc}]}\n", "a SHA-256 in hex", false},
 	{"two tokens of a name", gatewayMinimal + "clients: {tokens: [{name: a, sha256: " + hexOfA + "}, {name: a, sha256: " + hexOfA + "}]}\n", "repeats the name", true},
 	{"cert without key", gatewayMinimal + "clients: {cert: c.pem}\n", "only one of cert and key", true},
@@ -210,7 +212,7 @@ func TestGatewayGovernanceCoversEveryKey(t *testing.T) {
 		{"delete_*", "delete"}, {"action: require_approval", "action: deny"}, {"looked at", "looked into"}, {"name: m,", "name: n,"},
 		{"expire: 5m", "expire: 6m"}, {"roles: [security]", "roles: [s]"}, {"new: deny", "new: warn"}, {"changed: deny", "changed: require_approval"},
 		{"unpinned: require_approval", "unpinned: deny"}, {"1MiB", "2MiB"}, {"requests: redact", "requests: deny"}, {"results: warn", "results: deny"}, {"rate: 600", "rate: 601"}, {"concurrent: 8", "concurrent: 9"},
-		{"sessions: 10", "sessions: 11"}, {"idle: 5m", "idle: 6m"}, {"gateway.example", "g.example"}, {"app.example", "a.example"}, {"name: bot", "name: b"},
+		{"sessions: 10", "sessions: 11"}, {"idle: 5m", "idle: 6m"}, {"public.example", "p.example"}, {"gateway.example", "g.example"}, {"app.example", "a.example"}, {"name: bot", "name: b"},
 		{"issuer.example", "i.example"}, {"audience: gateway", "audience: g"}, {"claim: email", "claim: sub"}, {"clients.pem", "c.pem"},
 		{"sign: checkpoint", "sign: each"}, {"sync: each", "sync: 1s"}, {"worm", "w"}, {"environment: ci", "environment: local"},
 		{"unknown_methods: deny", "unknown_methods: warn"}, {"denials: result", "denials: error"}, {":4318", ":4319"}, {"metrics: false", "metrics: true"},

@@ -221,8 +221,9 @@ func (r *reader) gatewayLimits(top *object) GatewayLimits {
 
 func (r *reader) gatewayClients(top *object) GatewayClients {
 	n, p := top.at("clients")
-	o := r.object(n, p, "hosts", "origins", "tokens", "oidc", "ca", "cert", "key")
+	o := r.object(n, p, "url", "hosts", "origins", "tokens", "oidc", "ca", "cert", "key")
 	c := GatewayClients{
+		URL:   o.text("url", "", publicURL),
 		Hosts: o.texts("hosts", 0, true, plain), Origins: o.texts("origins", 0, true, origin),
 		CA: o.text("ca", "", secretFile), Cert: o.text("cert", "", secretFile), Key: o.text("key", "", secretFile),
 	}
@@ -347,6 +348,17 @@ func origin(s string) (string, string) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "" {
 		return fmt.Sprintf("is no origin: %q", short(s)), "write https://HOST or https://HOST:PORT"
+	}
+	return "", ""
+}
+
+// publicURL accepts the URL of a service that can stand in quotes in a header.
+func publicURL(s string) (string, string) {
+	if wrong, hint := service(s); wrong != "" {
+		return wrong, hint
+	}
+	if strings.ContainsAny(s, "\"\\ {}") {
+		return fmt.Sprintf("is not a plain URL: %q", short(s)), "write https://HOST or https://HOST/PATH"
 	}
 	return "", ""
 }

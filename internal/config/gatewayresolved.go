@@ -36,7 +36,7 @@ func (g *Gateway) Governance(keyDigest func(path string) (string, error)) (map[s
 			"message": g.Limits.Message, "rate": g.Limits.Rate, "concurrent": g.Limits.Concurrent, "sessions": g.Limits.Sessions, "idle": g.Limits.Idle.Text,
 		},
 		"clients": map[string]any{
-			"hosts": texts(c.Hosts), "origins": texts(c.Origins), "ca": c.CA, "cert": c.Cert, "key": c.Key,
+			"url": c.URL, "hosts": texts(c.Hosts), "origins": texts(c.Origins), "ca": c.CA, "cert": c.Cert, "key": c.Key,
 			"tokens": each(c.Tokens, func(t GatewayToken) map[string]any { return map[string]any{"name": t.Name, "sha256": t.SHA256} }),
 			"oidc": each(c.OIDC, func(o GatewayOIDC) map[string]any {
 				return map[string]any{"issuer": o.Issuer, "audience": o.Audience, "jwks": o.JWKS, "claim": o.Claim, "scopes": texts(o.Scopes)}
