@@ -45,6 +45,9 @@ func nameOf(kind string) string {
 // each, in their order, of all pages so far; so are the answers.
 type PinJudge interface {
 	Judge(server, kind string, items [][]byte) []pins.Judged
+	// Gone gives what is recorded and is not among the names, which are all that the
+	// server lists now. Each is given once in a run.
+	Gone(server, kind string, names []string) []pins.Judged
 }
 
 // book is what is known of one kind of things that the server has.
@@ -52,6 +55,7 @@ type book struct {
 	entries map[string]*entry
 	items   [][]byte // of all pages so far
 	names   []string // of the items
+	next    string   // cursor of the page after them
 	whole   bool     // the last page was seen
 }
 
@@ -74,7 +78,8 @@ type listing struct {
 	cut       []*entry
 	ask       []*entry
 	warn      []*entry
-	set       string // names the items that a person is to approve
+	gone      []pins.Judged // recorded, and not listed any more
+	set       string        // names the items that a person is to approve
 	original  jsonrpc.Message
 }
 
@@ -100,6 +105,7 @@ func (s *session) judgeList(ctx context.Context, m *matter, kind, key string) (r
 	if why := s.openList(m, l); why != "" {
 		return s.ruled(m, policyPins, why, codeUnjudged)
 	}
+	s.miss(m, l)
 	for _, e := range l.page {
 		s.sort(l, e)
 	}
@@ -171,6 +177,42 @@ func (s *session) openList(m *matter, l *listing) string {
 		l.page = append(l.page, e)
 	}
 	return ""
+}
+
+// miss finds what the server had and does not list any more, where this page is the last
+// of a list that was read from its beginning.
+func (s *session) miss(m *matter, l *listing) {
+	if next, _ := jsonrpc.Lookup(m.msg.Result, "nextCursor"); s.g.o.Pins == nil || isCursor(next) {
+		return
+	}
+	var names []string
+	if cursor := m.cursor(); cursor != "" {
+		s.mu.Lock()
+		b := s.books[l.kind]
+		if b == nil || b.whole || b.next != cursor { // a page alone says nothing of the others
+			s.mu.Unlock()
+			return
+		}
+		names = slices.Clone(b.names)
+		s.mu.Unlock()
+	}
+	for _, e := range l.page {
+		names = append(names, e.name)
+	}
+	if l.gone = s.g.o.Pins.Gone(s.g.o.Server, l.kind, names); len(l.gone) == 0 {
+		return
+	}
+	told := make([]string, 0, min(len(l.gone), limits.MCPGuardNamed))
+	for i := range l.gone[:cap(told)] {
+		told = append(told, brief(l.gone[i].Item.Name))
+	}
+	s.g.o.Log.Warn("the server does not list any more what it had", "server", s.g.o.Server, "kind", l.kind, "names", told, "count", len(l.gone))
+}
+
+// isCursor says whether a list goes on after the page that has this as its nextCursor.
+func isCursor(raw []byte) bool {
+	text, ok := jsonrpc.Text(raw)
+	return ok && text != ""
 }
 
 // pages gives the items of the pages before this one: of none for the first.
@@ -326,6 +368,11 @@ func (l *listing) evaluations(m *matter) (out []protocol.PolicyEvaluation) {
 	add(protocol.Warn, "cut out of the list", l.cut)
 	add(protocol.Warn, "not pinned", l.warn)
 	add(protocol.RequireApproval, "not as it was pinned", l.ask)
+	gone := make([]*entry, 0, len(l.gone))
+	for _, j := range l.gone {
+		gone = append(gone, &entry{Judged: j, kind: l.kind, name: j.Item.Name, pin: j.Was})
+	}
+	add(protocol.Warn, "not listed any more", gone)
 	return out
 }
 
@@ -364,7 +411,7 @@ func (s *session) learnList(m *matter) {
 	}
 	if !again {
 		b.items, b.names = append(slices.Clip(before), raws...), append(slices.Clip(earlier), names...)
-		b.whole = more == ""
+		b.whole, b.next = more == "", more
 	}
 	if b.whole {
 		b.items, b.names = nil, nil

@@ -44,6 +44,8 @@ func (l lock) Judge(_, _ string, items [][]byte) []pins.Judged {
 	return out
 }
 
+func (l lock) Gone(string, string, []string) []pins.Judged { return nil }
+
 // lister is a server with tools.
 func lister(r *rig, tools *string) {
 	r.server.answer = func(msg jsonrpc.Message) (*link.Answer, error) {

@@ -19,6 +19,8 @@ func (j judgedAs) Judge(_, _ string, items [][]byte) []pins.Judged {
 	return out
 }
 
+func (judgedAs) Gone(string, string, []string) []pins.Judged { return nil }
+
 // TestSuspicions: what a suspicion costs depends on how the tool stands to the lock, on
 // where the gateway works, and on what it is.
 func TestSuspicions(t *testing.T) {

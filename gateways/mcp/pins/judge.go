@@ -101,7 +101,7 @@ func judge(server, kind string, items []Item, known, first map[string]entry, oth
 			if diffs++; diffs <= limits.MCPDiffs {
 				j.Diff = difference(e.form, item.form, item.Name)
 			}
-		case locked:
+		case locked, len(known) >= limits.MCPPinItems: // no more is remembered that it could be held to
 			j.State = New
 		default:
 			j.State = Unpinned

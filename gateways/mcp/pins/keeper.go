@@ -3,6 +3,7 @@ package pins
 import (
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -27,7 +28,8 @@ type Keeper struct {
 
 	mu     sync.Mutex
 	first  map[listID]map[string]entry
-	kept   map[listID]int // bytes of forms in first
+	kept   map[listID]int             // bytes of forms in first
+	told   map[listID]map[string]bool // names of what is gone
 	cached map[[sha256.Size]byte]*seen
 	size   int // bytes of what is in cached, as it came
 }
@@ -42,7 +44,7 @@ type seen struct {
 
 // NewKeeper makes a Keeper.
 func NewKeeper(o KeeperOptions) *Keeper {
-	return &Keeper{o: o, first: map[listID]map[string]entry{}, kept: map[listID]int{}, cached: map[[sha256.Size]byte]*seen{}}
+	return &Keeper{o: o, first: map[listID]map[string]entry{}, kept: map[listID]int{}, told: map[listID]map[string]bool{}, cached: map[[sha256.Size]byte]*seen{}}
 }
 
 // Judge compares what a server lists with what was pinned. items are the bytes of each, of
@@ -79,6 +81,37 @@ func (k *Keeper) Report(server, kind string, items [][]byte) Report {
 	r.Items = out
 	k.learn(listID{server, kind}, r.Items)
 	return r
+}
+
+// Gone gives what the lock file has or the server had in this run and is not among names,
+// which are those of all that the server lists: its name and what its pin was, by name.
+// Each is given once, for a server that lists other things to every client would fill the
+// record with it.
+func (k *Keeper) Gone(server, kind string, names []string) []Judged {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id := listID{server, kind}
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	var out []Judged
+	look := func(known map[string]entry) {
+		for name, e := range known {
+			if there[name] || k.told[id][name] {
+				continue
+			}
+			if k.told[id] == nil {
+				k.told[id] = map[string]bool{}
+			}
+			k.told[id][name] = true
+			out = append(out, Judged{Item: Item{Kind: kind, Name: name}, State: Gone, Was: e.pin})
+		}
+	}
+	look(k.locked(server, kind))
+	look(k.first[id])
+	slices.SortFunc(out, func(a, b Judged) int { return strings.Compare(a.Item.Name, b.Item.Name) })
+	return out
 }
 
 // before tells which of two servers has a name.

@@ -337,6 +337,52 @@ func TestKeeperWithALock(t *testing.T) {
 	}
 }
 
+// TestKeeperTellsWhatIsGone: each name once, of the lock file and of this run.
+func TestKeeperTellsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	book := (*Book)(nil).With("s", Tool, list(t, plainTool, "send"))
+	k := NewKeeper(KeeperOptions{Book: book})
+	k.Judge("s", Tool, raws(plainTool, "later", "stays"))
+	say := func(kind, want string, names ...string) {
+		t.Helper()
+		var got []string
+		for _, j := range k.Gone("s", kind, names) {
+			if j.State != Gone || j.Was == "" || j.Item.Kind != kind {
+				t.Errorf("%+v", j)
+			}
+			got = append(got, j.Item.Name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q are gone, want %q", got, want)
+		}
+	}
+	say(Tool, "later send", "read", "stays")
+	say(Tool, "", "read", "stays")
+	say(Tool, "read", "stays")
+	say(Tool, "", "read", "send", "later", "stays")
+	say(Tool, "stays")
+	say(Prompt, "")
+}
+
+// TestKeeperThatIsFull: what it cannot remember it does not take at its word.
+func TestKeeperThatIsFull(t *testing.T) {
+	t.Parallel()
+	k := NewKeeper(KeeperOptions{})
+	for page := range 5 {
+		var items []string
+		for i := range limits.MCPPinItems / 4 {
+			items = append(items, fmt.Sprintf(`{"name":"tool %d of %d x"}`, i, page))
+		}
+		got := k.Judge("s", Tool, raws(items...))
+		if want := map[bool]string{true: New, false: Unpinned}[page == 4]; got[7].State != want && got[7].State != Shadowing {
+			t.Errorf("page %d: %s", page, got[7].State)
+		}
+	}
+	if got := k.Judge("s", Tool, raws("quite another")); got[0].State != New {
+		t.Errorf("it is %s", got[0].State)
+	}
+}
+
 func TestKeeperOfManySessions(t *testing.T) {
 	t.Parallel()
 	k := NewKeeper(KeeperOptions{})
