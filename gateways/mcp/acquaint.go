@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/cabincrew/action/gateways"
@@ -33,7 +34,7 @@ func called(method string) (kind, list string) {
 func (s *session) acquaint(ctx context.Context, m *matter) (ruling, bool) {
 	e := m.e
 	kind, list := called(e.method)
-	if kind == "" || s.g.o.Pins == nil && s.g.o.Hidden == nil && (s.g.o.Paths == nil || kind != kindTool) {
+	if s.unlisted(kind) {
 		return ruling{}, true
 	}
 	known, whole := s.known(kind, e.name)
@@ -48,6 +49,12 @@ func (s *session) acquaint(ctx context.Context, m *matter) (ruling, bool) {
 		e.tool = known.about
 	}
 	return ruling{}, true
+}
+
+// unlisted says whether nothing depends on what the server lists of a kind.
+func (s *session) unlisted(kind string) bool {
+	o := &s.g.o
+	return kind == "" || o.Pins == nil && o.Hidden == nil && (o.Paths == nil || kind != kindTool)
 }
 
 // checkRequest is what the guard itself says of a request of the client.
@@ -313,22 +320,55 @@ func (s *session) ownAnswer(ctx context.Context, e *exchange, a *link.Answer) (j
 	return jsonrpc.Message{}, errors.New("it says too much before its answer")
 }
 
-// stale says why what was approved is not what would be called now.
+// stale says why what was approved is not what would be called now: while a person
+// decides, the server may list another tool under the name, and a file that is named may
+// become a link to another. Files are looked at last, right before the call goes on.
 func (s *session) stale(ctx context.Context, m *matter) string {
-	kind, list := called(m.e.method)
-	if kind == "" || m.e.entry == nil || m.phase != gateways.PhaseRequest {
+	if why := s.staleItem(ctx, m); why != "" {
+		return why
+	}
+	if m.check == nil {
 		return ""
 	}
+	before := m.e.files
+	for _, ev := range m.check(m) {
+		if ev.Decision == protocol.Deny {
+			return "it changed while it was held: " + ev.Reason
+		}
+	}
+	if !reflect.DeepEqual(before, m.e.files) {
+		return "a file that it names is another than when it was held"
+	}
+	return ""
+}
+
+// staleItem says so of the tool or prompt that is called.
+func (s *session) staleItem(ctx context.Context, m *matter) string {
+	e := m.e
+	kind, list := called(e.method)
+	if m.phase != gateways.PhaseRequest || s.unlisted(kind) {
+		return ""
+	}
+	was := e.entry
 	s.forget(kind)
-	if err := s.ownList(ctx, m.e, kind, list); err != nil {
+	if err := s.ownList(ctx, e, kind, list); err != nil {
+		if was == nil && s.g.o.Pins == nil {
+			return ""
+		}
 		return "what the server says of it cannot be known any more"
 	}
-	now, _ := s.known(kind, m.e.name)
+	now, _ := s.known(kind, e.name)
 	switch {
+	case now == nil && was == nil:
+		return ""
+	case was == nil:
+		return kind + " " + e.name + " was not there when the call was held"
 	case now == nil || now.hidden:
-		return kind + " " + m.e.name + " is not there any more"
-	case now.pin != m.e.entry.pin:
-		return kind + " " + m.e.name + " changed while the call was held"
+		return kind + " " + e.name + " is not there any more"
+	case now.pin != was.pin:
+		return kind + " " + e.name + " changed while the call was held"
+	case s.decide(now).Severity() > s.decide(was).Severity():
+		return kind + " " + e.name + " is " + now.known() + " since the call was held"
 	}
 	return ""
 }

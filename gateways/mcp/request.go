@@ -228,6 +228,7 @@ func (s *session) judgeNotification(ctx context.Context, m *matter) ruling {
 			return s.ruled(m, policyLimits, why, codeLimit)
 		}
 	}
+	m.check = s.checkNotification
 	return s.judge(ctx, m)
 }
 

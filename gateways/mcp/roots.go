@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/cabincrew/action/gateways/mcp/paths"
 	"github.com/cabincrew/action/internal/limits"
@@ -52,6 +53,12 @@ func (s *session) checkReply(m *matter) []protocol.PolicyEvaluation {
 	return s.checkRoots(m, "/result", m.tree)
 }
 
+// checkNotification is what the guard itself says of a notification of the client.
+func (s *session) checkNotification(m *matter) []protocol.PolicyEvaluation {
+	m.e.files = nil
+	return s.checkOther(m)
+}
+
 // checkOther looks at what a request holds beside the arguments of its method: answers
 // to what the server asked before (revision 2026-07-28), and all that there is where
 // nobody knows the method.
@@ -62,8 +69,8 @@ func (s *session) checkOther(m *matter) []protocol.PolicyEvaluation {
 	}
 	var out []protocol.PolicyEvaluation
 	if answers, _ := params["inputResponses"].(map[string]any); answers != nil {
-		for key, answer := range answers {
-			out = append(out, s.checkRoots(m, "/params/inputResponses/"+pointerStep(key), answer)...)
+		for _, key := range slices.Sorted(maps.Keys(answers)) { // so that two looks can be compared
+			out = append(out, s.checkRoots(m, "/params/inputResponses/"+pointerStep(key), answers[key])...)
 		}
 	}
 	if !known(m.e.method, m.e.from, m.phase, m.e.revision) {
