@@ -37,8 +37,10 @@ type TrailOptions struct {
 	// end. What it says is on the disk. It signs that, and brings it where this machine
 	// cannot rewrite it.
 	Checkpoint func(context.Context, merkle.Checkpoint) error
-	Origin     string           // of checkpoints: see audit.Origin
-	Ticks      <-chan time.Time // when checkpoints are due; nil: by limits.GatewayCheckpoint
+	Origin     string // of checkpoints: see audit.Origin
+	// About is what the first event says of the run, for who verifies it.
+	About map[string]any
+	Ticks <-chan time.Time // when checkpoints are due; nil: by limits.GatewayCheckpoint
 }
 
 // An AuditTrail is a Trail in files of a run's directory, which form one chain. Many may
@@ -99,6 +101,9 @@ func NewTrail(o TrailOptions) (*AuditTrail, error) {
 	t.log = log
 	if events, _ := log.Head(); events > 0 {
 		return nil, errors.Join(protocol.Errorf(protocol.ExitUsage, "gateway_run", "run %s has a trail already", o.RunID).WithHint("begin a new run"), log.Close())
+	}
+	if err := t.begin(); err != nil {
+		return nil, errors.Join(err, log.Close())
 	}
 	t.ended.Go(t.background)
 	return t, nil
@@ -316,22 +321,14 @@ func (t *AuditTrail) background() {
 func (t *AuditTrail) checkpoint(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, limits.GatewayCheckpointWait)
 	defer cancel()
+	err := t.handOut(ctx)
 	t.turn <- struct{}{}
-	size, told := t.tree.Size(), t.told
-	root, err := t.tree.Root()
+	told := t.told
+	t.told = err != nil
 	<-t.turn
-	if err == nil {
-		err = t.sync(t.events.Load())
-	}
-	if err == nil {
-		err = t.o.Checkpoint(ctx, merkle.Checkpoint{Origin: t.o.Origin, Size: size, Root: root})
-	}
 	if (err != nil) == told {
 		return
 	}
-	t.turn <- struct{}{}
-	t.told = err != nil
-	<-t.turn
 	e := protocol.AuditEvent{EventType: protocol.EventError, Message: "checkpoints of this trail are handed out again"}
 	if err != nil {
 		e.Severity, e.Message = protocol.SeverityError, "a checkpoint of this trail could not be handed out: "+err.Error()
@@ -339,14 +336,26 @@ func (t *AuditTrail) checkpoint(ctx context.Context) {
 	_ = t.Append(ctx, true, e) // a trail that is broken is seen elsewhere
 }
 
+func (t *AuditTrail) handOut(ctx context.Context) error {
+	t.turn <- struct{}{}
+	size := t.tree.Size()
+	root, err := t.tree.Root()
+	<-t.turn
+	if err == nil {
+		err = t.sync(t.events.Load())
+	}
+	if err != nil {
+		return err
+	}
+	return t.o.Checkpoint(ctx, merkle.Checkpoint{Origin: t.o.Origin, Size: size, Root: root})
+}
+
 // Close writes what waits, makes everything durable and hands out a last checkpoint.
 func (t *AuditTrail) Close(ctx context.Context) (err error) {
 	t.closed.Do(func() {
 		close(t.ending)
 		t.ended.Wait()
-		if t.tree != nil && t.Broken() == nil {
-			t.checkpoint(ctx)
-		}
+		t.end(ctx)
 		t.turn <- struct{}{}
 		t.writeAll()
 		err = t.sync(t.events.Load())

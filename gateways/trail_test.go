@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +93,7 @@ func TestTrailOfManyCallersIsOneChain(t *testing.T) {
 	}
 	report := verifyRun(t, dir)
 	files, _ := filepath.Glob(filepath.Join(dir, "audit*.jsonl")) // the pattern is good
-	if extra := 2 * (len(files) - 1); report.Events != 2*callers*each+extra || len(files) < 5 {
+	if extra := 2 + 2*(len(files)-1); report.Events != 2*callers*each+extra || len(files) < 5 {
 		t.Fatalf("%d events in %d files", report.Events, len(files))
 	}
 	// All files one after the other are a log like any other, and both events of a call
@@ -154,6 +155,19 @@ func TestTrailTakenApartIsRefused(t *testing.T) {
 			}
 			return err
 		}, "audit_missing"},
+		"emptied": {func(d string) error {
+			list, _ := filepath.Glob(filepath.Join(d, "audit-*.jsonl")) // the pattern is good
+			err := os.Truncate(filepath.Join(d, "audit.jsonl"), 0)
+			for _, f := range list {
+				err = errors.Join(err, os.Remove(f))
+			}
+			return err
+		}, "audit_cut"},
+		"record gone":       {func(d string) error { return os.Remove(filepath.Join(d, recordName)) }, "audit_missing"},
+		"record of another": {func(d string) error { return rewritten(d, runID, "gw-20261123t180000-99999999") }, "audit_unreadable"},
+		"record of another first event": {func(d string) error {
+			return otherDigest(filepath.Join(d, recordName))
+		}, "audit_changed"},
 		"two files swapped": {func(d string) error {
 			a, b := filepath.Join(d, "audit-0002.jsonl"), filepath.Join(d, "audit-0003.jsonl")
 			return errors.Join(os.Rename(a, a+"x"), os.Rename(b, a), os.Rename(a+"x", b))
@@ -180,6 +194,102 @@ func TestTrailTakenApartIsRefused(t *testing.T) {
 			wantCode(t, err, c.code)
 		})
 	}
+}
+
+func rewritten(dir, what, by string) error {
+	name := filepath.Join(dir, recordName)
+	data, err := os.ReadFile(name)
+	return errors.Join(err, os.WriteFile(name, []byte(strings.Replace(string(data), what, by, 1)), 0o600))
+}
+
+// otherDigest changes the digest that a file holds.
+func otherDigest(name string) error {
+	data, err := os.ReadFile(name)
+	return errors.Join(err, os.WriteFile(name, regexp.MustCompile(`sha256:[0-9a-f]{64}`).ReplaceAll(data, []byte("sha256:"+strings.Repeat("0", 64))), 0o600))
+}
+
+// TestEmptiedTrailIsRefused: neither a run without calls nor one with many looks like one
+// that never had events.
+func TestEmptiedTrailIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, calls := range []int{0, 3} {
+		dir := t.TempDir()
+		trail := newTrail(t, dir, nil)
+		for i := range calls {
+			if err := trail.Append(t.Context(), false, mcpEvent(protocol.EventMCPRequest, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := trail.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if report := verifyRun(t, dir); report.Events != 2+calls {
+			t.Fatalf("%+v", report)
+		}
+		if ended, err := RunEnded(openRoot(t, dir)); err != nil || !ended {
+			t.Fatalf("ended: %t, %v", ended, err)
+		}
+		name := filepath.Join(dir, "audit.jsonl")
+		if err := cutLine(name); err != nil {
+			t.Fatal(err)
+		}
+		if ended, err := RunEnded(openRoot(t, dir)); err != nil || ended {
+			t.Fatalf("ended without its last event: %t, %v", ended, err)
+		}
+		if err := os.Truncate(name, 0); err != nil {
+			t.Fatal(err)
+		}
+		_, err := VerifyRun(openRoot(t, dir), runID, nil)
+		wantCode(t, err, "audit_cut")
+		if !strings.Contains(err.Error(), "emptied") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTornLineOfAKilledRun: it says what happened and how much is whole, and sends nobody
+// to a command for flights.
+func TestTornLineOfAKilledRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	trail := newTrail(t, dir, nil)
+	for i := range 3 {
+		if err := trail.Append(t.Context(), true, mcpEvent(protocol.EventMCPRequest, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := filepath.Join(dir, "audit.jsonl")
+	data, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, data[:len(data)-20], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := VerifyRun(openRoot(t, dir), runID, nil)
+	wantCode(t, err, "audit_cut")
+	var known *protocol.Error
+	if !errors.As(err, &known) || report.Events != 3 || protocol.ExitCode(err) != protocol.ExitIntegrity {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for _, word := range []string{runID, "killed", "torn", "all 3 events before it are whole"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q is missing in %v", word, err)
+		}
+	}
+	if strings.Contains(known.Hint, "resume") {
+		t.Error(known.Hint)
+	}
+}
+
+// TestCheckpointThatFailsAtTheStart: who wants the trail signed gets no run without.
+func TestCheckpointThatFailsAtTheStart(t *testing.T) {
+	t.Parallel()
+	_, err := NewTrail(TrailOptions{
+		Root: openRoot(t, t.TempDir()), RunID: runID, Kind: "mcp", Now: noon, Sync: time.Millisecond, Origin: "cabincrew.dev/local/" + runID,
+		Checkpoint: func(context.Context, merkle.Checkpoint) error { return errors.New("the sink is away") },
+	})
+	wantCode(t, err, "gateway_checkpoint")
 }
 
 func cutLine(name string) error {
@@ -245,7 +355,7 @@ func TestOneBadEventHarmsNobodyElse(t *testing.T) {
 	if err := trail.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if report := verifyRun(t, dir); report.Events != 1 {
+	if report := verifyRun(t, dir); report.Events != 3 { // with the first and the last of the run
 		t.Fatalf("%d events", report.Events)
 	}
 }
@@ -266,7 +376,7 @@ func TestTrailWaitEndsWithItsContext(t *testing.T) {
 	if err := trail.Append(t.Context(), false, mcpEvent(protocol.EventMCPRequest, 2)); err != nil {
 		t.Fatal(err)
 	}
-	if trail.Events() != 1 {
+	if trail.Events() != 2 { // with the first of the run
 		t.Fatalf("%d events: the one that nobody waited for was written", trail.Events())
 	}
 	if err := trail.Append(ctx, false, mcpEvent(protocol.EventMCPRequest, 3)); err != nil && !errors.Is(err, context.Canceled) {
@@ -280,6 +390,7 @@ func TestCheckpointsAreOfWhatIsOnTheDisk(t *testing.T) {
 	ticks := make(chan time.Time)
 	got := make(chan merkle.Checkpoint, 8)
 	fail := make(chan error, 8)
+	fail <- nil
 	trail := newTrail(t, dir, func(o *TrailOptions) {
 		o.Sync, o.Ticks, o.Origin, o.FileEvents = time.Hour, ticks, "cabincrew.dev/local/"+runID, 4
 		o.Checkpoint = func(_ context.Context, c merkle.Checkpoint) error {
@@ -287,6 +398,9 @@ func TestCheckpointsAreOfWhatIsOnTheDisk(t *testing.T) {
 			return <-fail
 		}
 	})
+	if c := <-got; c.Size != 1 {
+		t.Fatalf("the first checkpoint is of %d events", c.Size)
+	}
 	for i := range 10 {
 		if err := trail.Append(t.Context(), false, mcpEvent(protocol.EventMCPRequest, i)); err != nil {
 			t.Fatal(err)

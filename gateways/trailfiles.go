@@ -74,18 +74,26 @@ func VerifyRun(run *os.Root, runID string, signed audit.SignedBy) (audit.Report,
 	if err != nil {
 		return audit.Report{}, err
 	}
+	first, err := readRecord(run, runID)
+	if err != nil {
+		return audit.Report{}, err
+	}
 	var total audit.Report
 	next := "" // as the file before says
 	for n := 1; n <= all; n++ {
 		name := fileName(n)
-		report, last, err := verifyFile(run, name, runID, audit.VerifyOptions{After: total.Head, Signed: signed})
+		o := audit.VerifyOptions{After: total.Head, Signed: signed}
+		if n == 1 {
+			o.Count, o.Head = 1, first
+		}
+		report, last, err := verifyFile(run, name, runID, o)
 		if n > 1 && next != name && (report.Events > 0 || n < all) {
 			return total, protocol.Errorf(protocol.ExitIntegrity, "audit_missing", "the trail does not verify: the file before %s does not end with the word that it follows", name).
 				At(fileName(n - 1)).WithHint("restore the run's directory from a copy")
 		}
 		total = joined(total, report)
 		if err != nil {
-			return total, err
+			return total, ofRun(err, runID, total, n == all)
 		}
 		next = last
 	}
@@ -94,6 +102,28 @@ func VerifyRun(run *os.Root, runID string, signed audit.SignedBy) (audit.Report,
 			WithHint("restore the run's directory from a copy")
 	}
 	return total, nil
+}
+
+// ofRun says in the words of a run what the problem of a trail is where those of a flight
+// mislead: no run goes on after it was killed, and its record knows the first event.
+func ofRun(err error, runID string, total audit.Report, last bool) error {
+	p := total.Problem
+	var known *protocol.Error
+	if p == nil || !errors.As(err, &known) {
+		return err
+	}
+	switch {
+	case p.Torn && last:
+		// SPEC: docs/audit.md: nobody can tell a torn line from a cut one, so it is exit 5.
+		return protocol.Errorf(protocol.ExitIntegrity, "audit_cut", "run %s was killed while it wrote, its disk was full, or its end was cut: its last line is torn; all %d events before it are whole", runID, total.Events).
+			At(known.Where).WithHint("what the torn line should tell of did not go on; leave the files as they are: the next start of the gateway begins a run of its own")
+	case p.Torn:
+		return known.WithHint("later files follow, so no crash did this: restore the run's directory from a copy")
+	case p.Kind == audit.Cut && total.Events == 0:
+		return protocol.Errorf(protocol.ExitIntegrity, "audit_cut", "the trail does not verify: it was emptied; the record of run %s knows its first event", runID).
+			At(known.Where).WithHint("restore the run's directory from a copy")
+	}
+	return err
 }
 
 // joined puts the reports of a trail's files together.

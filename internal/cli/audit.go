@@ -130,8 +130,11 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 			if f.event != "" || f.bundle != "" || f.origin != "" {
 				return usageError("usage", "--event, --bundle and --origin belong to --proof").WithHint("name the proof, too")
 			}
+			if f.checkpoints != "" && (gateway == "" || len(f.keys) == 0) {
+				return usageError("usage", "--checkpoints belongs to --gateway and --key").WithHint("name the run, and the key that signed them")
+			}
 			if gateway != "" {
-				return a.onTrail(args, gateway, func(log eventLog) error { return a.verifyTrail(log, f.keys) })
+				return a.onTrail(args, gateway, func(log eventLog) error { return a.verifyTrail(log, f) })
 			}
 			return a.withStore(func(s *session) error { return s.verifyLogs(args, f.keys) })
 		}),
@@ -142,6 +145,7 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	flags.StringVar(&f.bundle, "bundle", "", "a signed plan or take-off that must tell the proof's head")
 	flags.StringVar(&f.origin, "origin", "", "the log that the proof must be about: cabincrew.dev/REPOSITORY/FLIGHT")
 	flags.StringArrayVar(&f.keys, "key", nil, "a public key that may sign; without any, that of the configuration")
+	flags.StringVar(&f.checkpoints, "checkpoints", "", "with --gateway and --key: the file with the run's checkpoints, where it is not the one that the run names")
 	gatewayFlag(cmd, &gateway)
 	return cmd
 }

@@ -213,6 +213,7 @@ func (a *app) tellProof(id string, p merkle.Proof, head provenHead, to string) e
 
 // proofFlags say what a proof is held against.
 type proofFlags struct {
+	checkpoints                  string // of a run of a gateway
 	proof, event, bundle, origin string
 	keys                         []string
 }

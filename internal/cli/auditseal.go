@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -104,15 +105,19 @@ func within(dir orchestrator.Dir, c merkle.Checkpoint) error {
 		return protocol.Errorf(protocol.ExitIntegrity, "audit_unreadable", "%w", err).At(auditName)
 	}
 	defer func() { _ = in.Close() }() // only read
+	return holdsTo(in, c, "restore the flight's directory from a copy")
+}
+
+// holdsTo refuses the lines of a log if they are fewer than a checkpoint says, or others.
+func holdsTo(in io.Reader, c merkle.Checkpoint, hint string) error {
 	tree, err := merkle.Read(in, &c.Size)
 	if err != nil {
-		return protocol.Errorf(protocol.ExitIntegrity, "audit_cut", "the newest checkpoint is of %d events: %w", c.Size, err).
-			At(auditName).WithHint("restore the flight's directory from a copy")
+		return protocol.Errorf(protocol.ExitIntegrity, "audit_cut", "the newest checkpoint is of %d events: %w", c.Size, err).At(auditName).WithHint("%s", hint)
 	}
 	root, err := tree.Root()
 	if err == nil && root != c.Root {
 		err = protocol.Errorf(protocol.ExitIntegrity, "audit_rewritten", "the first %d events are not those of the newest checkpoint (root %s, signed %s)",
-			c.Size, protocol.FormatDigest(root[:]), protocol.FormatDigest(c.Root[:])).At(auditName).WithHint("restore the flight's directory from a copy")
+			c.Size, protocol.FormatDigest(root[:]), protocol.FormatDigest(c.Root[:])).At(auditName).WithHint("%s", hint)
 	}
 	return err
 }

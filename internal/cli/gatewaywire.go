@@ -311,9 +311,11 @@ func (r *gatewayRun) hold(ctx context.Context, trail gateways.Trail) error {
 // seal signs the trail, or how far it has come.
 func (r *gatewayRun) seal(o *gateways.TrailOptions) error {
 	c := r.config.Audit
+	o.About = map[string]any{aboutGovernance: r.hash}
 	if c.Sign == "" {
 		return nil
 	}
+	o.About[aboutSign], o.About[aboutCheckpoints] = c.Sign, checkpointName
 	key, err := r.app.openKey(below(r.dir, c.Key))
 	if err != nil {
 		return err
@@ -332,6 +334,7 @@ func (r *gatewayRun) seal(o *gateways.TrailOptions) error {
 	to := filepath.Join(r.place.stateDir, "gateways", gatewayKind, r.id, checkpointName)
 	if c.Checkpoints != "" {
 		to = below(r.dir, c.Checkpoints)
+		o.About[aboutCheckpoints] = to
 	}
 	o.Checkpoint = func(_ context.Context, cp merkle.Checkpoint) error {
 		text, err := seal.sign(cp)
@@ -341,16 +344,6 @@ func (r *gatewayRun) seal(o *gateways.TrailOptions) error {
 		return appendCheckpoint(to, text)
 	}
 	return nil
-}
-
-// appendCheckpoint adds a checkpoint to a file, durably; an empty line parts them.
-func appendCheckpoint(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // checkpoints are public
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // link puts the chain to each server together.

@@ -20,6 +20,8 @@ const (
 	GatewayCheckpoint = 60 * time.Second
 	// GatewayCheckpointWait is how long handing one out may take.
 	GatewayCheckpointWait = 30 * time.Second
+	// GatewayRunRecord is the size in bytes of the record of a run.
+	GatewayRunRecord = 4 << 10
 	// GatewayRuns is how many runs of a gateway are listed.
 	GatewayRuns = 100_000
 
