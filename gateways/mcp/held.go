@@ -57,7 +57,7 @@ func (s *session) wait(ctx context.Context, m *matter, r ruling) (*waiting, stri
 		defer close(w.done)
 		ask := func() (gateways.Answered, error) { return s.askPeople(w.ctx, m, r) }
 		if m.list != nil && m.list.set != "" && len(m.list.ask) > 0 {
-			w.answer, w.err = s.askOnce(w.ctx, m.list.set, ask)
+			w.answer, w.err = s.askOnce(w.ctx, m.list.set, s.questionOf(m, r), ask)
 		} else {
 			w.answer, w.err = ask()
 		}

@@ -40,10 +40,11 @@ type session struct {
 	finished []*exchange              // answered ones that a resumed stream may tell again
 	served   map[jsonrpc.ID]*exchange // requests of the server that wait for theirs
 	held     int
-	client   map[string]any      // what the client says that it is
-	revision string              // as negotiated
-	books    map[string]*book    // by kind
-	sets     map[string]*toolset // that people were asked about
+	client   map[string]any       // what the client says that it is
+	revision string               // as negotiated
+	books    map[string]*book     // by kind
+	sets     map[string]toolset   // that people were asked about
+	asking   map[string]*question // that nobody answered yet
 }
 
 // exchange is one request and what belongs to it until it is answered.
@@ -141,7 +142,7 @@ func (s *session) End(ctx context.Context) error {
 		}
 	}
 	s.asked, s.finished, s.served = nil, nil, nil
-	s.books, s.sets = map[string]*book{}, nil
+	s.books, s.sets, s.asking = map[string]*book{}, nil, nil
 	s.mu.Unlock()
 	return s.next.End(ctx)
 }

@@ -10,8 +10,14 @@ import (
 	"github.com/cabincrew/action/protocol"
 )
 
-// toolset is a set of items of a list that a person is asked about, once in a session.
+// toolset is what a person said of a set of items of a list: it holds for the session.
 type toolset struct {
+	question string // that was answered
+	answer   gateways.Answered
+}
+
+// question is one that people are being asked.
+type question struct {
 	done   chan struct{} // closed when answered
 	answer gateways.Answered
 	err    error
@@ -30,24 +36,18 @@ func (s *session) settleSet(l *listing) {
 	slices.Sort(names)
 	l.set = protocol.Digest([]byte(l.kind + "\x00" + strings.Join(names, "\x00")))
 	s.mu.Lock()
-	set := s.sets[l.set]
+	set, answered := s.sets[l.set]
 	s.mu.Unlock()
-	if set == nil {
-		return
-	}
-	select {
-	case <-set.done:
-	default:
-		return // somebody is being asked
-	}
-	if set.err == nil && set.answer.Approved {
+	switch {
+	case !answered:
+	case set.answer.Approved:
 		for _, e := range l.ask {
 			e.approved = true
 		}
 		l.ask = nil
-		return
+	default:
+		l.withoutAsked()
 	}
-	l.withoutAsked()
 }
 
 // withoutAsked cuts out what nobody approved.
@@ -59,47 +59,82 @@ func (l *listing) withoutAsked() {
 	l.ask = nil
 }
 
-// askOnce asks people about a set of items, or waits for the answer that another listing
-// of this session asked for.
-func (s *session) askOnce(ctx context.Context, key string, ask func() (gateways.Answered, error)) (gateways.Answered, error) {
+// questionOf names what a person is asked about a list: its very bytes, which may need
+// an approval for more than the items of its set, whose they are, and who is to answer.
+// The id of the request says nothing of it.
+func (s *session) questionOf(m *matter, r ruling) string {
+	parts := []string{m.list.set, m.e.method, string(m.from), string(m.phase), protocol.Digest(r.message.Result)}
+	for _, need := range s.requires(r) {
+		parts = append(parts, need.Role)
+	}
+	return protocol.Digest([]byte(strings.Join(parts, "\x00")))
+}
+
+// askOnce asks people about a list, or waits for the answer to the same question of
+// another listing of this session.
+func (s *session) askOnce(ctx context.Context, set, key string, ask func() (gateways.Answered, error)) (gateways.Answered, error) {
 	for {
-		s.mu.Lock()
-		set := s.sets[key]
-		mine := set == nil
-		if mine {
-			if len(s.sets) >= limits.MCPGuardSets {
-				s.mu.Unlock()
-				return gateways.Answered{Reason: "the server changes its tools too often"}, nil
-			}
-			if s.sets == nil {
-				s.sets = map[string]*toolset{}
-			}
-			set = &toolset{done: make(chan struct{})}
-			s.sets[key] = set
+		q, mine, known := s.askedBefore(set, key)
+		if known != nil {
+			return *known, nil
 		}
-		s.mu.Unlock()
 		if mine {
-			set.answer, set.err = ask()
-			if set.err != nil { // nobody answered: the next one may ask again
-				s.mu.Lock()
-				delete(s.sets, key)
-				s.mu.Unlock()
-			}
-			close(set.done)
-			return set.answer, set.err
+			q.answer, q.err = ask()
+			s.settleQuestion(set, key, q)
+			return q.answer, q.err
 		}
 		select {
-		case <-set.done:
+		case <-q.done:
 		case <-ctx.Done():
 			return gateways.Answered{}, ctx.Err()
 		}
-		if set.err == nil {
-			return set.answer, nil
+		if q.err == nil {
+			return q.answer, nil
 		}
 		if ctx.Err() != nil {
 			return gateways.Answered{}, ctx.Err()
 		}
 	}
+}
+
+// askedBefore gives the question if it is being asked, and begins it if it is not; known
+// is the answer where there is one.
+func (s *session) askedBefore(set, key string) (q *question, mine bool, known *gateways.Answered) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was, ok := s.sets[set]; ok && was.question == key {
+		return nil, false, &was.answer
+	}
+	if other := s.asking[key]; other != nil {
+		return other, false, nil
+	}
+	if _, ok := s.sets[set]; !ok && len(s.sets)+len(s.asking) >= limits.MCPGuardSets {
+		return nil, false, &gateways.Answered{Reason: "the server changes its tools too often"}
+	}
+	if s.asking == nil {
+		s.asking = map[string]*question{}
+	}
+	q = &question{done: make(chan struct{})}
+	s.asking[key] = q
+	return q, true, nil
+}
+
+// settleQuestion ends the asking. What was said of the items holds for the session; where
+// two lists with the same items had different answers, no. Where nobody answered, the
+// next one may ask again.
+func (s *session) settleQuestion(set, key string, q *question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer close(q.done)
+	delete(s.asking, key)
+	was, ok := s.sets[set]
+	if q.err != nil || s.over.Err() != nil || ok && !was.answer.Approved {
+		return
+	}
+	if s.sets == nil {
+		s.sets = map[string]toolset{}
+	}
+	s.sets[set] = toolset{key, q.answer}
 }
 
 // difference gives the texts that a person reads to approve the items.
