@@ -123,12 +123,12 @@ type outgoing struct {
 	answered bool     // the request of the stream has its answer
 }
 
-// fromServer judges a message of a stream. e is the request that the stream answers; nil
-// where it answers none.
-func (s *session) fromServer(ctx context.Context, msg jsonrpc.Message, e *exchange) outgoing {
+// fromServer judges a message of a stream.
+func (s *session) fromServer(ctx context.Context, msg jsonrpc.Message, on *stream) outgoing {
+	e := on.e // nil where the stream answers no request, or many
 	switch msg.Kind {
 	case jsonrpc.Response, jsonrpc.Failure:
-		return s.streamedResponse(ctx, msg, e)
+		return s.streamedResponse(ctx, msg, on)
 	case jsonrpc.Request:
 		return s.serverAsks(ctx, msg, e)
 	case jsonrpc.Notification:
@@ -138,7 +138,8 @@ func (s *session) fromServer(ctx context.Context, msg jsonrpc.Message, e *exchan
 	return outgoing{}
 }
 
-func (s *session) streamedResponse(ctx context.Context, msg jsonrpc.Message, e *exchange) outgoing {
+func (s *session) streamedResponse(ctx context.Context, msg jsonrpc.Message, on *stream) outgoing {
+	e := on.e
 	of := e
 	if e == nil || msg.ID != e.id {
 		of = nil
@@ -153,6 +154,9 @@ func (s *session) streamedResponse(ctx context.Context, msg jsonrpc.Message, e *
 			s.drop(ctx, msg, e, "it answers no request of the client")
 			return outgoing{}
 		}
+	} else if !s.firstAnswer(of, on, protocol.Digest(msg.Raw)) {
+		s.drop(ctx, msg, e, "the request has its answer")
+		return outgoing{}
 	}
 	out := s.response(ctx, msg, of)
 	out.answered = of == e
@@ -173,6 +177,7 @@ func (s *session) drop(ctx context.Context, msg jsonrpc.Message, e *exchange, wh
 		of.revision = e.revision
 	}
 	m := &matter{s: s, e: of, phase: phase, from: fromServer, msg: msg, at: s.g.o.Now(), came: protocol.Digest(msg.Raw)}
+	s.g.o.Log.Warn("a message of the server is dropped", "why", why, "request", of.request)
 	_ = s.record(ctx, m, s.ruled(m, policySession, why, codeDenied)) // dropped, recorded or not
 }
 

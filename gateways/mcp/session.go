@@ -67,9 +67,11 @@ type exchange struct {
 	cancel    context.CancelFunc // withdraws it while it is held; else nil
 	held      bool               // a person is asked, or was, and it did not go on yet
 	withdrawn bool
-	resumable bool // an event of its stream had an id
-	broken    bool // its stream ended before its answer came
-	unwanted  bool // the client cancelled it after it was sent on
+	resumable bool    // an event of its stream had an id
+	broken    bool    // its stream ended before its answer came
+	unwanted  bool    // the client cancelled it after it was sent on
+	answer    string  // the digest of its answer; "" while there is none
+	answerOn  *stream // that its answer came on
 }
 
 func newSession(g *guard, who link.Session, next link.Server) *session {
@@ -236,6 +238,18 @@ func (s *session) waits(e *exchange) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked[e.id] == e
+}
+
+// firstAnswer notes the answer to a request. Another one is none, but the same bytes told
+// again on a stream that resumes the one that they came on.
+func (s *session) firstAnswer(e *exchange, on *stream, digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.answer != "" && (e.answer != digest || e.answerOn == on) {
+		return false
+	}
+	e.answer, e.answerOn = digest, on
+	return true
 }
 
 // hasBatch says whether the revision that was agreed has batches.

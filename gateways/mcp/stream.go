@@ -252,7 +252,7 @@ func (st *stream) take(ctx context.Context, ev link.Event) {
 }
 
 func (st *stream) takeOne(ctx context.Context, ev link.Event, msg jsonrpc.Message) {
-	out := st.s.fromServer(ctx, msg, st.e)
+	out := st.s.fromServer(ctx, msg, st)
 	if out.answered {
 		st.ended = true
 	}
