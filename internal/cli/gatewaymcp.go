@@ -119,7 +119,9 @@ func (a *app) serveGateway(ctx context.Context, p place, g *config.Gateway, stdi
 			return err
 		}
 		run.told("one client over stdin and stdout")
-		return front.ServeStdio(ctx, a.in, a.out, opener, front.StdioOptions{MessageBytes: int(g.Limits.Message), Log: run.log})
+		ctx, stop := run.drained(ctx)
+		defer stop()
+		return front.ServeStdio(ctx, a.in, a.out, counted{opener, &run.under}, front.StdioOptions{MessageBytes: int(g.Limits.Message), Log: run.log})
 	}
 	l, err := listenGateway(ctx, g, run.dir)
 	if err != nil {
@@ -140,6 +142,8 @@ func (a *app) serveGateway(ctx context.Context, p place, g *config.Gateway, stdi
 		return err
 	}
 	run.told(reachedAt(l.Addr(), secure != nil))
+	ctx, stop := run.drained(ctx)
+	defer stop()
 	return run.serve(ctx, l, h, secure, doors)
 }
 
@@ -222,7 +226,7 @@ func (r *gatewayRun) doors(gate *identity.Gate, base *url.URL) (http.Handler, []
 			}
 		}
 		d, err := front.NewHTTP(front.HTTPOptions{
-			Open: open, Auth: authenticator{gate, metadata}, MessagePath: path + "/message", MessageBytes: int(r.config.Limits.Message),
+			Open: counted{open, &r.under}, Auth: authenticator{gate, metadata}, MessagePath: path + "/message", MessageBytes: int(r.config.Limits.Message),
 			Sessions: int(r.config.Limits.Sessions), SessionsEach: r.sessionsEach(), Idle: r.config.Limits.Idle.Duration, Log: r.log,
 		})
 		if err != nil {

@@ -361,6 +361,15 @@ func (w *tower) pipe(args ...string) *piped {
 	return p
 }
 
+// end ends the gateway, whose last words the client reads.
+func (p *piped) end() int {
+	go func() {
+		for p.lines.Scan() { // until the gateway has ended
+		}
+	}()
+	return p.flying.end()
+}
+
 func (p *piped) send(line string) {
 	p.t.Helper()
 	defer time.AfterFunc(patience, p.hang).Stop()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cabincrew/action/audit"
@@ -62,6 +63,8 @@ type gatewayRun struct {
 	trail    gatewayTrail
 	holds    gateways.Holds
 	waiting  func() int
+	endHolds func() error // denies what waits for a person
+	under    atomic.Int64 // requests of clients without their answers
 	calls    *telemetry.Calls
 	servers  []mcp.Named
 	kinds    gatewayKinds
@@ -303,7 +306,7 @@ func (r *gatewayRun) hold(ctx context.Context, trail gateways.Trail) error {
 	if err != nil {
 		return err
 	}
-	r.holds, r.waiting = held, held.Waiting
+	r.holds, r.waiting, r.endHolds = held, held.Waiting, held.Close
 	r.close = append(r.close, held.Close)
 	return nil
 }

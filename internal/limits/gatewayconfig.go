@@ -49,6 +49,9 @@ const (
 	GatewayIdleConn = 2 * time.Minute
 	// GatewayGrace is how long answers may take to go out when the gateway ends.
 	GatewayGrace = 10 * time.Second
+	// GatewayDrain is how long calls that are under way have for their answers when the
+	// gateway is told to end.
+	GatewayDrain = 2 * time.Second
 )
 
 // Bounds of looking at servers.

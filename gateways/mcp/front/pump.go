@@ -28,9 +28,12 @@ type pump struct {
 	over   func() // is told that the session is over; may be nil
 	// emit writes one whole message to the client; it may be called by several.
 	emit func(message []byte) error
-	most int // requests at the same time
-	size int // of a message
-	log  *slog.Logger
+	// stopped is closed when the gateway ends, whose client is still there to be told; nil:
+	// nobody is.
+	stopped <-chan struct{}
+	most    int // requests at the same time
+	size    int // of a message
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	revision jsonrpc.Revision
@@ -234,7 +237,7 @@ func (p *pump) follow(ctx context.Context, server link.Server, m jsonrpc.Message
 			return
 		}
 		if !pause(ctx, at.wait) {
-			return
+			break
 		}
 		var a *link.Answer
 		a, err = server.Listen(ctx, p.header(at.last))
@@ -249,6 +252,13 @@ func (p *pump) follow(ctx context.Context, server link.Server, m jsonrpc.Message
 		if err = p.drain(ctx, a.Stream, &at, m); at.last != before {
 			tries = 0
 		}
+	}
+	select {
+	case <-p.stopped:
+		if !errors.Is(err, link.ErrWithdrawn) {
+			p.fail(at.open, errEnded())
+		}
+	default:
 	}
 }
 

@@ -135,6 +135,10 @@ func errClosed() error {
 	return no(http.StatusServiceUnavailable, codeDown, "the gateway shuts down")
 }
 
+func errEnded() error {
+	return no(http.StatusServiceUnavailable, codeDown, "the session was ended before the answer")
+}
+
 func errNoSession() error {
 	return no(http.StatusNotFound, codeNoSession, "session not found")
 }

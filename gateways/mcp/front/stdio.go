@@ -49,6 +49,7 @@ func ServeStdio(ctx context.Context, in io.Reader, out io.Writer, opener link.Op
 	if _, err := io.ReadFull(o.Random, raw); err != nil {
 		return err
 	}
+	told := ctx.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	open := func(ctx context.Context) (link.Server, error) {
@@ -64,7 +65,7 @@ func ServeStdio(ctx context.Context, in io.Reader, out io.Writer, opener link.Op
 			return nil, err
 		}
 		return open(ctx)
-	}, emit: l.write, most: limits.MCPFrontBusy, size: o.MessageBytes, log: o.Log}
+	}, emit: l.write, most: limits.MCPFrontBusy, size: o.MessageBytes, log: o.Log, stopped: told}
 	p.serve(ctx, in)
 	p.finish(ctx, o.Grace, func() { cancel(nil) })
 	return l.result(ctx)

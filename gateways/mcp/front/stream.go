@@ -184,8 +184,12 @@ func (d *Door) stream(ctx context.Context, x *exchange, from link.Stream) error 
 	for {
 		ev, err := from.Next(ctx)
 		if err != nil {
-			if ctx.Err() == nil && !listening && !resumable && !errors.Is(err, link.ErrWithdrawn) {
+			switch {
+			case listening || resumable || errors.Is(err, link.ErrWithdrawn):
+			case ctx.Err() == nil:
 				d.broken(to, open, err)
+			case x.r.Context().Err() == nil: // the client waits, and the session is over
+				d.broken(to, open, errEnded())
 			}
 			d.heed(x.s, err)
 			return nil
