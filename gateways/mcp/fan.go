@@ -82,6 +82,7 @@ type fanOpener struct {
 type fanBranch struct {
 	name   string
 	server link.Server
+	link   *fanLink // is server, where the client has a session that can be lost; else nil
 
 	mu       sync.Mutex
 	out      string           // why it is left out; "" if it is not
@@ -94,6 +95,14 @@ func (b *fanBranch) has(capability string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.out == "" && (b.can == nil || b.can[capability])
+}
+
+// ready sees to it that the server has a session with the client.
+func (b *fanBranch) ready(ctx context.Context) error {
+	if b.link == nil {
+		return nil
+	}
+	return b.link.again(ctx)
 }
 
 func (b *fanBranch) leaveOut(why string) {
@@ -169,6 +178,11 @@ func (f *fanOpener) Open(ctx context.Context, s link.Session) (link.Server, erro
 			if b.server, errs[i] = n.Open.Open(ctx, s); errs[i] != nil {
 				b.leaveOut(fanWhy(errs[i]))
 				f.Log.Warn("mcp server is left out", "server", b.name, "why", b.out)
+				return
+			}
+			if !s.Stateless {
+				b.link = newFanLink(v, b, n.Open, b.server)
+				b.server = b.link
 			}
 		})
 	}
@@ -340,6 +354,10 @@ func (v *fanServer) pass(ctx context.Context, c link.Call, to *fanTo) (*link.Ans
 	}
 	if !v.take(asked, to.branch) {
 		return v.refuse(ctx, c, fanBusy, "too many requests wait for an answer")
+	}
+	if err := to.branch.ready(ctx); err != nil {
+		v.landed(asked.ID, to.branch)
+		return v.refuse(ctx, c, fanDown, "server "+to.branch.name+": "+fanWhy(err))
 	}
 	c.Message = m
 	c.Header = fanHeader(c.Header, to)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cabincrew/action/gateways/mcp/jsonrpc"
 	"github.com/cabincrew/action/gateways/mcp/link"
+	"github.com/cabincrew/action/internal/limits"
 )
 
 // initialize opens the protocol with all servers. Who does not answer is left out for
@@ -20,7 +21,9 @@ func (v *fanServer) initialize(ctx context.Context, c link.Call) (*link.Answer, 
 	if len(to) == 0 {
 		return v.say(ctx, c, nil, fanNobody())
 	}
-	got := v.gather(ctx, c, to)
+	greet, cancel := context.WithTimeout(ctx, limits.MCPFanGreet) // one that is slow does not keep the others
+	defer cancel()
+	got := v.gather(greet, c, to)
 	var good []fanGot
 	var lowest jsonrpc.Revision
 	for _, g := range got {
@@ -42,6 +45,9 @@ func (v *fanServer) initialize(ctx context.Context, c link.Call) (*link.Answer, 
 		g.branch.mu.Lock()
 		g.branch.revision = r
 		g.branch.mu.Unlock()
+		if g.branch.link != nil {
+			g.branch.link.greeted(link.Call{Message: c.Message, Header: fanHeader(c.Header, &fanTo{branch: g.branch})}, text)
+		}
 	}
 	if len(good) == 0 {
 		return v.allFailed(got)

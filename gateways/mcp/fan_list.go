@@ -72,6 +72,9 @@ func (v *fanServer) ask(ctx context.Context, c link.Call, t *fanTo, settle func(
 		return m, &link.Down{Server: t.branch.name, Why: "too many requests wait for an answer"}
 	}
 	defer v.landed(asked.ID, t.branch)
+	if err := t.branch.ready(ctx); err != nil {
+		return m, err
+	}
 	a, err := t.branch.server.Send(ctx, link.Call{Message: m, Header: fanHeader(c.Header, t), Sent: sent})
 	if err != nil {
 		return m, err

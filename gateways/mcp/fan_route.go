@@ -205,6 +205,11 @@ func (v *fanServer) notification(ctx context.Context, c link.Call) (*link.Answer
 	switch m.Method {
 	case "notifications/initialized", "notifications/roots/list_changed":
 		if live := v.live(); len(live) > 0 {
+			for _, b := range live {
+				if b.link != nil && m.Method == "notifications/initialized" {
+					b.link.told(c)
+				}
+			}
 			return v.toAll(ctx, c, live)
 		}
 		return v.say(ctx, c, &link.Answer{Status: 202}, nil)

@@ -52,6 +52,11 @@ func (v *fanServer) resume(ctx context.Context, header http.Header, b *fanBranch
 	if b == nil || b.gone() != "" {
 		return nil, &link.Down{Server: "cabincrew", Why: "the server of the stream is left out"}
 	}
+	if b.link != nil {
+		if _, lost := b.link.current(); lost { // with it its events are lost
+			return nil, &link.Down{Server: b.name, Why: "the session with it is over"}
+		}
+	}
 	a, err := b.server.Listen(ctx, fanListen(header, b, last))
 	if err != nil || a.Stream == nil {
 		return a, err

@@ -41,6 +41,9 @@ const (
 	MCPFanAgainMost = time.Minute
 	// MCPFanList is how long all servers have to list their resources for the gateway.
 	MCPFanList = 10 * time.Second
+	// MCPFanGreet is how long servers have to answer initialize: a client does not wait
+	// much longer for all of them together.
+	MCPFanGreet = 45 * time.Second
 	// MCPFanTries is how often a stream that broke is opened again without an event.
 	MCPFanTries = 6
 )
