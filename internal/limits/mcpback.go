@@ -22,7 +22,9 @@ const (
 	// MCPBackIdleTime: common servers close a connection that was idle for five seconds. One that the
 	// server is about to close must not be used: a call is never sent twice.
 	MCPBackIdleTime  = 4 * time.Second
-	MCPBackIdleConns = 128 // idle connections to one server
+	MCPBackWireBytes = 32 << 10 // bytes of a request that is written before its answer is read; a socket takes more at once
+	MCPBackHints     = 5        // interim answers (HTTP 1xx) before one answer
+	MCPBackIdleConns = 128      // idle connections to one server
 
 	MCPBackLines       = 64               // lines that wait for a child to read them
 	MCPBackNoise       = 20               // lines of one child that are no messages and are logged

@@ -81,6 +81,10 @@ type HTTP struct {
 	limits    Limits
 	log       *slog.Logger
 	transport *http.Transport
+	sends     interface { // the transport, or what goes before it
+		http.RoundTripper
+		CloseIdleConnections()
+	}
 }
 
 // NewHTTP makes the connection to a server. Nothing is connected to yet.
@@ -99,7 +103,7 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 		return nil, refused(o.Name, "its credentials would go over plain http to %s", u.Hostname()).WithHint("use https, or allow plain http for this server")
 	}
 	h := newHTTP(o, u)
-	h.transport.DialContext = guarded(o.AllowPrivate, o.Resolver)
+	h.dials(guarded(o.AllowPrivate, o.Resolver))
 	return h, nil
 }
 
@@ -147,6 +151,15 @@ func newHTTP(o HTTPOptions, u *url.URL) *HTTP {
 	return &HTTP{name: o.Name, url: u, headers: o.Headers, limits: l, log: log, transport: t}
 }
 
+// dials sets how connections are made, and whether they are ours or the transport's.
+func (h *HTTP) dials(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	h.transport.DialContext = dial
+	h.sends = h.transport
+	if h.url.Scheme == "http" && h.transport.Proxy == nil {
+		h.sends = newWire(h.transport, h.url.Hostname(), h.url.Port())
+	}
+}
+
 // Open opens a session. The server hears of it with the first message.
 func (h *HTTP) Open(_ context.Context, s link.Session) (link.Server, error) {
 	life, end := context.WithCancel(context.Background())
@@ -155,7 +168,7 @@ func (h *HTTP) Open(_ context.Context, s link.Session) (link.Server, error) {
 
 // Close ends the connections that nobody uses.
 func (h *HTTP) Close() error {
-	h.transport.CloseIdleConnections()
+	h.sends.CloseIdleConnections()
 	return nil
 }
 

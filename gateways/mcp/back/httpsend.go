@@ -125,7 +125,7 @@ func (s *httpSession) End(ctx context.Context) error {
 	r := (&http.Request{
 		Method: http.MethodDelete, URL: s.url, Host: s.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	response, err := s.transport.RoundTrip(r)
+	response, err := s.sends.RoundTrip(r)
 	if err != nil {
 		return &link.Down{Server: s.name, Why: "could not be told that the session is over: " + plain(err), Err: err}
 	}
@@ -182,7 +182,7 @@ func (x *exchange) do(r *http.Request) (*http.Response, error) {
 	if x.s.life.Err() != nil {
 		return nil, x.fail("the session with it is over", context.Canceled)
 	}
-	response, err := x.s.transport.RoundTrip(r)
+	response, err := x.s.sends.RoundTrip(r)
 	if err != nil {
 		return nil, x.failed(err)
 	}

@@ -1,0 +1,284 @@
+package back
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cabincrew/action/internal/limits"
+)
+
+// wire sends small requests over plain HTTP/1.1 in the goroutine of the caller.
+// http.Transport gives each connection two goroutines of its own; to wake them cost a
+// tenth of a call's time. What is large goes its way, since there both sides must
+// be served at once: a server may answer before it has read all.
+type wire struct {
+	large *http.Transport
+	addr  string
+
+	mu     sync.Mutex
+	idle   []*wireConn // the one used last is the last
+	reaper *time.Timer // closes idle ones; nil while there are none
+}
+
+// newWire makes a wire to a server that t reaches over plain HTTP.
+func newWire(t *http.Transport, host, port string) *wire {
+	if port == "" {
+		port = "80"
+	}
+	return &wire{large: t, addr: net.JoinHostPort(host, port)}
+}
+
+// wireConn is a connection with what is read ahead of it.
+type wireConn struct {
+	net.Conn
+
+	r     *bufio.Reader
+	w     *bufio.Writer
+	since time.Time // when it became idle
+	wrote bool      // a byte of the request under way
+	left  int       // bytes that may be read for header fields; negative: no bound
+}
+
+var errLongHeader = errors.New("its header fields are too long")
+
+// Read bounds what the header fields of an answer may be.
+func (c *wireConn) Read(b []byte) (int, error) {
+	if c.left < 0 {
+		return c.Conn.Read(b)
+	}
+	if c.left == 0 {
+		return 0, errLongHeader
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// Write notes that something was written.
+func (c *wireConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.wrote = c.wrote || n > 0
+	return n, err
+}
+
+// RoundTrip sends a request once. Where a kept connection turns out to be closed
+// before a byte of the request was written, it is sent on another.
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.ContentLength > limits.MCPBackWireBytes || r.ContentLength < 0 {
+		return w.large.RoundTrip(r)
+	}
+	for {
+		c := w.take()
+		kept := c != nil
+		if !kept {
+			conn, err := w.large.DialContext(r.Context(), "tcp", w.addr)
+			if err != nil {
+				return nil, err
+			}
+			c = &wireConn{Conn: conn}
+			c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c)
+		}
+		response, err := w.exchange(c, r)
+		if err == nil {
+			return response, nil
+		}
+		_ = c.Close() // its error says nothing beside this one
+		if !kept || c.wrote || r.Context().Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+// longAgo is a deadline that is over.
+func longAgo() time.Time { return time.Unix(1, 0) }
+
+// exchange writes a request and reads the header of the answer.
+func (w *wire) exchange(c *wireConn, r *http.Request) (response *http.Response, err error) {
+	stay := context.AfterFunc(r.Context(), func() { _ = c.SetDeadline(longAgo()) })
+	defer func() {
+		if err != nil {
+			stay()
+		}
+	}()
+	c.wrote, c.left = false, limits.MCPBackHeaderBytes
+	once := *r
+	if r.GetBody != nil {
+		if once.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	if err = once.Write(c.w); err == nil {
+		err = c.w.Flush()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t := httptrace.ContextClientTrace(r.Context()); t != nil && t.WroteRequest != nil {
+		t.WroteRequest(httptrace.WroteRequestInfo{})
+	}
+	for hints := 0; ; hints++ {
+		response, err = http.ReadResponse(c.r, r)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, io.ErrUnexpectedEOF // nothing at all came
+		case err != nil:
+			return nil, err
+		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
+			c.left = -1
+			w.body(c, response, stay)
+			return response, nil
+		case hints == limits.MCPBackHints:
+			return nil, fmt.Errorf("more than %d interim answers", limits.MCPBackHints)
+		}
+	}
+}
+
+// body lets the connection be used again when the whole answer was read.
+func (w *wire) body(c *wireConn, r *http.Response, stay func() bool) {
+	b := &wireBody{inner: r.Body, w: w, c: c, stay: stay, ends: r.Close || r.StatusCode < 200}
+	if r.Body == http.NoBody {
+		b.finish(true)
+	}
+	r.Body = b
+}
+
+// wireBody is the body of an answer.
+type wireBody struct {
+	inner io.ReadCloser
+	w     *wire
+	c     *wireConn
+	stay  func() bool
+	ends  bool // the connection, with the answer
+	over  atomic.Pointer[error]
+}
+
+var errBodyClosed = errors.New("the answer was closed")
+
+func (b *wireBody) Read(p []byte) (int, error) {
+	if over := b.over.Load(); over != nil {
+		return 0, *over
+	}
+	n, err := b.inner.Read(p)
+	if err != nil {
+		b.finish(errors.Is(err, io.EOF))
+	}
+	return n, err
+}
+
+// Close leaves what was not read unread: it may be endless.
+func (b *wireBody) Close() error {
+	b.finish(false)
+	return nil
+}
+
+func (b *wireBody) finish(whole bool) {
+	over := errBodyClosed
+	if whole {
+		over = io.EOF
+	}
+	if !b.over.CompareAndSwap(nil, &over) {
+		return
+	}
+	undisturbed := b.stay()
+	if whole && undisturbed && !b.ends && b.c.r.Buffered() == 0 {
+		b.w.keep(b.c)
+		return
+	}
+	_ = b.c.Close() // nothing more is wanted of it
+}
+
+// take gives a connection that is idle, or nil.
+func (w *wire) take() *wireConn {
+	for {
+		w.mu.Lock()
+		n := len(w.idle)
+		if n == 0 {
+			w.mu.Unlock()
+			return nil
+		}
+		c := w.idle[n-1]
+		w.idle[n-1] = nil
+		w.idle = w.idle[:n-1]
+		w.mu.Unlock()
+		if time.Since(c.since) < limits.MCPBackIdleTime && quiet(c.Conn) {
+			return c
+		}
+		_ = c.Close() // it is not used any more
+	}
+}
+
+// quiet says whether a connection stands and the server has sent nothing unasked.
+func quiet(c net.Conn) bool {
+	raw, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	socket, err := raw.SyscallConn()
+	if err != nil {
+		return false
+	}
+	stands := false
+	err = socket.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		stands = errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err == nil && stands
+}
+
+// keep makes a connection idle.
+func (w *wire) keep(c *wireConn) {
+	c.since = time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.idle) >= limits.MCPBackIdleConns {
+		_ = c.Close() // there are enough
+		return
+	}
+	w.idle = append(w.idle, c)
+	if w.reaper == nil {
+		w.reaper = time.AfterFunc(limits.MCPBackIdleTime, w.reap)
+	}
+}
+
+// reap closes connections that were idle for too long.
+func (w *wire) reap() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := 0
+	for old < len(w.idle) && time.Since(w.idle[old].since) >= limits.MCPBackIdleTime {
+		_ = w.idle[old].Close() // it is not used any more
+		old++
+	}
+	w.idle = append(w.idle[:0], w.idle[old:]...)
+	w.reaper = nil
+	if len(w.idle) > 0 {
+		w.reaper = time.AfterFunc(limits.MCPBackIdleTime-time.Since(w.idle[0].since), w.reap)
+	}
+}
+
+// CloseIdleConnections closes connections that nobody uses.
+func (w *wire) CloseIdleConnections() {
+	w.large.CloseIdleConnections()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.idle {
+		_ = c.Close() // it is not used any more
+	}
+	w.idle = nil
+	if w.reaper != nil {
+		w.reaper.Stop()
+		w.reaper = nil
+	}
+}
