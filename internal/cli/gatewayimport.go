@@ -1,18 +1,20 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies/secrets"
 )
 
 // clientFiles are where clients of a workspace list their MCP servers.
@@ -33,9 +35,11 @@ the same servers to --config, and prints the client's configuration in which eac
 server is started through the gateway. With --write the client's file is replaced; what
 it was is kept beside it.
 
-Credentials are never copied: the gateway's file names the variables to set.`,
+Credentials are never copied: the gateway's file names the variables to set, and where
+the client asks for a value, it goes on asking. A server that cannot be imported, such
+as one with a credential in its command, is left out, and said; the others are not.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: a.run(func(_ *cobra.Command, args []string) error {
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			p, err := a.gatewayPlace()
 			if err != nil {
 				return err
@@ -44,7 +48,7 @@ Credentials are never copied: the gateway's file names the variables to set.`,
 			if len(args) == 1 {
 				name = args[0]
 			}
-			return a.importClients(p, name, write, force)
+			return a.importClients(cmd.Context(), p, name, write, force)
 		}),
 	}
 	cmd.Flags().BoolVar(&write, "write", false, "replace the client's file by the wrapped form; what it was is kept as FILE"+beforeGateway)
@@ -52,12 +56,12 @@ Credentials are never copied: the gateway's file names the variables to set.`,
 	return cmd
 }
 
-func (a *app) importClients(p place, name string, write, force bool) error {
+func (a *app) importClients(ctx context.Context, p place, name string, write, force bool) error {
 	name, data, err := clientFile(p.workspace, name)
 	if err != nil {
 		return err
 	}
-	clients, err := config.ReadClients(name, data)
+	clients, err := config.ReadClients(name, data, func(file string) ([]byte, error) { return regular(below(filepath.Dir(p.config), file)) })
 	if err != nil {
 		return err
 	}
@@ -67,6 +71,9 @@ func (a *app) importClients(p place, name string, write, force bool) error {
 	}
 	if _, err := config.ParseGateway(p.config, gateway); err != nil {
 		return err // what the client says is more than a gateway's configuration can hold
+	}
+	if err := noCredentials(ctx, name, gateway); err != nil {
+		return err
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -81,6 +88,24 @@ func (a *app) importClients(p place, name string, write, force bool) error {
 		return err
 	}
 	return a.tellImport(p, name, clients, wrapped, write)
+}
+
+// noCredentials is the last look at what is written to a file that others read: whatever
+// the import took for harmless, nothing in it looks like a secret to who scans files.
+func noCredentials(ctx context.Context, name string, gateway []byte) error {
+	scan, err := secrets.New(secrets.Options{})
+	if err != nil {
+		return err
+	}
+	found, err := scan.Scan(ctx, config.GatewayFile, bytes.NewReader(gateway))
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return usageError("import_credential", "what would be written on line %d looks like a secret (%s)", found[0].Line, found[0].Rule).At(name).
+			WithHint("move it into env or headers of its server, from where it is never copied")
+	}
+	return nil
 }
 
 // importing is a client's file, what it was, the gateway's configuration made of it, and
@@ -134,18 +159,21 @@ func (a *app) tellImport(p place, name string, clients *config.ClientFile, wrapp
 		for _, s := range clients.Servers {
 			servers = append(servers, s.As)
 		}
-		a.printJSON(map[string]any{"gateway": p.config, "client": name, "written": written, "servers": servers, "notes": append([]string{}, clients.Notes...), "wrapped": json.RawMessage(wrapped)})
+		a.printJSON(map[string]any{"gateway": p.config, "client": name, "written": written, "servers": servers, "left_out": append([]config.LeftServer{}, clients.Left...), "notes": append([]string{}, clients.Notes...), "wrapped": json.RawMessage(wrapped)})
 		return nil
 	}
 	if !written {
 		a.text(string(wrapped))
 	}
 	note := func(line string) { _, _ = a.err.Write([]byte(tame(line + "\n"))) } // a closed stderr cannot be told of
-	note("wrote " + oneLine(p.config) + " with " + strconv.Itoa(len(clients.Servers)) + " servers")
+	note("wrote " + oneLine(p.config) + " with " + countOf(len(clients.Servers), "server"))
 	if written {
-		note("wrote " + oneLine(name) + "; what it was is in " + oneLine(name+beforeGateway))
+		note("wrote " + oneLine(name) + "; what it was is in " + oneLine(name+beforeGateway) + ", with its credentials: keep that out of the repository")
 	} else {
 		note("the client's configuration with its servers behind the gateway is on stdout; --write puts it in place")
+	}
+	for _, left := range clients.Left {
+		note("  left out, and still without the gateway: " + oneLine(left.Name) + " " + oneLine(left.Why))
 	}
 	for _, line := range clients.Notes {
 		note("  " + oneLine(line))
@@ -168,16 +196,21 @@ func clientFile(workspace, name string) (string, []byte, error) {
 		}
 		name = found[0]
 	}
+	data, err := regular(name)
+	if err != nil {
+		return "", nil, usageError("import_unreadable", "the client's configuration cannot be read: %w", err).At(name).WithHint("name the file in which the client lists its MCP servers")
+	}
+	return name, data, nil
+}
+
+// regular reads a small regular file.
+func regular(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > limits.ConfigBytes) {
 		err = errors.New("it is no regular file, or too large")
 	}
 	if err != nil {
-		return "", nil, usageError("import_unreadable", "the client's configuration cannot be read: %w", err).At(name).WithHint("name the file in which the client lists its MCP servers")
+		return nil, err
 	}
-	data, err := os.ReadFile(name) //nolint:gosec // the user names it
-	if err != nil {
-		return "", nil, usageError("import_unreadable", "the client's configuration cannot be read: %w", err).At(name).WithHint("check its permissions")
-	}
-	return name, data, nil
+	return os.ReadFile(name) //nolint:gosec // the user, or a file that the user names, names it
 }

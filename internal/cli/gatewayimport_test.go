@@ -87,6 +87,56 @@ func TestGatewayImport(t *testing.T) {
 	w.say(2, []string{"import_unreadable"}, "gateway", "mcp", "import", w.dir)
 }
 
+// TestGatewayImportLeavesOut: what cannot be imported is told, with the others imported;
+// what looks like a secret to a scanner is not written, whatever the import thinks of it.
+func TestGatewayImportLeavesOut(t *testing.T) {
+	t.Parallel()
+	w := newTower(t, nil)
+	remove(t, w.path(config.GatewayFile))
+	w.write("c.json", `{"mcpServers": {
+  "files": {"command": "server-files", "envFile": ".env"},
+  "older": {"type": "sse", "url": "https://tools.example/sse"},
+  "told": {"command": "server-told", "args": ["--password", "correct-horse"]}
+}}`)
+	w.write(".env", "API_TOKEN=correct-horse\nMODE=fast\n")
+	var doc struct {
+		Servers []string
+		Left    []struct{ Name, Why string } `json:"left_out"`
+	}
+	w.into(0, &doc, "gateway", "mcp", "import", w.path("c.json"))
+	if len(doc.Servers) != 1 || len(doc.Left) != 2 || doc.Left[0].Name != "older" || !strings.Contains(doc.Left[1].Why, "after --password") {
+		t.Errorf("%+v", doc)
+	}
+	got := read(t, w.path(config.GatewayFile))
+	if strings.Contains(got, "correct-horse") || !strings.Contains(got, "API_TOKEN: env:API_TOKEN") || !strings.Contains(got, "MODE: env:MODE") {
+		t.Errorf("written is %s", got)
+	}
+	w.say(0, []string{"left out, and still without the gateway: older", "told has what looks like a credential"}, "gateway", "mcp", "import", "--force", w.path("c.json"))
+	remove(t, w.path(config.GatewayFile))
+	w.write("d.json", `{"mcpServers": {"a": {"command": "/opt/x", "args": ["/data/`+"AKIA"+"Q3EGVZ5WJ7XKLM2N"+`"]}}}`)
+	if code, out, errs := w.tell("", "gateway", "mcp", "import", w.path("d.json")); code != 2 || strings.Contains(out+errs, "Q3EGVZ") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	w.write("d.json", `{"mcpServers": {"a": {"command": "/opt/x", "args": ["/data/`+"dp.pt."+"rfp3vN5kPz8qLw2xYb7cTg4hJm6sDa9eRu1oKi0ZtQX"+`"]}}}`)
+	w.say(2, []string{"import_credential"}, "gateway", "mcp", "import", w.path("d.json"))
+	if _, err := os.Lstat(w.path(config.GatewayFile)); err == nil {
+		t.Error("it was written")
+	}
+}
+
+// TestGatewayOfOneServer: the credentials of a server that is not served need not be there.
+func TestGatewayOfOneServer(t *testing.T) {
+	t.Parallel()
+	w := newTower(t, nil)
+	w.write(config.GatewayFile, strings.Replace(read(t, w.path(config.GatewayFile)), "roots:", "  other: {url: 'http://127.0.0.1:9/mcp', headers: {Authorization: env:NOBODY_SETS_THIS}}\nroots:", 1))
+	p := w.pipe("--stdio=files")
+	p.hello()
+	allowed(t, p.call("echo", map[string]any{"text": "alone"}), "alone")
+	p.end()
+	w.say(2, []string{"NOBODY_SETS_THIS"}, "gateway", "mcp", "--stdio")
+	w.say(2, []string{"gateway_server", "files, other"}, "gateway", "mcp", "--stdio=third")
+}
+
 func quote(s string) string {
 	raw, _ := json.Marshal(s) //nolint:errchkjson // a string encodes
 	return string(raw)

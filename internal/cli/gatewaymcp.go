@@ -104,7 +104,14 @@ func (a *app) gatewayConfig(p place, f gatewayFlags, args []string, dash int) (*
 
 // serveGateway runs a gateway until it is told to end.
 func (a *app) serveGateway(ctx context.Context, p place, g *config.Gateway, stdio string) (err error) {
-	run, err := a.openGateway(ctx, p, g, gatewayKinds{transport: transportOf(stdio)})
+	kinds := gatewayKinds{transport: transportOf(stdio)}
+	if stdio != "" && stdio != stdioAll {
+		if !slices.ContainsFunc(g.Servers, func(s config.GatewayServer) bool { return s.Name == stdio }) {
+			return noServer(g, stdio)
+		}
+		kinds.only = stdio
+	}
+	run, err := a.openGateway(ctx, p, g, kinds)
 	if err != nil {
 		return err
 	}
@@ -196,20 +203,19 @@ func (r *gatewayRun) named(name string) (link.Opener, error) {
 			return s.Open, nil
 		}
 	}
-	return nil, usageError("gateway_server", "there is no server %q", oneLine(name)).At(r.config.Name).
-		WithHint("it is one of: %s", strings.Join(r.names(), ", "))
+	return nil, noServer(r.config, name)
+}
+
+func noServer(g *config.Gateway, name string) error {
+	names := make([]string, 0, len(g.Servers))
+	for _, s := range g.Servers {
+		names = append(names, s.Name)
+	}
+	return usageError("gateway_server", "there is no server %q", oneLine(name)).At(g.Name).WithHint("it is one of: %s", strings.Join(names, ", "))
 }
 
 func (r *gatewayRun) all() link.Opener {
 	return mcp.NewFan(mcp.FanOptions{Servers: r.servers, Version: Version(), Log: r.log, Own: r.own})
-}
-
-func (r *gatewayRun) names() []string {
-	out := make([]string, 0, len(r.servers))
-	for _, s := range r.servers {
-		out = append(out, s.Name)
-	}
-	return out
 }
 
 // doors makes the handlers of all endpoints: /mcp, /mcp/NAME, and those of the older

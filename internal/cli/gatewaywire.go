@@ -40,6 +40,8 @@ import (
 // gatewayKinds say what a gateway is opened for.
 type gatewayKinds struct {
 	transport string // for policies to read: http or stdio
+	// only names the one server that is served; "": all are.
+	only string
 	// looking serves an inspection: nothing is recorded, held or called.
 	looking bool
 	// through replaces the link to a server; nil: as it is.
@@ -136,6 +138,9 @@ func (r *gatewayRun) readSecrets() error {
 	r.secrets = map[string]string{}
 	for i := range r.config.Servers {
 		s := &r.config.Servers[i]
+		if r.idle(s) {
+			continue
+		}
 		read := func(name string, from config.Secret) error {
 			value, err := r.app.secret(r.dir, from)
 			if err == nil && value == "" {
@@ -164,6 +169,11 @@ func (r *gatewayRun) readSecrets() error {
 		return usageError("gateway_secret", "%w", err).At(r.config.Name).WithHint("use a longer secret")
 	}
 	return nil
+}
+
+// idle says whether a server is not served by this run: its credentials need not be there.
+func (r *gatewayRun) idle(s *config.GatewayServer) bool {
+	return r.kinds.only != "" && r.kinds.only != s.Name
 }
 
 // judges compiles what judges messages, and computes the governance hash.
@@ -357,6 +367,9 @@ func (r *gatewayRun) link(ctx context.Context, k gatewayKinds) error {
 	}
 	for i := range r.config.Servers {
 		s := &r.config.Servers[i]
+		if r.idle(s) {
+			continue
+		}
 		opener, transport, err := r.backTo(ctx, s)
 		if err != nil {
 			return err

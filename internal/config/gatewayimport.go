@@ -2,10 +2,13 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -19,8 +22,18 @@ type ClientFile struct {
 	Key     string // under which the servers stand: mcpServers or servers
 	Tree    map[string]any
 	Servers []ClientServer // in the order of their names
+	// Left are the servers that were not imported, and why, in the order of their names.
+	Left []LeftServer
 	// Notes say what a person must still do, a line each.
 	Notes []string
+
+	read func(name string) ([]byte, error)
+}
+
+// LeftServer is a server that goes around the gateway still.
+type LeftServer struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
 }
 
 // ClientServer is one server of a client's configuration.
@@ -33,14 +46,20 @@ type ClientServer struct {
 	Env     map[string]string // what the gateway's file says: env:NAME, or text
 	Secrets map[string]string
 	Headers map[string]importedHeader
+	// Given are variables that the client gives the gateway, which asks for them where the
+	// client asked before: never a secret itself.
+	Given map[string]string
+	// EnvFile is the file of variables that the client reads for it.
+	EnvFile string
 }
 
 type importedHeader struct{ Prefix, From string }
 
 // ReadClients reads the configuration of a client: mcp.json, .vscode/mcp.json,
 // claude_desktop_config.json and others of their form. Comments and trailing commas,
-// which some editors allow there, are left out.
-func ReadClients(name string, data []byte) (*ClientFile, error) {
+// which some editors allow there, are left out. read gives the files of variables that it
+// names, relative to the workspace; only the names in them are taken. It may be nil.
+func ReadClients(name string, data []byte, read func(name string) ([]byte, error)) (*ClientFile, error) {
 	if len(data) > limits.ConfigBytes {
 		return nil, tooLarge(name)
 	}
@@ -50,7 +69,7 @@ func ReadClients(name string, data []byte) (*ClientFile, error) {
 			WithHint("it must be JSON without repeated keys")
 	}
 	top, _ := tree.(map[string]any)
-	f := &ClientFile{Tree: top}
+	f := &ClientFile{Tree: top, read: read}
 	for _, key := range []string{"mcpServers", "servers"} {
 		if _, ok := top[key].(map[string]any); ok {
 			f.Key = key
@@ -64,9 +83,9 @@ func ReadClients(name string, data []byte) (*ClientFile, error) {
 	}
 	taken := map[string]bool{}
 	for _, n := range slices.Sorted(maps.Keys(servers)) {
-		s, err := f.server(n, servers[n])
-		if err != nil {
-			return nil, err.At(name)
+		s, why := f.server(n, servers[n])
+		if why != "" {
+			f.Left = append(f.Left, LeftServer{n, why})
 		}
 		if s == nil {
 			continue
@@ -78,22 +97,26 @@ func ReadClients(name string, data []byte) (*ClientFile, error) {
 		taken[s.As] = true
 		f.Servers = append(f.Servers, *s)
 	}
+	if len(f.Servers) == 0 && len(f.Left) > 0 {
+		return nil, protocol.Errorf(protocol.ExitUsage, "import_server", "none of the servers can be imported: the server %q %s", short(f.Left[0].Name), f.Left[0].Why).At(name).
+			WithHint("it needs a command with args, or the url of a server that speaks streamable HTTP, and its credentials in env or headers")
+	}
 	if len(f.Servers) == 0 {
 		return nil, protocol.Errorf(protocol.ExitUsage, "import_empty", "all servers go through a gateway already").At(name).WithHint("nothing is to do")
 	}
 	return f, nil
 }
 
-// server reads one server; nil is one that is wrapped already.
-func (f *ClientFile) server(name string, v any) (*ClientServer, *protocol.Error) {
-	bad := func(what string) *protocol.Error {
-		return protocol.Errorf(protocol.ExitUsage, "import_server", "the server %q %s", short(name), what).WithHint("it needs a command with args, or a url")
-	}
+// server reads one server; nil is one that is wrapped already, or cannot be imported for
+// the reason that is given.
+func (f *ClientFile) server(name string, v any) (s *ClientServer, why string) {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, bad("is no object")
+		return nil, "is no object"
 	}
-	s := &ClientServer{Name: name, As: gatewayName(name), Env: map[string]string{}, Secrets: map[string]string{}, Headers: map[string]importedHeader{}}
+	s = &ClientServer{
+		Name: name, As: gatewayName(name), Env: map[string]string{}, Secrets: map[string]string{}, Headers: map[string]importedHeader{}, Given: map[string]string{},
+	}
 	command, _ := m["command"].(string)
 	url, _ := m["url"].(string)
 	if url == "" {
@@ -101,32 +124,26 @@ func (f *ClientFile) server(name string, v any) (*ClientServer, *protocol.Error)
 	}
 	switch {
 	case command != "" && url == "":
-		s.Command = []string{f.plain(command)}
-		args, _ := m["args"].([]any)
-		for _, a := range args {
-			text, ok := a.(string)
-			if !ok {
-				return nil, bad("has an argument that is no text")
-			}
-			s.Command = append(s.Command, f.plain(text))
+		if why = f.command(s, command, m); why != "" {
+			return nil, why
 		}
 		if wrapped(s.Command) {
-			return nil, nil //nolint:nilnil // there is nothing to import
-		}
-		if dir, _ := m["cwd"].(string); dir != "" {
-			s.Dir = f.plain(dir)
+			return nil, ""
 		}
 	case url != "" && command == "":
-		s.URL = f.plain(url)
+		if why = f.url(s, url, m); why != "" {
+			return nil, why
+		}
 	default:
-		return nil, bad("has neither a command nor a url, or both")
+		return nil, "has neither a command nor a url, or both"
 	}
-	if kind, _ := m["type"].(string); kind == "sse" {
-		return nil, bad("speaks the older HTTP with SSE, which the gateway does not speak with servers")
-	}
+	f.envFile(s, m)
 	env, _ := m["env"].(map[string]any)
 	for _, k := range slices.Sorted(maps.Keys(env)) {
-		text, _ := env[k].(string)
+		text, isText := env[k].(string)
+		if !isText {
+			text = scalar(env[k])
+		}
 		if wrong, _ := engineVariable(k); wrong != "" {
 			f.notef("%s: the variable %s %s; it was left out", name, k, wrong)
 			continue
@@ -138,7 +155,89 @@ func (f *ClientFile) server(name string, v any) (*ClientServer, *protocol.Error)
 		text, _ := headers[k].(string)
 		f.header(s, k, text)
 	}
-	return s, nil
+	return s, ""
+}
+
+// command reads how a server is started.
+func (f *ClientFile) command(s *ClientServer, command string, m map[string]any) string {
+	s.Command = []string{command}
+	args, _ := m["args"].([]any)
+	for _, a := range args {
+		text, ok := a.(string)
+		if !ok {
+			return "has an argument that is no text"
+		}
+		s.Command = append(s.Command, text)
+	}
+	if wrapped(s.Command) {
+		return ""
+	}
+	if why := secretArgument(s.Command); why != "" {
+		return why + ", which no file may hold that others read: give it in env, or where the server takes it only there, " +
+			`write command: [sh, -c, 'exec … "$NAME"'] and secrets: {NAME: "env:NAME"} yourself`
+	}
+	for i := range s.Command {
+		s.Command[i] = f.plain(s.Command[i])
+	}
+	if dir, _ := m["cwd"].(string); dir != "" {
+		s.Dir = f.plain(dir)
+	}
+	return ""
+}
+
+// url reads where a server is.
+func (f *ClientFile) url(s *ClientServer, url string, m map[string]any) string {
+	switch kind, _ := m["type"].(string); {
+	case kind == "sse" || m["transport"] == "sse":
+		return "speaks the older HTTP with SSE, which the gateway does not speak with servers; many have streamable HTTP beside it, at another url"
+	case holdsCredential(url) || refersElsewhere(url):
+		return "has what looks like a credential, or a value that the client puts there, in its url, which no file may hold that others read: give it in a header if the server takes it there"
+	}
+	s.URL = f.plain(url)
+	return ""
+}
+
+// envFile takes the names of the variables that the client reads from a file. Their values
+// come from the client as before, which gives them to the gateway.
+func (f *ClientFile) envFile(s *ClientServer, m map[string]any) {
+	name, _ := m["envFile"].(string)
+	if name == "" || s.URL != "" {
+		return
+	}
+	s.EnvFile = name
+	var data []byte
+	err := errors.New("there is nobody to read it")
+	if f.read != nil {
+		data, err = f.read(f.plain(name))
+	}
+	if err != nil {
+		f.notef("%s: the variables of %s cannot be read; name each under secrets of this server, as NAME: env:NAME", s.Name, name)
+		return
+	}
+	list := variablesOf(data)
+	for _, k := range slices.Sorted(maps.Keys(list)) {
+		if wrong, _ := engineVariable(k); wrong != "" {
+			f.notef("%s: the variable %s of %s %s; it was left out", s.Name, k, name, wrong)
+			continue
+		}
+		if namesSecret(k) || holdsCredential(list[k]) {
+			s.Secrets[k] = sourceEnv + k
+		} else {
+			s.Env[k] = sourceEnv + k
+		}
+	}
+	f.notef("%s: the variables of %s were taken by their names; where the client does not read that file, set them before the gateway starts", s.Name, name)
+}
+
+// scalar gives a number or boolean as clients give it to programs.
+func scalar(v any) string {
+	switch v := v.(type) {
+	case json.Number:
+		return v.String()
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return ""
 }
 
 // wrapped tells a command that starts this program's gateway.
@@ -163,16 +262,34 @@ func gatewayName(name string) string {
 // variable imports one variable of a child's environment. What looks like a secret, or is
 // asked of the person, is taken from a variable of the same name and never copied.
 func (f *ClientFile) variable(s *ClientServer, name, value string) {
+	delete(s.Env, name) // what the file of variables says counts less
+	delete(s.Secrets, name)
 	m := placeholder().FindStringSubmatch(value)
 	switch {
 	case len(m) > 2 && m[0] == value && m[1] == "env" && envName().MatchString(m[2]):
 		s.Secrets[name] = sourceEnv + m[2]
-	case len(m) > 1 && m[1] == "input", value != "" && secretLike().MatchString(name):
+	case refersElsewhere(value):
+		s.Secrets[name] = sourceEnv + name
+		if !f.given(s, name, value) {
+			f.notef("%s: set the variable %s before the gateway starts; its value was not copied", s.Name, name)
+		}
+	case value != "" && secretLike().MatchString(name), holdsCredential(value), strings.HasPrefix(value, sourceEnv):
 		s.Secrets[name] = sourceEnv + name
 		f.notef("%s: set the variable %s before the gateway starts; its value was not copied", s.Name, name)
 	default:
 		s.Env[name] = f.plain(value)
 	}
+}
+
+// given lets the client ask for a value as before, and give it to the gateway. It says
+// no where something stands beside what is asked for that may be a secret itself.
+func (f *ClientFile) given(s *ClientServer, name, value string) bool {
+	if holdsCredential(referred().ReplaceAllString(value, "")) {
+		return false
+	}
+	s.Given[name] = value
+	f.notef("%s: the client gives the gateway the variable %s; where the gateway is started otherwise, set it", s.Name, name)
+	return true
 }
 
 // header imports a header; all of them count as credentials.
@@ -185,7 +302,7 @@ func (f *ClientFile) header(s *ClientServer, name, value string) {
 	source = strings.ReplaceAll(source, "-", "_")
 	if m := placeholder().FindStringSubmatch(value); len(m) > 2 && m[0] == value && m[1] == "env" && envName().MatchString(m[2]) {
 		source = m[2]
-	} else {
+	} else if !refersElsewhere(value) || !f.given(s, source, value) {
 		f.notef("%s: set the variable %s to the credential of the header %s before the gateway starts; its value was not copied", s.Name, source, name)
 	}
 	s.Headers[name] = importedHeader{Prefix: prefix, From: sourceEnv + source}
@@ -255,6 +372,12 @@ func (f *ClientFile) Wrapped(program, config string) map[string]any {
 	for _, s := range f.Servers {
 		entry := map[string]any{"command": program, "args": []any{"gateway", "mcp", "--config", config, "--stdio=" + s.As}}
 		if old, _ := servers[s.Name].(map[string]any); old != nil {
+			if len(s.Given) > 0 {
+				entry["env"] = s.Given
+			}
+			if s.EnvFile != "" {
+				entry["envFile"] = s.EnvFile
+			}
 			for _, keep := range []string{"type", "disabled", "autoApprove", "alwaysAllow", "timeout"} {
 				if v, ok := old[keep]; ok && (keep != "type" || v == "stdio") {
 					entry[keep] = v

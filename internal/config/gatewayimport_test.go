@@ -25,7 +25,7 @@ const vscodeFile = `{
 // through the reader of the gateway's configuration.
 func TestImportOfClients(t *testing.T) {
 	t.Parallel()
-	f, err := ReadClients("mcp.json", []byte(vscodeFile))
+	f, err := ReadClients("mcp.json", []byte(vscodeFile), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestImportOfClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"Files":{"args":["gateway","mcp","--config","g.yaml","--stdio=files"],"command":"cabincrew","type":"stdio"}`, `"api":{"args":["gateway","mcp","--config","g.yaml","--stdio=api"],"command":"cabincrew"}`, `"inputs":[`, `"done":{"args"`} {
+	for _, want := range []string{`"Files":{"args":["gateway","mcp","--config","g.yaml","--stdio=files"],"command":"cabincrew","env":{"API_KEY":"${input:key}"},"type":"stdio"}`, `"api":{"args":["gateway","mcp","--config","g.yaml","--stdio=api"],"command":"cabincrew"}`, `"inputs":[`, `"done":{"args"`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s is not in %s", want, raw)
 		}
@@ -68,7 +68,7 @@ func TestImportOfClients(t *testing.T) {
 	if strings.Contains(string(raw), "sk-live") {
 		t.Error("the wrapped file has the credential")
 	}
-	again, err := ReadClients("mcp.json", raw)
+	again, err := ReadClients("mcp.json", raw, nil)
 	if err == nil {
 		t.Errorf("what is wrapped is imported again: %+v", again)
 	}
@@ -84,14 +84,15 @@ func TestImportRefusals(t *testing.T) {
 		`{"mcpServers": {}}`:        "no servers",
 		`{"mcpServers": {"a": 1}}`:  "is no object",
 		`{"mcpServers": {"a": {}}}`: "neither a command nor a url",
-		`{"mcpServers": {"a": {"command": "x", "url": "http://y"}}}`:     "neither a command nor a url, or both",
-		`{"mcpServers": {"a": {"command": "x", "args": [1]}}}`:           "no text",
-		`{"mcpServers": {"a": {"url": "http://y/sse", "type": "sse"}}}`:  "older HTTP",
-		`{"mcpServers": {"A": {"command": "x"}, "a": {"command": "y"}}}`: "no name of its own",
-		`{"mcpServers": {"é": {"command": "x"}}}`:                        "no name of its own",
-		`{"mcpServers": {"a": {"command": "x"}}} /* never closed`:        "cannot be read",
+		`{"mcpServers": {"a": {"command": "x", "url": "http://y"}}}`:        "neither a command nor a url, or both",
+		`{"mcpServers": {"a": {"command": "x", "args": [1]}}}`:              "no text",
+		`{"mcpServers": {"a": {"url": "http://y/sse", "type": "sse"}}}`:     "older HTTP",
+		`{"mcpServers": {"a": {"command": "x", "args": ["--token", "y"]}}}`: "looks like a credential in its command, after --token",
+		`{"mcpServers": {"A": {"command": "x"}, "a": {"command": "y"}}}`:    "no name of its own",
+		`{"mcpServers": {"é": {"command": "x"}}}`:                           "no name of its own",
+		`{"mcpServers": {"a": {"command": "x"}}} /* never closed`:           "cannot be read",
 	} {
-		if _, err := ReadClients("c.json", []byte(file)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ReadClients("c.json", []byte(file), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -107,7 +108,7 @@ func FuzzReadClients(f *testing.F) {
 				t.Fatalf("JSON without comments reads as %v, %v", got, err)
 			}
 		}
-		if c, err := ReadClients("c.json", data); err == nil {
+		if c, err := ReadClients("c.json", data, nil); err == nil {
 			if _, err := c.Gateway(); err != nil {
 				t.Fatal(err)
 			}
