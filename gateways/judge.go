@@ -109,11 +109,15 @@ func (p *Panel) Judge(parent context.Context, d Document, at time.Time) (Verdict
 	for _, a := range all {
 		if a.err != nil {
 			said.Findings = append(said.Findings, p.unjudged(a.who, a.err))
+			if a.who == "secrets" { // what was not searched may hold some wherever others speak of it
+				said.Hidden.More = true
+			}
 			continue
 		}
 		said.Findings = append(said.Findings, a.opinion.Findings...)
 		said.Changes = append(said.Changes, a.opinion.Changes...)
 		said.Hide = append(said.Hide, a.opinion.Hide...)
+		said.Hidden.Join(a.opinion.Hidden)
 	}
 	if err := ctx.Err(); err != nil {
 		said.Findings = append(said.Findings, p.unjudged("time", fmt.Errorf("judging took longer than %s", p.o.Time)))
@@ -173,9 +177,10 @@ func (p *Panel) verdict(said policies.Opinion, at time.Time) Verdict {
 	for i := range said.Findings {
 		said.Findings[i].EvaluatedAt = stamp
 	}
+	out.Hidden = said.Hidden
 	d, err := policies.Decide(said.Findings, policies.AggregateOptions{Method: p.o.Method, AllowWithoutPolicies: p.o.AllowWithoutPolicies})
 	out.Decision = d
-	r := policies.Result{Findings: said.Findings}
+	r := discreet(said)
 	out.Evaluations, out.Violations, out.Warnings = r.Evaluations(), r.Violations(), r.Warnings()
 	switch {
 	case err != nil:
@@ -189,6 +194,18 @@ func (p *Panel) verdict(said policies.Opinion, at time.Time) Verdict {
 		out.Changes = changes
 	}
 	return out
+}
+
+// discreet gives findings without the secrets that were found in the message: what
+// judges say of a place of it names members, and those may be secrets. What the
+// configuration says stays as it is.
+func discreet(said policies.Opinion) policies.Result {
+	r := policies.Result{Findings: said.Findings, Hidden: said.Hidden}.Discreet()
+	for i := range r.Findings {
+		f := &said.Findings[i]
+		r.Findings[i].PolicyID, r.Findings[i].Rule, r.Findings[i].Role = f.PolicyID, f.Rule, f.Role
+	}
+	return r
 }
 
 // settled gives changes by place, each once; twice names a place that is to become two

@@ -51,6 +51,9 @@ type Verdict struct {
 	// Changes are what is to be rewritten. Who forwards the message applies them to its
 	// bytes and has the result judged again, once.
 	Changes []Change
+	// Hidden are secrets that were found in the message: whoever says or records anything
+	// of it takes them out. It was done with what is said here.
+	Hidden policies.Hidden
 	// Named says that a rule of the configuration names the method of the message letter
 	// by letter and decided of it: nobody need decide of it as of an unknown one.
 	Named bool

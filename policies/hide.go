@@ -11,8 +11,8 @@ type Hidden struct {
 	More bool
 }
 
-// join adds what another judge found.
-func (h *Hidden) join(other Hidden) {
+// Join adds what another judge found.
+func (h *Hidden) Join(other Hidden) {
 	h.More = h.More || other.More
 	for text, mark := range other.Marks {
 		if h.Marks == nil {

@@ -23,4 +23,7 @@ type Opinion struct {
 	Changes []Rewrite
 	// Hide are names of tools that are not to be seen, sorted.
 	Hide []string
+	// Hidden are secrets that the judge found: what anybody says of the message must not
+	// show them. Names of members stand in pointers, for example.
+	Hidden Hidden
 }

@@ -28,7 +28,7 @@ func (p Panel) Evaluate(ctx context.Context, in Input, evaluatedAt string) (Resu
 	var out Result
 	for _, r := range results {
 		out.Findings = append(out.Findings, r.Findings...)
-		out.Hidden.join(r.Hidden)
+		out.Hidden.Join(r.Hidden)
 		out.Explanations = append(out.Explanations, r.Explanations...)
 	}
 	return out, nil

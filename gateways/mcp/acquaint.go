@@ -31,24 +31,24 @@ func called(method string) (kind, list string) {
 
 // acquaint finds what a request calls among what the server lists. Where the client never
 // asked for the list, or the server said that it is other now, the gateway asks.
-func (s *session) acquaint(ctx context.Context, m *matter) (ruling, bool) {
+func (s *session) acquaint(ctx context.Context, m *matter) {
 	e := m.e
 	kind, list := called(e.method)
 	if s.unlisted(kind) {
-		return ruling{}, true
+		return
 	}
 	known, whole := s.known(kind, e.name)
 	if known == nil && !whole {
 		if err := s.ownList(ctx, e, kind, list); err != nil && s.g.o.Pins != nil {
 			s.g.o.Log.Warn("the gateway cannot list what the server has", "list", list, "error", err)
-			return s.ruled(m, policyPins, "what the server says of it cannot be known: "+brief(err.Error()), codeUnjudged), false
+			m.unknown = "what the server says of it cannot be known: " + err.Error()
+			return
 		}
 		known, _ = s.known(kind, e.name)
 	}
 	if e.entry = known; known != nil {
 		e.tool = known.about
 	}
-	return ruling{}, true
 }
 
 // unlisted says whether nothing depends on what the server lists of a kind.
@@ -73,11 +73,14 @@ func (s *session) checkRequest(m *matter) []protocol.PolicyEvaluation {
 func (s *session) checkPin(m *matter, kind string) *protocol.PolicyEvaluation {
 	e := m.e
 	say := func(d protocol.Decision, why string) *protocol.PolicyEvaluation {
-		ev := evaluation(m, policyPins, d, kind+" "+brief(e.name)+" "+why)
+		ev := evaluation(m, policyPins, d, kind+" "+e.name+" "+why)
 		return &ev
 	}
 	known := e.entry
 	switch {
+	case m.unknown != "":
+		ev := evaluation(m, policyPins, protocol.Deny, m.unknown)
+		return &ev
 	case known == nil && s.g.o.Pins != nil:
 		return say(protocol.Deny, "is not among what the server lists")
 	case known == nil && s.g.o.Hidden != nil && s.g.o.Hidden(kind, e.name):
@@ -98,7 +101,7 @@ func (s *session) checkPin(m *matter, kind string) *protocol.PolicyEvaluation {
 		why = "is " + known.known()
 	}
 	if len(known.Suspicions) > 0 {
-		why += "; suspicious: " + brief(strings.Join(known.Suspicions, "; "))
+		why += "; suspicious: " + strings.Join(known.Suspicions, "; ")
 	}
 	m.diff = known.Diff
 	return say(d, why)

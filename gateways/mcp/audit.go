@@ -15,7 +15,7 @@ func (s *session) record(ctx context.Context, m *matter, r ruling) error {
 	fact := s.fact(m, r)
 	tool := ""
 	if m.e.method == methodCall {
-		tool = m.e.name
+		tool = m.shown(m.e.name)
 	}
 	var events []protocol.AuditEvent
 	if m.phase == gateways.PhaseResponse {
@@ -78,7 +78,7 @@ func (s *session) event(kind string, m *matter, tool string, d protocol.Decision
 func (m *matter) title() string {
 	name := m.e.method
 	if m.e.name != "" {
-		name += " " + m.e.name
+		name += " " + m.shown(m.e.name)
 	}
 	if name == "" {
 		name = "no message"
@@ -136,9 +136,10 @@ func policyOf(r ruling, evaluations []protocol.PolicyEvaluation) *protocol.Audit
 func (s *session) settled(ctx context.Context, m *matter, a gateways.Answered, d protocol.Decision, why string, at time.Time) error {
 	ev := s.event(protocol.EventMCPDecision, m, "", d)
 	if m.e.method == methodCall {
-		ev.Gateway.Tool = m.e.name
+		ev.Gateway.Tool = m.shown(m.e.name)
 	}
 	ev.Severity = protocol.SeverityWarning
+	why = m.shown(why)
 	ev.Message = brief(m.title() + ": " + why)
 	evaluations := []protocol.PolicyEvaluation{{
 		Source: protocol.SourceMCPGateway, PolicyID: "gateway/approval", Decision: d, Severity: d.Severity(),

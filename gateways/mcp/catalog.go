@@ -9,6 +9,7 @@ import (
 	"github.com/cabincrew/action/gateways"
 	"github.com/cabincrew/action/gateways/mcp/jsonrpc"
 	"github.com/cabincrew/action/gateways/mcp/pins"
+	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -354,14 +355,14 @@ func (l *listing) evaluations(m *matter) (out []protocol.PolicyEvaluation) {
 		var names []string
 		var each []any
 		for _, e := range list[:min(len(list), limits.MCPGuardNamed)] {
-			names = append(names, brief(e.name)+" ("+e.known()+")")
-			one := map[string]any{"name": brief(e.name), "state": e.State, "pin": e.pin}
+			names = append(names, e.name+" ("+e.known()+")")
+			one := map[string]any{"name": e.name, "state": e.State, "pin": e.pin}
 			if len(e.Suspicions) > 0 {
-				one["suspicions"] = brief(strings.Join(e.Suspicions, "; "))
+				one["suspicions"] = strings.Join(e.Suspicions, "; ")
 			}
 			each = append(each, one)
 		}
-		ev := evaluation(m, policyPins, d, brief(what+": "+strings.Join(names, ", ")))
+		ev := evaluation(m, policyPins, d, what+": "+strings.Join(names, ", "))
 		ev.Evidence = map[string]any{"items": each}
 		out = append(out, ev)
 	}
@@ -401,6 +402,13 @@ func (s *session) learnList(m *matter) {
 		})
 	}
 	before, earlier := s.pages(m, l.kind)
+	for _, e := range l.page { // both name places, and are told again when it is called
+		e.Diff = m.shown(e.Diff)
+		e.Suspicions = slices.Clone(e.Suspicions)
+		for i, one := range e.Suspicions {
+			e.Suspicions[i] = m.shown(one)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.books[l.kind]
@@ -432,9 +440,9 @@ func (s *session) learnList(m *matter) {
 func (e *entry) known() string {
 	said := or(e.State, "hidden")
 	if e.Like != "" {
-		said += " " + brief(e.Like)
+		said += " " + harmless.OneLine(e.Like)
 		if e.LikeServer != "" {
-			said += " of server " + brief(e.LikeServer)
+			said += " of server " + harmless.OneLine(e.LikeServer)
 		}
 	}
 	return said

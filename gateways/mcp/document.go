@@ -30,6 +30,7 @@ type matter struct {
 	list     *listing // what the answer lists
 	cutAsked bool     // what a person would have to approve is cut out of it
 	diff     string   // for the person who is to approve
+	unknown  string   // why it is not known what the server says of what is called
 
 	stamped string // at, once it was written
 	tree    any

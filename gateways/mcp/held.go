@@ -143,13 +143,17 @@ func (s *session) heldFor(m *matter, r ruling, need protocol.PreflightRequires) 
 		"phase": string(m.phase), "principal": s.who.Principal, "request_id": m.e.request,
 	}
 	if m.e.name != "" {
-		output["name"] = brief(m.e.name)
+		output["name"] = brief(m.shown(m.e.name))
 	}
 	if m.e.method == methodCall {
-		output["tool"] = brief(m.e.name)
+		output["tool"] = brief(m.shown(m.e.name))
 	}
 	if m.diff != "" {
-		output["difference"] = m.diff
+		diff := s.clean(m.shown(m.diff))
+		if len(diff) > limits.MCPGuardDiff {
+			diff = strings.ToValidUTF8(diff[:limits.MCPGuardDiff], "") + "\n(cut)"
+		}
+		output["difference"] = diff
 	}
 	pin := ""
 	if m.e.entry != nil {
@@ -232,7 +236,7 @@ func (s *session) outcome(ctx context.Context, w *waiting) *ruling {
 	if why == "" {
 		d, say = protocol.Allow, "approved by "+or(w.answer.Approver, "a person")
 	}
-	r := s.ruled(m, "gateway/approval", brief(why), code)
+	r := s.ruled(m, "gateway/approval", brief(m.shown(why)), code)
 	if s.settled(ctx, m, w.answer, d, say, s.g.o.Now()) != nil {
 		r = s.unrecorded(m)
 		return &r

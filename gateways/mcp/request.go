@@ -123,12 +123,13 @@ func (s *session) disagrees(m *matter) string {
 
 // judgeRequest judges a request with what is known of what it calls.
 func (s *session) judgeRequest(ctx context.Context, m *matter) ruling {
-	if r, ok := s.acquaint(ctx, m); !ok {
-		return r
-	}
+	s.acquaint(ctx, m)
 	m.check = s.checkRequest
 	came := m.msg
 	r := s.judge(ctx, m)
+	if m.unknown != "" && r.code == 0 {
+		r.code = codeUnjudged
+	}
 	if r.changed && r.Decision != protocol.Deny {
 		header, err := realigned(m.e.header, came, r.message)
 		if err != nil {

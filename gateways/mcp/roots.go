@@ -23,7 +23,7 @@ func (m *matter) namedFiles(prefix string, found []paths.Finding) []protocol.Pol
 		if f.Inside && !f.Protected || len(out) >= limits.MCPGuardNamed {
 			continue
 		}
-		ev := evaluation(m, policyPaths, protocol.Deny, brief("argument "+f.At+": "+or(f.Why, "outside of the roots")))
+		ev := evaluation(m, policyPaths, protocol.Deny, "argument "+f.At+": "+or(f.Why, "outside of the roots"))
 		ev.Evidence = map[string]any{"at": prefix + f.At, "protected": f.Protected, "inside": f.Inside}
 		out = append(out, ev)
 	}

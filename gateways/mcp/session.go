@@ -67,11 +67,12 @@ type exchange struct {
 	cancel    context.CancelFunc // withdraws it while it is held; else nil
 	held      bool               // a person is asked, or was, and it did not go on yet
 	withdrawn bool
-	resumable bool    // an event of its stream had an id
-	broken    bool    // its stream ended before its answer came
-	unwanted  bool    // the client cancelled it after it was sent on
-	answer    string  // the digest of its answer; "" while there is none
-	answerOn  *stream // that its answer came on
+	resumable bool        // an event of its stream had an id
+	broken    bool        // its stream ended before its answer came
+	unwanted  bool        // the client cancelled it after it was sent on
+	concealed []concealed // secrets in what belongs to it, not to be told of
+	answer    string      // the digest of its answer; "" while there is none
+	answerOn  *stream     // that its answer came on
 }
 
 func newSession(g *guard, who link.Session, next link.Server) *session {

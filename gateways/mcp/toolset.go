@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cabincrew/action/gateways"
+	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
@@ -137,17 +138,18 @@ func (s *session) settleQuestion(set, key string, q *question) {
 	s.sets[set] = toolset{key, q.answer}
 }
 
-// difference gives the texts that a person reads to approve the items.
+// difference gives the texts that a person reads to approve the items. It is longer than
+// what is shown of it, so that no secret is cut before it is taken out.
 func (l *listing) difference() string {
 	var b strings.Builder
 	for _, e := range l.ask {
-		b.WriteString(e.kind + " " + brief(e.name) + " (" + e.known() + ", " + e.pin + ")\n")
+		b.WriteString(e.kind + " " + harmless.OneLine(e.name) + " (" + e.known() + ", " + e.pin + ")\n")
 		for _, why := range e.Suspicions {
-			b.WriteString("  suspicious: " + brief(why) + "\n")
+			b.WriteString("  suspicious: " + harmless.OneLine(why) + "\n")
 		}
 		b.WriteString(e.Diff)
-		if b.Len() > limits.MCPGuardDiff {
-			return strings.ToValidUTF8(b.String()[:limits.MCPGuardDiff], "") + "\n(cut)"
+		if b.Len() > 2*limits.MCPGuardDiff {
+			return b.String()[:2*limits.MCPGuardDiff]
 		}
 	}
 	return b.String()

@@ -125,6 +125,10 @@ func (s *session) verdict(ctx context.Context, m *matter) ruling {
 	if e := s.unknown(m); e != nil && !v.Named {
 		own = append(own, *e)
 	}
+	m.hide(v.Hidden)
+	for i := range own {
+		own[i].Reason, own[i].Evidence = brief(m.shown(own[i].Reason)), m.shownEvidence(own[i].Evidence)
+	}
 	worst := protocol.Allow
 	for i := range own {
 		worst = protocol.MostSevere(worst, own[i].Decision)
@@ -181,7 +185,7 @@ func (s *session) broke(m *matter, p any) ruling {
 
 // unjudged is the ruling on what cannot be judged: it goes no further.
 func (s *session) unjudged(m *matter, err error) ruling {
-	s.g.o.Log.Error("a message cannot be judged", "method", brief(m.e.method), "request", m.e.request, "error", err)
+	s.g.o.Log.Error("a message cannot be judged", "method", brief(m.e.method), "request", m.e.request, "error", m.shown(err.Error()))
 	if errors.Is(err, errTarget) {
 		return s.ruled(m, policyMessage, "what a request calls cannot be rewritten or redacted: the request is refused", codeDenied)
 	}
@@ -190,7 +194,7 @@ func (s *session) unjudged(m *matter, err error) ruling {
 		why = "judging the message took too long"
 	}
 	r := s.ruled(m, policyMessage, why, codeUnjudged)
-	r.Evaluations[0].Evidence = map[string]any{"error": brief(err.Error())}
+	r.Evaluations[0].Evidence = map[string]any{"error": brief(m.shown(err.Error()))}
 	return r
 }
 

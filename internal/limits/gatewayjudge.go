@@ -29,6 +29,9 @@ const (
 	// for secrets, and GatewaySecretTime how long that may take.
 	GatewaySecretBytes = 32 << 20
 	GatewaySecretTime  = 5 * time.Second
+	// GatewaySecretHidden is how many bytes of secrets of one message are kept, to take
+	// them out of what is said of it. Where there are more, nothing else is said.
+	GatewaySecretHidden = 64 << 10
 	// GatewayModelBytes is how many bytes of text of one message models read.
 	GatewayModelBytes = 1 << 20
 )

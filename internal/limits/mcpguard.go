@@ -44,6 +44,9 @@ const (
 	MCPGuardRates = 4096
 	// MCPGuardChanges is how many values of one message policies may rewrite.
 	MCPGuardChanges = 1024
+	// MCPGuardHidden is how many findings of secrets one exchange remembers apart, so that
+	// they are not told; of more, nothing is told.
+	MCPGuardHidden = 8
 	// MCPGuardReason is the length of one line that tells a client or a person why,
 	// in bytes.
 	MCPGuardReason = 400

@@ -1,8 +1,11 @@
 package secrets
 
 import (
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/cabincrew/action/policies"
 )
 
 // shownPointers gives pointers as they may be shown, each once.
@@ -51,6 +54,20 @@ func (t *texting) secrets() (out []string) {
 		}
 	}
 	return out
+}
+
+// hidden gives what must not be shown by anybody who speaks of the message: secrets, the
+// pieces that one is split into, and both as they stand in pointers.
+func (t *texting) hidden(c *scan) policies.Hidden {
+	for _, piece := range t.secrets() {
+		c.hideText(piece, "[secret]")
+	}
+	for _, text := range slices.Sorted(maps.Keys(c.hidden.Marks)) {
+		if strings.ContainsAny(text, "~/") {
+			c.hideText(strings.ReplaceAll(strings.ReplaceAll(text, "~", "~0"), "/", "~1"), c.hidden.Marks[text])
+		}
+	}
+	return c.hidden
 }
 
 // unescaped gives the name that a step of a pointer stands for.

@@ -52,7 +52,7 @@ func (m *Messages) JudgeTexts(ctx context.Context, texts []policies.Text, toServ
 	t := &texting{texts: texts, found: map[string]*leak{}}
 	c := &scan{
 		w: w, values: m.ev.values, baseline: m.ev.o.Baseline, left: limits.GatewaySecretBytes, expand: limits.SecretExpansionFree,
-		seen: map[Match]bool{}, spot: t.spot,
+		seen: map[Match]bool{}, spot: t.spot, room: limits.GatewaySecretHidden,
 	}
 	err := t.whole(ctx, c)
 	if err == nil {
@@ -62,18 +62,21 @@ func (m *Messages) JudgeTexts(ctx context.Context, texts []policies.Text, toServ
 		if parent := context.Cause(ctx); parent != nil && ctx.Err() == context.Canceled { //nolint:errorlint // the context's own
 			return policies.Opinion{}, parent
 		}
-		return policies.Opinion{Findings: []policies.Finding{m.unjudged(err)}}, nil
+		// What was not searched may hold secrets wherever others speak of it.
+		return policies.Opinion{Findings: []policies.Finding{m.unjudged(err)}, Hidden: policies.Hidden{More: true}}, nil
 	}
 	what := m.toClient
 	if toServer {
 		what = m.toServer
 	}
-	return m.opinion(t, what), nil
+	out := m.opinion(t, what)
+	out.Hidden = t.hidden(c)
+	return out, nil
 }
 
 func (m *Messages) unjudged(err error) policies.Finding {
 	why := m.ev.unjudged(err)
-	f := policies.Finding{Unjudged: true}
+	f := policies.Finding{Unjudged: true, Discreet: true}
 	f.Source, f.PolicyID = protocol.SourceCustom, "secrets/"+RuleUnjudged
 	f.Decision, f.Severity = protocol.Deny, protocol.Deny.Severity()
 	f.Reason = "the message could not be searched for secrets: " + why.Message
