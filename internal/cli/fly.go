@@ -169,9 +169,7 @@ func (a *app) statusCommand() *cobra.Command {
 				return a.statusHeld(args[0])
 			}
 			if len(args) == 0 {
-				if held := a.heldCalls(); len(held) > 0 {
-					return a.statusWithHeld(held, func(docs []heldDocument) error { return a.flightStatus(cmd.Context(), args, docs) })
-				}
+				return a.statusHere(func(docs []heldDocument) error { return a.flightStatus(cmd.Context(), args, docs) })
 			}
 			return a.flightStatus(cmd.Context(), args, nil)
 		}),

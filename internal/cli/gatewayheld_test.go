@@ -75,6 +75,40 @@ func TestHeldCallIsReleased(t *testing.T) {
 	w.answers(0, nil, "audit", "verify", "--gateway", "mcp")
 }
 
+// TestStatusOfAGatewayAlone: where there is a gateway and nothing is held, that is no
+// mistake; its configuration is not read as one of flights.
+func TestStatusOfAGatewayAlone(t *testing.T) {
+	t.Parallel()
+	w := newTower(t, nil)
+	named := func(want int, file, word string, more ...string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		code := Main(t.Context(), append([]string{"--config", file, "status"}, more...), strings.NewReader(""), &out, &errs, w.env)
+		if code != want || !strings.Contains(out.String()+errs.String(), word) {
+			t.Errorf("status of %s: exit %d, %s%s", file, code, &out, &errs)
+		}
+	}
+	for _, file := range []string{config.FileName, config.GatewayFile} {
+		named(0, w.path(file), "no call is held")
+		named(0, w.path(file), `"held":`, "--output", "json")
+	}
+	w.write("other.yaml", read(t, w.path(config.GatewayFile)))
+	named(0, w.path("other.yaml"), "no call is held")
+	p := w.pipe("--stdio=files")
+	p.hello()
+	named(0, w.path(config.FileName), "no call is held")
+	p.send(callOf(7, "write", map[string]any{"path": w.path("work/x"), "text": "x"}))
+	w.held()
+	for _, file := range []string{config.FileName, config.GatewayFile, "other.yaml"} {
+		named(4, w.path(file), "writes are looked at")
+	}
+	p.end()
+	w.write("flights.yaml", "version: 1\nsteps: wrong\n")
+	named(2, w.path("flights.yaml"), "steps")
+	remove(t, w.path(config.GatewayFile))
+	w.say(2, []string{"there is no gateway's configuration", "gateway mcp import", "gateway mcp -- COMMAND"}, "gateway", "mcp")
+}
+
 // TestT41JudgedAgentApprovesItself: what is judged reaches neither the approver's key nor
 // what decides, and what it is asked itself counts for nothing.
 func TestT41JudgedAgentApprovesItself(t *testing.T) {

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cabincrew/action/gateways"
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/signing"
 )
@@ -66,17 +68,65 @@ func (a *app) onState(f func(*os.Root) error) (err error) {
 	return f(root)
 }
 
-// heldCalls lists the calls that wait for a person. What cannot be read is told of.
-func (a *app) heldCalls() []gateways.HeldCall {
-	var list []gateways.HeldCall
-	err := a.onState(func(state *os.Root) (err error) {
+// heldCalls lists the calls that wait for a person.
+func (a *app) heldCalls() (list []gateways.HeldCall, err error) {
+	err = a.onState(func(state *os.Root) (err error) {
 		list, err = gateways.ListHeld(state, false)
 		return err
 	})
-	if err != nil && !errors.Is(err, protocol.Code("held_unknown")) {
+	if errors.Is(err, protocol.Code("held_unknown")) {
+		err = nil // nothing ever ran here
+	}
+	return list, err
+}
+
+// errNoFlights says that there is a gateway, which has no flights.
+var errNoFlights = errors.New("a gateway has no flights")
+
+// statusHere says which calls wait for a person and where the open flight stands, which
+// flight does. Where there is a gateway and neither, that is no mistake.
+func (a *app) statusHere(flight func([]heldDocument) error) error {
+	list, err := a.heldCalls()
+	if err != nil {
 		_, _ = fmt.Fprintf(a.err, "warning: held calls: %s\n", oneLine(err.Error())) // there is nowhere else to tell
 	}
-	return list
+	p, placeErr := a.place()
+	if placeErr != nil {
+		return placeErr
+	}
+	if config.IsGateway(p.config) {
+		flight = func([]heldDocument) error { return errNoFlights }
+		if err != nil {
+			return err // there is nothing else to tell of
+		}
+	}
+	if len(list) > 0 {
+		return a.statusWithHeld(list, flight)
+	}
+	flightErr := flight(nil)
+	if err != nil || !noFlight(flightErr) || !errors.Is(flightErr, errNoFlights) && !besideGateway(p) {
+		return flightErr
+	}
+	a.text("no call is held\n")
+	if a.flags.output == outputJSON {
+		a.printJSON(map[string]any{"held": []heldDocument{}})
+	}
+	return nil
+}
+
+// noFlight says that an error means no more than that nobody flies here.
+func noFlight(err error) bool {
+	return errors.Is(err, errNoFlights) || errors.Is(err, protocol.Code("flight_unknown")) || errors.Is(err, protocol.Code("config_not_found"))
+}
+
+// besideGateway says whether there is a gateway's configuration, or the state of one.
+func besideGateway(p place) bool {
+	for _, name := range []string{filepath.Join(p.workspace, config.GatewayFile), filepath.Join(p.stateDir, "gateways")} {
+		if _, err := os.Lstat(name); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // statusWithHeld says which calls wait for a person, and then where the open flight
@@ -97,7 +147,7 @@ func (a *app) statusWithHeld(list []gateways.HeldCall, flight func([]heldDocumen
 		return reportedError{waiting}
 	case errors.As(err, &reported):
 		return err
-	case errors.Is(err, protocol.Code("flight_unknown")), errors.Is(err, protocol.Code("config_not_found")):
+	case noFlight(err):
 		err = waiting // nobody flies here, which is nothing to complain of
 	}
 	if a.flags.output == outputJSON {

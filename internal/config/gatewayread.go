@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,11 +31,36 @@ var (
 // LoadGateway reads a gateway's configuration at a path. See Parse for the errors.
 func LoadGateway(path string) (*Gateway, []byte, error) {
 	data, err := readBounded(path, limits.ConfigBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, protocol.Errorf(protocol.ExitUsage, "config_not_found", "there is no gateway's configuration").At(path).
+			WithHint("write one with cabincrew gateway mcp import, wrap one server without any by cabincrew gateway mcp -- COMMAND, or name another with --config")
+	}
 	if err != nil {
 		return nil, nil, loadError(path, err)
 	}
 	g, err := ParseGateway(path, data)
 	return g, data, err
+}
+
+// IsGateway says whether a file is a gateway's configuration, by its name or by what it
+// says, however wrong that may be otherwise.
+func IsGateway(path string) bool {
+	if filepath.Base(path) == GatewayFile {
+		return true
+	}
+	data, err := readBounded(path, limits.ConfigBytes)
+	if err != nil {
+		return false
+	}
+	root := (&reader{name: path, places: map[string]*yaml.Node{}}).parse(data)
+	if root == nil || root.Kind != yaml.MappingNode {
+		return false
+	}
+	has := map[string]bool{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		has[root.Content[i].Value] = true
+	}
+	return has["servers"] && !has["steps"]
 }
 
 // ParseGateway reads a gateway's configuration; see Parse.
