@@ -579,5 +579,10 @@ func (r *gatewayRun) confinement(ctx context.Context, s *config.GatewayServer) (
 	for _, p := range s.Programs {
 		c.Programs = append(c.Programs, below(r.dir, p))
 	}
+	names, err := mcppaths.New(mcppaths.Options{Protected: r.config.Protected, Base: r.dir})
+	if err != nil {
+		return nil, err
+	}
+	c.Kept = names.Protects
 	return c, r.keepFrom(c, s)
 }

@@ -40,5 +40,7 @@ const (
 	MCPBackPauseFirst  = 1 * time.Second  // between two starts of a child that ends at once
 	MCPBackPauseMost   = 30 * time.Second
 	MCPBackHealthy     = 10 * time.Second // a child that lived so long may be started again at once
+	MCPBackRootEntries = 1_000_000        // files of a child's root that are looked through for names to keep
+	MCPBackKept        = 256              // names in a child's roots that are held read-only
 	MCPBackPauses      = 1024             // principals whose pauses are remembered
 )

@@ -51,7 +51,7 @@ type Bind struct {
 	Target string `json:"target"` // where the child sees it in tier A; tier B has no other place than Source
 	Write  bool   `json:"write,omitempty"`
 	// Fixed makes it a mount of its own even where another bind shows it already: a mount
-	// cannot be moved.
+	// cannot be moved. Its Source must be there, without a link on the way to it.
 	Fixed bool `json:"fixed,omitempty"`
 }
 

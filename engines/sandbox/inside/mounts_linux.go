@@ -95,7 +95,7 @@ func openSources(c *Confine) (binds, view []source, err error) {
 	}
 	for _, b := range list {
 		s, err := open(b, true)
-		if errors.Is(err, unix.ENOENT) && !b.Write {
+		if errors.Is(err, unix.ENOENT) && !b.Write && !b.Fixed {
 			continue // system paths differ between machines
 		}
 		if err != nil {
@@ -126,8 +126,13 @@ func open(b Bind, links bool) (source, error) {
 	if links {
 		flags |= unix.O_NOFOLLOW
 	}
+	// What is fixed lies where others may write, who must not lead it elsewhere.
+	how := unix.OpenHow{Flags: uint64(flags)}
+	if b.Fixed {
+		how.Resolve = unix.RESOLVE_NO_SYMLINKS
+	}
 	var err error
-	if s.fd, err = unix.Open(b.Source, flags, 0); err != nil {
+	if s.fd, err = unix.Openat2(unix.AT_FDCWD, b.Source, &how); err != nil {
 		return s, fmt.Errorf("opening %s: %w", b.Source, err)
 	}
 	var st unix.Stat_t
@@ -136,6 +141,9 @@ func open(b Bind, links bool) (source, error) {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
+		if b.Fixed {
+			return s, fmt.Errorf("%s is a link, which cannot be held where it is", b.Source)
+		}
 		s.link, err = readLink(s.fd)
 		return s, err
 	case unix.S_IFDIR:

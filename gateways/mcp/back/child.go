@@ -169,6 +169,9 @@ func (c *Child) start(of link.Session, r *router) (*process, error) {
 		})
 		log.close()
 		h.clean()
+		for _, path := range c.o.Confine.appeared(h.kept) {
+			c.o.Log.Warn("a protected name appeared in a root while the server ran; look at it before anything uses it", "server", c.o.Name, "path", path)
+		}
 		p.down = ending(c.o.Name, exit, err, context.Cause(ctx))
 		if !of.Stateless { // what the process knew of the session is gone with it
 			p.down.Err = errors.Join(p.down.Err, link.ErrOver)

@@ -119,7 +119,12 @@ func childAnswers(m jsonrpc.Message, say func(string, ...any)) {
 		name, _ := jsonrpc.Lookup(m.Params, "name")
 		path, _ := jsonrpc.Text(name)
 		data, err := os.ReadFile(path)
-		if err == nil && len(m.Params) > 0 && strings.Contains(string(m.Params), "write") {
+		to, moves := jsonrpc.Lookup(m.Params, "to")
+		switch {
+		case moves:
+			name, _ := jsonrpc.Text(to)
+			err = os.Rename(path, name)
+		case strings.Contains(string(m.Params), `"how":"write"`):
 			err = os.WriteFile(path, []byte("changed"), 0o600)
 		}
 		say(`{"jsonrpc":"2.0","id":%s,"result":{"text":%s}}`, m.ID, jsonrpc.AppendString(nil, fmt.Sprint(string(data), err)))

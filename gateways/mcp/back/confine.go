@@ -1,7 +1,9 @@
 package back
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	programs "github.com/cabincrew/action/engines/process"
 	"github.com/cabincrew/action/engines/sandbox"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -31,6 +34,11 @@ type Confinement struct {
 	// Hidden are paths that it shall not have although they lie in a root: the
 	// gateway's configuration, lock, state and keys. In tier B none may lie in one.
 	Hidden []string
+	// Kept says of what lies in a root that the child shall not change it, although it may
+	// write there: names that decide what runs or who judges. nil: nothing is. What is
+	// there when a child starts is held read-only in tier A; tier B cannot do that, and a
+	// root with such a name is refused.
+	Kept   func(root, path string) bool
 	Limits sandbox.Limits // 0: the sandbox's defaults
 }
 
@@ -55,6 +63,15 @@ func (c *Confinement) check(name string) error {
 		}
 		if _, err := os.Stat(r.Path); err != nil {
 			return refused(name, "its root cannot be used: %w", err)
+		}
+		if c.Found.Isolation.Tier != sandbox.TierA {
+			kept, err := c.kept(r)
+			if err == nil && len(kept) > 0 {
+				return refused(name, "it may write in its root %s, and so could change %s, which only tier A keeps from it", r.Path, kept[0]).
+					WithHint("write: false, or a root without it")
+			} else if err != nil {
+				return refused(name, "its root cannot be looked through: %w", err)
+			}
 		}
 		for _, h := range c.Hidden {
 			switch {
@@ -102,6 +119,7 @@ type held struct {
 	confine *sandbox.Confine
 	env     []string // for the child, after its own
 	clean   func()   // when the child is gone
+	kept    []string // what is held read-only
 }
 
 // hold makes the sandbox of one child. The roots are bound before the child runs, so
@@ -123,13 +141,20 @@ func (c *Confinement) hold(program string) (held, error) {
 	slices.SortStableFunc(roots, func(a, b Root) int { return len(a.Path) - len(b.Path) })
 	for _, r := range roots {
 		add(r.Path, r.Write)
+		if tier != sandbox.TierA {
+			continue
+		}
+		kept, err := c.kept(r)
+		if err != nil {
+			return h, fmt.Errorf("its root %s: %w", r.Path, err)
+		}
 		for _, hidden := range c.Hidden {
-			if tier == sandbox.TierA && within(r.Path, hidden) {
-				at := covered(r.Path, hidden)
-				h.confine.Covers = append(h.confine.Covers, at)
-				h.confine.Binds = append(h.confine.Binds, fixed(r, at)...)
+			if within(r.Path, hidden) {
+				h.confine.Covers = append(h.confine.Covers, covered(r.Path, hidden))
 			}
 		}
+		h.kept = append(h.kept, kept...)
+		h.confine.Binds = append(h.confine.Binds, fixed(r, kept, h.confine.Covers)...)
 	}
 	if tier == sandbox.TierA {
 		h.env = []string{"HOME=/tmp", "TMPDIR=/tmp"} // in memory, of this child alone
@@ -145,12 +170,80 @@ func (c *Confinement) hold(program string) (held, error) {
 	return h, nil
 }
 
-// fixed makes the directories between a root and what is covered in it mounts, which
-// nobody moves: one that was moved away would leave the name free for another.
-func fixed(r Root, covered string) []sandbox.Bind {
+// kept finds what of a root the child shall not change: by their paths, each without what
+// lies below it.
+func (c *Confinement) kept(r Root) ([]string, error) {
+	if c.Kept == nil || !r.Write {
+		return nil, nil
+	}
+	var out []string
+	seen := 0
+	err := filepath.WalkDir(r.Path, func(path string, d fs.DirEntry, err error) error {
+		if seen++; seen > limits.MCPBackRootEntries {
+			return fmt.Errorf("it has more than %d files, and could hold names that must be kept", limits.MCPBackRootEntries)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // it went in the meantime
+		case err != nil:
+			return err
+		case path == r.Path || !c.Kept(r.Path, path):
+			return nil
+		}
+		if out = append(out, path); len(out) > limits.MCPBackKept {
+			return fmt.Errorf("it has more than %d names that must be kept", limits.MCPBackKept)
+		}
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return out, err
+}
+
+// appeared tells which names that must be kept came into the roots while a child ran: what
+// is not there cannot be held, so somebody should look at it before it is used.
+func (c *Confinement) appeared(before []string) []string {
+	var out []string
+	if c == nil {
+		return nil
+	}
+	for _, r := range c.Roots {
+		now, err := c.kept(r)
+		if err != nil {
+			out = append(out, r.Path+" ("+plain(err)+")")
+		}
+		for _, path := range now {
+			if !slices.Contains(before, path) {
+				out = append(out, path)
+			}
+		}
+	}
+	return out
+}
+
+// fixed makes what is kept in a root, and the directories between the root and what is
+// kept or covered, mounts, which nobody moves: one that was moved away would leave the
+// name free for another.
+func fixed(r Root, kept, covers []string) []sandbox.Bind {
 	var out []sandbox.Bind
-	for dir := filepath.Dir(covered); len(dir) > len(r.Path); dir = filepath.Dir(dir) {
-		out = append(out, sandbox.Bind{Source: dir, Target: dir, Write: r.Write, Fixed: true})
+	known := map[string]bool{r.Path: true}
+	add := func(path string, write bool) {
+		if !known[path] {
+			known[path] = true
+			out = append(out, sandbox.Bind{Source: path, Target: path, Write: write, Fixed: true})
+		}
+	}
+	for _, path := range kept {
+		add(path, false)
+	}
+	for _, path := range slices.Concat(kept, covers) {
+		if !strings.HasPrefix(path, r.Path+"/") {
+			continue
+		}
+		for dir := filepath.Dir(path); len(dir) > len(r.Path); dir = filepath.Dir(dir) {
+			add(dir, r.Write && !slices.ContainsFunc(kept, func(k string) bool { return strings.HasPrefix(dir, k+"/") }))
+		}
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +92,75 @@ func TestConfined(t *testing.T) {
 			t.Errorf("%s: %s", p, got)
 		}
 	}
+}
+
+// TestConfinedKeepsNames: a child that may write in its root changes nothing there that
+// decides what runs, nor moves it away to make another.
+func TestConfinedKeepsNames(t *testing.T) {
+	t.Parallel()
+	if machine().Isolation.Tier != sandbox.TierA {
+		t.Skip("this machine has no tier A:", machine().Refused)
+	}
+	dir := t.TempDir()
+	at := func(p string) string { return filepath.Join(dir, p) }
+	for _, f := range []string{".git/hooks/pre-commit", ".git/config", "deep/er/.git/config", "deep/er/file", ".env"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at(f)), 0o700), os.WriteFile(at(f), []byte("was"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func(_, path string) bool { return slices.Contains([]string{".git", ".env"}, filepath.Base(path)) }
+	c := &Confinement{Tier: sandbox.TierA, Found: machine(), Roots: []Root{{dir, true}}, Kept: kept}
+	_, s := childOf(t, "yes", ChildOptions{Confine: c, Dir: dir}, link.Session{Principal: "p"})
+	for _, f := range []string{".git/hooks/pre-commit", ".git/hooks/post-checkout", ".git/config", "deep/er/.git/config", ".env"} {
+		if got := reads(t, s, at(f), true); !strings.Contains(got, "read-only") {
+			t.Errorf("%s: %s", f, got)
+		}
+	}
+	if got := reads(t, s, at("deep/er/file"), true); got != "was<nil>" {
+		t.Error(got)
+	}
+	for _, f := range []string{".git", ".env", "deep/er/.git", "deep/er", "deep"} {
+		if got := moves(t, s, at(f), at(f+"-away")); !strings.Contains(got, "busy") {
+			t.Errorf("%s was moved: %s", f, got)
+		}
+	}
+	// What is not there cannot be held: it is told afterwards.
+	if err := errors.Join(os.Mkdir(at("new"), 0o700), os.WriteFile(at("new/.env"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.appeared([]string{at(".git"), at(".env"), at("deep/er/.git")}); !slices.Equal(got, []string{at("new/.env")}) {
+		t.Error(got)
+	}
+	if err := os.Symlink("deep/er/.git", at("x.git")); err != nil {
+		t.Fatal(err)
+	}
+	// What is kept must be what it seems: a link could be another at any time.
+	c.Kept = func(_, path string) bool { return strings.HasSuffix(path, ".git") }
+	_, s = childOf(t, "yes", ChildOptions{Confine: c, Dir: dir}, link.Session{Principal: "q"})
+	if _, err := s.Send(t.Context(), callOf(t, `{"jsonrpc":"2.0","id":1,"method":"read","params":{"name":"x","how":"read"}}`)); err == nil || !strings.Contains(err.Error(), "is a link") {
+		t.Error(err)
+	}
+	b := Confinement{Tier: sandbox.TierB, Found: sandbox.Found{Isolation: sandbox.Isolation{Tier: sandbox.TierB}}, Roots: []Root{{dir, true}}, Kept: kept}
+	if err := b.check("s"); err == nil || !strings.Contains(err.Error(), ".env") && !strings.Contains(err.Error(), ".git") {
+		t.Error(err)
+	}
+	b.Roots[0].Write = false
+	if err := b.check("s"); err != nil {
+		t.Error(err)
+	}
+}
+
+// moves lets the child rename a file.
+func moves(t *testing.T, s *childSession, from, to string) string {
+	t.Helper()
+	raw := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"read","params":{"name":%s,"how":"move","to":%s}}`, jsonrpc.AppendString(nil, from), jsonrpc.AppendString(nil, to))
+	a, err := s.Send(t.Context(), callOf(t, raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := jsonrpc.Lookup(a.Body, "result", "text")
+	text, _ := jsonrpc.Text(v)
+	return text
 }
 
 func TestConfinementRefuses(t *testing.T) {

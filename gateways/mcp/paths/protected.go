@@ -134,6 +134,9 @@ func (c *Checker) guards(p, root string) string {
 	return ""
 }
 
+// Protects says whether what lies in a root may not be touched by anybody.
+func (c *Checker) Protects(root, path string) bool { return c.guards(path, root) != "" }
+
 // guardsName gives the first of the names of a folded path that is protected.
 func (c *Checker) guardsName(rest string) string {
 	for rest != "" {
