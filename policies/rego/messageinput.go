@@ -25,7 +25,8 @@ func knownKeys() map[string]*ast.Term {
 	return keys
 }
 
-// value gives a tree of JSON as OPA has it, without a look at what types are like.
+// value gives a tree of JSON as OPA has it, without a look at what types are like. It is
+// not given lazily, as OPA could: {"a": 1} == input.b would be false then where b is that.
 func (m *Messages) value(v any, depth int) (ast.Value, error) {
 	if depth > messageDepth {
 		return nil, fmt.Errorf("it is nested more than %d deep", messageDepth)
