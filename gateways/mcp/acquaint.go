@@ -66,6 +66,9 @@ func (s *session) checkRequest(m *matter) []protocol.PolicyEvaluation {
 			out = append(out, *ev)
 		}
 	}
+	if ev := s.checkTemplate(m); ev != nil {
+		out = append(out, *ev)
+	}
 	out = append(out, s.checkPaths(m)...)
 	return append(out, s.checkOther(m)...)
 }
@@ -242,10 +245,12 @@ func (s *session) ownPage(ctx context.Context, like *exchange, list, cursor stri
 	return s.ownPageOf(ctx, e, got)
 }
 
+var errRefused = errors.New("the server refuses to list")
+
 // ownPageOf judges a page and learns from it.
 func (s *session) ownPageOf(ctx context.Context, e *exchange, got jsonrpc.Message) (next string, err error) {
 	if got.Kind != jsonrpc.Response {
-		return "", errors.New("the server refuses to list")
+		return "", errRefused
 	}
 	m := &matter{
 		s: s, e: e, phase: gateways.PhaseResponse, from: fromServer, msg: got, at: s.g.o.Now(),
@@ -333,11 +338,15 @@ func (s *session) stale(ctx context.Context, m *matter) string {
 	if m.check == nil {
 		return ""
 	}
-	before := m.e.files
+	before, item := m.e.files, m.e.entry
+	s.acquaintTemplates(ctx, m) // where the server said that they are others
 	for _, ev := range m.check(m) {
 		if ev.Decision == protocol.Deny {
 			return "it changed while it was held: " + ev.Reason
 		}
+	}
+	if now := m.e.entry; (now == nil) != (item == nil) || now != nil && now.pin != item.pin {
+		return "what makes the resource changed while it was held"
 	}
 	if !reflect.DeepEqual(before, m.e.files) {
 		return "a file that it names is another than when it was held"

@@ -250,6 +250,7 @@ func (s *session) approve(m *matter) {
 // learn notes what an answer that goes to the client says of server and session.
 func (s *session) learn(m *matter, r ruling) {
 	s.learnList(m)
+	s.learnResources(m)
 	if m.e.method == methodInitialize && r.message.Kind == jsonrpc.Response {
 		s.agreed(m.tree)
 		s.lost.Store(false)

@@ -73,6 +73,7 @@ func TestSecretNamesAreNotTold(t *testing.T) {
 	t.Parallel()
 	plain := "ghp_" + "x9Qk2mZ7Lr4TvB8nW1sYc6Hd3Jf5Gp0aEoUi"
 	for _, about := range []string{"deny", "warn", "require_approval", "redact"} {
+		panel := realPanel(t, about)
 		for name, secret := range map[string]string{
 			"alone": plain, "in a name": "see " + plain + "/x", "long name": strings.Repeat("long ", 76) + plain,
 		} {
@@ -88,20 +89,20 @@ func TestSecretNamesAreNotTold(t *testing.T) {
 			} {
 				t.Run(about+"/"+name+"/"+where, func(t *testing.T) {
 					t.Parallel()
-					tellsNothing(t, about, secret, c.send, c.result)
+					tellsNothing(t, panel, secret, c.send, c.result)
 				})
 			}
 		}
 	}
 }
 
-func tellsNothing(t *testing.T, about, secret, send, result string) {
+func tellsNothing(t *testing.T, panel gateways.Judge, secret, send, result string) {
 	t.Helper()
 	root, checker := checker(t)
 	var log bytes.Buffer
 	var metrics []string
 	r := newRig(t, func(o *mcp.GuardOptions) {
-		o.Judge, o.Paths, o.Roots = realPanel(t, about), checker, []string{root}
+		o.Judge, o.Paths, o.Roots = panel, checker, []string{root}
 		o.Pins = pins.NewKeeper(pins.KeeperOptions{Suspect: gateways.Suspicions})
 		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		o.Observe = func(ob mcp.Observation) { metrics = append(metrics, ob.Tool+ob.Method) }

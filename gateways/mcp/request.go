@@ -124,6 +124,7 @@ func (s *session) disagrees(m *matter) string {
 // judgeRequest judges a request with what is known of what it calls.
 func (s *session) judgeRequest(ctx context.Context, m *matter) ruling {
 	s.acquaint(ctx, m)
+	s.acquaintTemplates(ctx, m)
 	m.check = s.checkRequest
 	came := m.msg
 	r := s.judge(ctx, m)

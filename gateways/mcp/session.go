@@ -35,16 +35,17 @@ type session struct {
 	listing chan struct{} // held by who lists tools for the gateway itself
 	lost    atomic.Bool   // the server forgot the session: its client must initialize anew
 
-	mu       sync.Mutex
-	asked    map[jsonrpc.ID]*exchange // requests of the client that wait for their answers
-	finished []*exchange              // answered ones that a resumed stream may tell again
-	served   map[jsonrpc.ID]*exchange // requests of the server that wait for theirs
-	held     int
-	client   map[string]any       // what the client says that it is
-	revision string               // as negotiated
-	books    map[string]*book     // by kind
-	sets     map[string]toolset   // that people were asked about
-	asking   map[string]*question // that nobody answered yet
+	mu        sync.Mutex
+	asked     map[jsonrpc.ID]*exchange // requests of the client that wait for their answers
+	finished  []*exchange              // answered ones that a resumed stream may tell again
+	served    map[jsonrpc.ID]*exchange // requests of the server that wait for theirs
+	held      int
+	client    map[string]any       // what the client says that it is
+	revision  string               // as negotiated
+	books     map[string]*book     // by kind
+	resources map[string]bool      // URIs that the server listed
+	sets      map[string]toolset   // that people were asked about
+	asking    map[string]*question // that nobody answered yet
 }
 
 // exchange is one request and what belongs to it until it is answered.
@@ -145,7 +146,7 @@ func (s *session) End(ctx context.Context) error {
 		}
 	}
 	s.asked, s.finished, s.served = nil, nil, nil
-	s.books, s.sets, s.asking = map[string]*book{}, nil, nil
+	s.books, s.resources, s.sets, s.asking = map[string]*book{}, nil, nil, nil
 	s.mu.Unlock()
 	return s.next.End(ctx)
 }

@@ -37,6 +37,10 @@ const (
 	MCPGuardPages = 64
 	// MCPGuardEntries is how many tools, prompts or templates of one session are known.
 	MCPGuardEntries = 4096
+	// MCPGuardURI is the length of a URI, or of a template of URIs, that is compared with
+	// others, in bytes, and MCPGuardTemplateParts how many parts a template may have.
+	MCPGuardURI           = 2 << 10
+	MCPGuardTemplateParts = 32
 	// MCPGuardSets is how many sets of new or changed tools a person is asked about in
 	// one session.
 	MCPGuardSets = 64
