@@ -81,6 +81,55 @@ func TestGatewayWithoutMetrics(t *testing.T) {
 	}
 }
 
+// TestGatewaySocketIsPrivate watches a socket from when it is there: nobody else may
+// connect at any time.
+func TestGatewaySocketIsPrivate(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "s")
+		seen := make(chan os.FileMode, 1)
+		ready := make(chan struct{})
+		go func() {
+			close(ready)
+			for {
+				if info, err := os.Lstat(path); err == nil {
+					seen <- info.Mode()
+					return
+				}
+			}
+		}()
+		<-ready
+		l, err := listenSocket(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := <-seen; mode.Perm() != 0o600 || mode&os.ModeSocket == 0 {
+			t.Fatalf("it was %s at first", mode)
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {
+			t.Errorf("%v, %v", list, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
+			t.Errorf("it left %v, %v", list, err)
+		}
+	}
+	// What is there is not replaced.
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := listenSocket(t.Context(), path); err == nil {
+		t.Error("it took the place of a file", l.Close())
+	}
+	if read(t, path) != "mine" {
+		t.Error("a file was replaced")
+	}
+}
+
 // TestGatewayIsNotReady: nothing is let through that cannot be recorded.
 func TestGatewayIsNotReady(t *testing.T) {
 	t.Parallel()

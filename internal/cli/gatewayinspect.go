@@ -69,6 +69,7 @@ differences first, for this is what approves them.`,
 	}
 	cmd.Flags().BoolVar(&pin, "pin", false, "write what is there to the lock file")
 	cmd.Flags().StringArrayVar(&f.roots, "root", nil, "without a configuration: a directory that arguments may name files in (again for more)")
+	cmd.Flags().StringArrayVar(&f.env, "env", nil, envHelp)
 	cmd.Flags().StringVar(&f.sandbox, "sandbox", config.IsolationNone, "without a configuration: auto, required or none")
 	return cmd
 }

@@ -28,9 +28,11 @@ const stdioAll = "*"
 // gatewayFlags are what the command line says instead of a configuration.
 type gatewayFlags struct {
 	listen, stdio string
-	roots         []string
+	roots, env    []string
 	sandbox       string
 }
+
+const envHelp = "without a configuration: a variable of the server's environment, NAME=VALUE, or NAME for that of this command (again for more)"
 
 func (a *app) gatewayMCPCommand() *cobra.Command {
 	var f gatewayFlags
@@ -44,7 +46,11 @@ With --config (default ` + config.GatewayFile + `) it serves HTTP at /mcp, and e
 at /mcp/NAME. With --stdio it serves one client over stdin and stdout: all servers, or
 with --stdio=NAME one of them. Without any file it wraps one server that speaks stdio:
 
-    cabincrew gateway mcp -- npx server-filesystem .`,
+    cabincrew gateway mcp -- npx server-filesystem .
+
+The server gets PATH, HOME and LANG of this command's environment and nothing else but
+what --env names: NAME passes a variable on, NAME=VALUE sets one. Pass credentials by
+NAME: what stands on a command line can be read by others, and is not redacted.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			p, err := a.gatewayPlace()
@@ -70,6 +76,7 @@ with --stdio=NAME one of them. Without any file it wraps one server that speaks 
 	flags.StringVar(&f.stdio, "stdio", "", "serve one client over stdin and stdout; with a name, that server only")
 	flags.Lookup("stdio").NoOptDefVal = stdioAll
 	flags.StringArrayVar(&f.roots, "root", nil, "without a configuration: a directory that arguments may name files in (again for more)")
+	flags.StringArrayVar(&f.env, "env", nil, envHelp)
 	flags.StringVar(&f.sandbox, "sandbox", config.IsolationNone, "without a configuration: auto, required or none")
 	cmd.AddCommand(a.gatewayImportCommand(), a.gatewayInspectCommand())
 	return cmd
@@ -83,14 +90,14 @@ func (a *app) gatewayConfig(p place, f gatewayFlags, args []string, dash int) (*
 			return nil, nil, usageError("usage", "%q is no command of cabincrew gateway mcp", oneLine(args[0])).
 				WithHint("put the server's command after --: cabincrew gateway mcp -- %s", oneLine(strings.Join(args, " ")))
 		}
-		g, err := config.SingleServer(args, f.roots, f.sandbox)
+		g, err := config.SingleServer(args, f.roots, f.env, f.sandbox)
 		if err == nil && f.listen != "" {
 			g.Listen = f.listen
 		}
 		return g, nil, err
 	}
-	if len(f.roots) > 0 || f.sandbox != config.IsolationNone {
-		return nil, nil, usageError("usage", "--root and --sandbox are for a server that the command line names").WithHint("write them into %s", p.config)
+	if len(f.roots)+len(f.env) > 0 || f.sandbox != config.IsolationNone {
+		return nil, nil, usageError("usage", "--root, --env and --sandbox are for a server that the command line names").WithHint("write them into %s", p.config)
 	}
 	g, raw, err := config.LoadGateway(p.config)
 	if err != nil {

@@ -20,6 +20,11 @@ func TestGatewayWrongUse(t *testing.T) {
 		"root":           {[]string{"--root", "."}, []string{"usage", "--root"}},
 		"sandbox":        {[]string{"--sandbox", "auto"}, []string{"usage", "--sandbox"}},
 		"both doors":     {[]string{"--stdio", "--listen", "127.0.0.1:0"}, []string{"usage", "--listen"}},
+		"env":            {[]string{"--env", "A=b"}, []string{"usage", "--env"}},
+		"env's name":     {[]string{"--env", "A B=very-secret", "--", "sh"}, []string{"usage", "--env is not a variable's name"}},
+		"env of ours":    {[]string{"--env", "CABINCREW_CONFIG=x", "--", "sh"}, []string{"usage", "reserved"}},
+		"env not there":  {[]string{"--env", "NOBODY_SET_IT", "--", "sh"}, []string{"env_missing", "NOBODY_SET_IT"}},
+		"token not set":  {[]string{"--env", "NO_TOKEN", "--", "sh"}, []string{"gateway_secret", "NO_TOKEN"}},
 		"sandbox's word": {[]string{"--sandbox", "some", "--", "x"}, []string{"usage", "--sandbox"}},
 		"address":        {[]string{"--listen", "nowhere"}, []string{"gateway_listen", "127.0.0.1:3940"}},
 		"open":           {[]string{"--listen", "0.0.0.0:0"}, []string{"gateway_open", "nobody need say"}},
@@ -41,6 +46,33 @@ func TestGatewayWrongUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGatewayEnvironment: the server that the command line names has what --env says, and
+// nothing else of the gateway's environment; a credential is redacted.
+func TestGatewayEnvironment(t *testing.T) {
+	t.Parallel()
+	w := newTower(t, nil)
+	w.env = append(w.env, "PLAIN=of-the-caller", "API_TOKEN=correct-horse-battery", "OTHER_TOKEN=not-for-the-server", "LANG=C.UTF-8")
+	p := w.pipe("--env", "PLAIN", "--env", "API_TOKEN", "--env", "SET=a=b c", "--env", "EMPTY=", "--", w.argv(0), w.argv(1), w.argv(2))
+	p.hello()
+	got := p.call("env", nil)
+	text := string(got.Result)
+	for _, want := range []string{"PLAIN=of-the-caller", "SET=a=b c", `EMPTY=\n`, "API_TOKEN=", "HOME=", "PATH=", "LANG=C.UTF-8"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in %s", want, text)
+		}
+	}
+	if strings.Contains(text, "correct-horse") || strings.Contains(text, "not-for-the-server") {
+		t.Errorf("it told %s", text)
+	}
+	p.end()
+	p = w.pipe("--", w.argv(0), w.argv(1), w.argv(2))
+	p.hello()
+	if text := string(p.call("env", nil).Result); strings.Contains(text, "PLAIN") || strings.Contains(text, "TOKEN") {
+		t.Errorf("without --env it has %s", text)
+	}
+	p.end()
 }
 
 func TestGatewayBadConfiguration(t *testing.T) {

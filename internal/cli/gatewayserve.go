@@ -63,17 +63,54 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 			_ = os.Remove(path) // what a killed gateway left; Listen says what is wrong
 		}
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", path)
-	if err == nil {
-		if err = os.Chmod(path, 0o600); err != nil {
-			err = errors.Join(err, l.Close())
-		}
-	}
+	l, err := privateSocket(ctx, path)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.ExitUnreachable, "gateway_listen", "the gateway cannot listen on the socket: %w", err).At(path).WithHint("choose a directory that this user can write")
 	}
 	return l, nil
+}
+
+// privateSocket makes a socket where nobody else can reach it, and shows it in its place
+// when it is closed to others: between the two nobody can come in.
+func privateSocket(ctx context.Context, path string) (_ net.Listener, err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var lc net.ListenConfig
+	hidden := filepath.Join(dir, "s")
+	l, err := lc.Listen(ctx, "unix", hidden)
+	if err != nil {
+		return nil, err
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	if err = os.Chmod(hidden, 0o600); err == nil {
+		err = os.Link(hidden, path) // unlike a rename, it takes nobody's place
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &socket{l, path}, nil
+}
+
+// socket is a listener whose socket was moved.
+type socket struct {
+	net.Listener
+
+	path string
+}
+
+func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
+
+func (s *socket) Close() error {
+	err := s.Listener.Close()
+	if err == nil {
+		_ = os.Remove(s.path) // the next gateway removes what is left
+	}
+	return err
 }
 
 // below gives a path that the configuration names relative to its directory.
