@@ -29,6 +29,15 @@ func (m *matter) hide(h policies.Hidden) {
 	e.concealed = append(e.concealed, one)
 }
 
+// conceal takes over what was found in a part that was judged by itself.
+func (m *matter) conceal(part *matter) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.e.concealed = append(m.e.concealed, part.e.concealed...); len(m.e.concealed) > limits.MCPGuardHidden {
+		m.e.concealed = []concealed{{more: true}}
+	}
+}
+
 // concealed are secrets that were found at once.
 type concealed struct {
 	marks *redact.Redactor

@@ -136,17 +136,23 @@ func (s *session) wanted(ctx context.Context, m *matter, r ruling) ruling {
 		return r
 	}
 	err := jsonrpc.Members(list, func(key string, _ int, value []byte) bool {
-		one := s.wantedOne(ctx, m, r, key, value)
-		r.Decision = protocol.MostSevere(r.Decision, one.Decision)
-		r.Evaluations = append(slices.Clip(r.Evaluations), one.Evaluations...)
-		r.Violations = append(slices.Clip(r.Violations), one.Violations...)
-		r.Warnings = append(slices.Clip(r.Warnings), one.Warnings...)
-		r.Requires = append(slices.Clip(r.Requires), one.Requires...)
+		r = r.with(s.wantedOne(ctx, m, r, key, value))
 		return r.Decision != protocol.Deny
 	})
 	if err != nil {
 		return s.ruled(m, policyMessage, "inputRequests of a result are no object", codeUnjudged)
 	}
+	return r
+}
+
+// with adds what was said of a part of the message.
+func (r ruling) with(one ruling) ruling {
+	r.Decision = protocol.MostSevere(r.Decision, one.Decision)
+	r.Evaluations = append(slices.Clip(r.Evaluations), one.Evaluations...)
+	r.Violations = append(slices.Clip(r.Violations), one.Violations...)
+	r.Warnings = append(slices.Clip(r.Warnings), one.Warnings...)
+	r.Requires = append(slices.Clip(r.Requires), one.Requires...)
+	r.code = or(r.code, one.code)
 	return r
 }
 
@@ -168,6 +174,7 @@ func (s *session) wantedOne(ctx context.Context, m *matter, r ruling, key string
 		one.part = []byte("null")
 	}
 	out := s.judgeOnce(ctx, one)
+	m.conceal(one)
 	if len(out.Changes) > 0 || out.changed {
 		// The result as a whole was already rewritten; what is left cannot be forwarded.
 		return s.ruled(m, policyMessage, "what a result asks for cannot be rewritten by itself", codeUnjudged)

@@ -138,7 +138,7 @@ func (s *session) judgeRequest(ctx context.Context, m *matter) ruling {
 		}
 		m.e.header = header
 	}
-	return r
+	return s.given(ctx, m, r)
 }
 
 // forward sends a request on and judges its answer.
