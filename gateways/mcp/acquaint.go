@@ -320,7 +320,7 @@ func (s *session) ownAnswer(ctx context.Context, e *exchange, a *link.Answer) (j
 			return msg, nil
 		case msg.Kind == jsonrpc.Request:
 			m := s.unasked(msg, e, gateways.PhaseRequest)
-			r := s.ruled(m, policySession, "nobody waits for requests here", codeDenied)
+			r := s.often(m, policySession, "nobody waits for requests here", codeDenied)
 			_ = s.record(ctx, m, r) // refused, recorded or not
 			s.refuseServer(m.e, r)
 		}

@@ -178,7 +178,7 @@ func (s *session) drop(ctx context.Context, msg jsonrpc.Message, e *exchange, wh
 	}
 	m := &matter{s: s, e: of, phase: phase, from: fromServer, msg: msg, at: s.g.o.Now(), came: protocol.Digest(msg.Raw)}
 	s.g.o.Log.Warn("a message of the server is dropped", "why", why, "request", of.request)
-	_ = s.record(ctx, m, s.ruled(m, policySession, why, codeDenied)) // dropped, recorded or not
+	_ = s.record(ctx, m, s.often(m, policySession, why, codeDenied)) // dropped, recorded or not
 }
 
 // response judges the answer to a request of the client.
@@ -209,7 +209,7 @@ func (s *session) holdResponse(ctx context.Context, m *matter, r ruling) outgoin
 	w, why := s.wait(ctx, m, r)
 	if w == nil {
 		no := s.ruled(m, policyMessage, why, codeUnjudged)
-		if s.settled(ctx, m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()) != nil {
+		if s.unheld(ctx, m, why) != nil {
 			no = s.unrecorded(m)
 		} else if m.list != nil && len(m.list.ask) > 0 {
 			return s.withoutUnapproved(ctx, m)

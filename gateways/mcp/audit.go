@@ -11,12 +11,32 @@ import (
 // record writes what came and what was decided of it, before anything else happens. An
 // error means that nothing may happen.
 // SPEC: docs/protocol.md 10, 11
-func (s *session) record(ctx context.Context, m *matter, r ruling) error {
-	fact := s.fact(m, r)
-	tool := ""
-	if m.e.method == methodCall {
-		tool = m.shown(m.e.name)
+func (s *session) record(ctx context.Context, m *matter, r ruling) (err error) {
+	defer func() {
+		if err != nil { // nothing goes on, whatever was decided
+			r.Decision = protocol.Deny
+		}
+		s.observe(m, r.Decision)
+	}()
+	if r.often != "" {
+		return s.count(ctx, m, r)
 	}
+	// A denial has no effect that could outrun its record, so a flood of them costs no
+	// syncs; who holds a call brings its request to the disk, and with it all before it.
+	return s.append(ctx, s.g.o.Durable, s.eventsOf(m, r)...)
+}
+
+// tool gives the name of the tool that a message calls or answers.
+func (m *matter) tool() string {
+	if m.e.method == methodCall {
+		return m.shown(m.e.name)
+	}
+	return ""
+}
+
+// eventsOf gives the events of a message and what was decided of it.
+func (s *session) eventsOf(m *matter, r ruling) []protocol.AuditEvent {
+	fact, tool := s.fact(m, r), m.tool()
 	var events []protocol.AuditEvent
 	if m.phase == gateways.PhaseResponse {
 		ev := s.event(protocol.EventMCPResponse, m, tool, r.Decision)
@@ -35,14 +55,30 @@ func (s *session) record(ctx context.Context, m *matter, r ruling) error {
 	if r.Decision != protocol.Allow {
 		last.Severity = protocol.SeverityWarning
 	}
-	err := s.append(ctx, s.g.o.Durable || !r.passes(), events...)
-	if o := s.g.o.Observe; o != nil {
-		o(Observation{
-			Server: s.g.o.Server, Method: m.e.method, Tool: tool, Direction: string(m.e.from),
-			Phase: m.phase, Decision: r.Decision, Took: s.g.o.Now().Sub(m.at),
-		})
+	return events
+}
+
+// count records a refusal that the sender can cause at will: the first one as all, and of
+// those that follow how many they were.
+func (s *session) count(ctx context.Context, m *matter, r ruling) error {
+	of := gateways.Often{
+		Server: s.g.o.Server, Principal: s.who.Principal, Direction: string(m.from), Policy: r.Evaluations[0].PolicyID, Reason: r.often,
 	}
+	err := s.g.tally.Refused(context.WithoutCancel(ctx), of, func() []protocol.AuditEvent { return s.eventsOf(m, r) })
+	s.heard(err)
 	return err
+}
+
+// observe tells of a message what became of it.
+func (s *session) observe(m *matter, d protocol.Decision) {
+	o := s.g.o.Observe
+	if o == nil {
+		return
+	}
+	o(Observation{
+		Server: s.g.o.Server, Method: m.e.method, Tool: m.tool(), Direction: string(m.e.from),
+		Phase: m.phase, Decision: d, Took: s.g.o.Now().Sub(m.at),
+	})
 }
 
 // recorded gives the ruling if it could be recorded, and else a denial.
@@ -57,10 +93,14 @@ func (s *session) recorded(ctx context.Context, m *matter, r ruling) ruling {
 // stands in the record.
 func (s *session) append(ctx context.Context, durable bool, events ...protocol.AuditEvent) error {
 	err := s.g.o.Trail.Append(context.WithoutCancel(ctx), durable, events...)
+	s.heard(err)
+	return err
+}
+
+func (s *session) heard(err error) {
 	if err != nil {
 		s.g.o.Log.Error("the audit trail cannot be written", "error", err)
 	}
-	return err
 }
 
 func (s *session) event(kind string, m *matter, tool string, d protocol.Decision) protocol.AuditEvent {
@@ -132,8 +172,17 @@ func policyOf(r ruling, evaluations []protocol.PolicyEvaluation) *protocol.Audit
 	}
 }
 
+// unheld records that a message which needs an approval could not be held.
+func (s *session) unheld(ctx context.Context, m *matter, why string) error {
+	return s.append(ctx, s.g.o.Durable, s.ending(m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()))
+}
+
 // settled records how a held message ended.
 func (s *session) settled(ctx context.Context, m *matter, a gateways.Answered, d protocol.Decision, why string, at time.Time) error {
+	return s.append(ctx, true, s.ending(m, a, d, why, at))
+}
+
+func (s *session) ending(m *matter, a gateways.Answered, d protocol.Decision, why string, at time.Time) protocol.AuditEvent {
 	ev := s.event(protocol.EventMCPDecision, m, "", d)
 	if m.e.method == methodCall {
 		ev.Gateway.Tool = m.shown(m.e.name)
@@ -147,5 +196,5 @@ func (s *session) settled(ctx context.Context, m *matter, a gateways.Answered, d
 		EvaluatedAt: stamp(at),
 	}}
 	ev.Policy = &protocol.AuditPolicy{Decision: d, PolicyEvaluations: evaluations}
-	return s.append(ctx, true, ev)
+	return ev
 }

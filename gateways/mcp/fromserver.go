@@ -33,11 +33,10 @@ func (s *session) serverAsks(ctx context.Context, msg jsonrpc.Message, on *excha
 	e := m.e
 	if why := s.serve(e); why != "" {
 		// No answer: it would be taken for that of the request which has the id.
-		_ = s.record(ctx, m, s.ruled(m, policySession, why, codeLimit)) // dropped, recorded or not
+		_ = s.record(ctx, m, s.often(m, policySession, why, codeLimit)) // dropped, recorded or not
 		return outgoing{}
 	}
-	r := s.judge(ctx, m)
-	r = s.recorded(ctx, m, r)
+	r := s.recorded(ctx, m, s.judgeUnasked(ctx, m))
 	switch {
 	case r.passes():
 		return outgoing{data: r.message.Raw}
@@ -53,7 +52,7 @@ func (s *session) serverAsks(ctx context.Context, msg jsonrpc.Message, on *excha
 			}
 			return outgoing{hold: w}
 		}
-		_ = s.settled(ctx, m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()) // refused, recorded or not
+		_ = s.unheld(ctx, m, why) // refused, recorded or not
 		r = s.ruled(m, policyMessage, why, codeUnjudged)
 	}
 	s.refuseAsked(e, r)
@@ -79,7 +78,7 @@ func (s *session) serverTells(ctx context.Context, msg jsonrpc.Message, on *exch
 	case "notifications/resources/list_changed":
 		s.forget(kindTemplate)
 	}
-	r := s.recorded(ctx, m, s.judge(ctx, m))
+	r := s.recorded(ctx, m, s.judgeUnasked(ctx, m))
 	if msg.Method == methodCancelled {
 		s.cancelServed(cancelledID(msg))
 	}
@@ -89,7 +88,7 @@ func (s *session) serverTells(ctx context.Context, msg jsonrpc.Message, on *exch
 	case r.Decision == protocol.RequireApproval:
 		w, why := s.wait(ctx, m, r)
 		if w == nil {
-			_ = s.settled(ctx, m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()) // dropped, recorded or not
+			_ = s.unheld(ctx, m, why) // dropped, recorded or not
 			return outgoing{}
 		}
 		w.then = func(ctx context.Context, w *waiting) (*link.Answer, []byte) {

@@ -64,6 +64,7 @@ type GuardOptions struct {
 	Next   link.Opener
 	Judge  gateways.Judge
 	Trail  gateways.Trail
+	Tally  *gateways.Tally // of refusals that are counted; nil: the guard has its own
 	Holds  gateways.Holds
 	Paths  PathJudge // nil: no rules of paths
 	Pins   PinJudge  // nil: tools are not pinned
@@ -120,6 +121,8 @@ type Observation struct {
 type guard struct {
 	o     GuardOptions
 	rates rates
+	told  rates // what the server says unasked to a principal
+	tally *gateways.Tally
 	held  atomic.Int64
 	roots []any // as policies read them
 }
@@ -146,7 +149,10 @@ func NewGuard(o GuardOptions) link.Opener {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &guard{o: o, rates: rates{rate: o.Rate}}
+	g := &guard{o: o, rates: rates{rate: o.Rate}, told: rates{rate: Rate{PerSecond: o.Rate.PerSecond, Burst: o.Rate.Burst}}, tally: o.Tally}
+	if g.tally == nil {
+		g.tally = gateways.NewTally(gateways.TallyOptions{Trail: o.Trail, Kind: "mcp", Now: o.Now, Log: o.Log})
+	}
 	for _, r := range o.Roots {
 		g.roots = append(g.roots, r)
 	}

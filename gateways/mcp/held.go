@@ -178,7 +178,7 @@ func (s *session) heldFor(m *matter, r ruling, need protocol.PreflightRequires) 
 func (s *session) holdRequest(ctx context.Context, m *matter, c link.Call, r ruling) *link.Answer {
 	w, why := s.wait(ctx, m, r)
 	if w == nil {
-		return s.unheld(ctx, m, why)
+		return s.refuseUnheld(ctx, m, why)
 	}
 	c.Settled()
 	c.Sent = nil
@@ -200,11 +200,11 @@ func (s *session) holdRequest(ctx context.Context, m *matter, c link.Call, r rul
 	return streamed(s.waitingStream(m.e, w))
 }
 
-// unheld refuses what cannot be held.
-func (s *session) unheld(ctx context.Context, m *matter, why string) *link.Answer {
+// refuseUnheld refuses what cannot be held.
+func (s *session) refuseUnheld(ctx context.Context, m *matter, why string) *link.Answer {
 	s.finish(m.e)
 	r := s.ruled(m, policyMessage, why, codeUnjudged)
-	if s.settled(ctx, m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()) != nil {
+	if s.unheld(ctx, m, why) != nil {
 		r = s.unrecorded(m)
 	}
 	return s.refuse(m.e, r)
@@ -254,7 +254,7 @@ func (s *session) holdAside(m *matter, c link.Call, r ruling, asked *exchange) {
 	w, why := s.wait(s.over, m, r)
 	if w == nil {
 		no := s.ruled(m, policyMessage, why, codeUnjudged)
-		_ = s.settled(s.over, m, gateways.Answered{}, protocol.Deny, why, s.g.o.Now()) // dropped, recorded or not
+		_ = s.unheld(s.over, m, why) // dropped, recorded or not
 		if asked != nil {
 			s.refuseServer(asked, no)
 		}

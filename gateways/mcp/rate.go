@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -12,6 +13,23 @@ type rates struct {
 	rate Rate
 	mu   sync.Mutex
 	by   map[string]*bucket
+}
+
+// often is a denial by the guard itself that the sender can cause as often as it likes.
+// why is one of few texts: it is what they are counted under.
+func (s *session) often(m *matter, policy, why string, code int) ruling {
+	r := s.ruled(m, policy, why, code)
+	r.often = why
+	return r
+}
+
+// judgeUnasked judges what a server sends that is no answer, unless it sends too much: that
+// costs judging and a place in the record, too.
+func (s *session) judgeUnasked(ctx context.Context, m *matter) ruling {
+	if why := s.g.told.take(s.who.Principal, false, m.at); why != "" {
+		return s.often(m, policyLimits, why, codeLimit)
+	}
+	return s.judge(ctx, m)
 }
 
 // bucket is what one principal may still ask.

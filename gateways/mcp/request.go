@@ -24,6 +24,8 @@ const (
 	methodCancelled  = "notifications/cancelled"
 )
 
+const whyLarge = "the message is too large"
+
 // open begins the matter of a message of the client.
 func (s *session) open(c link.Call, phase gateways.Phase) *matter {
 	e := &exchange{
@@ -66,8 +68,13 @@ func (s *session) ask(ctx context.Context, c link.Call) *link.Answer {
 func (s *session) admit(m *matter) (ruling, bool) {
 	e := m.e
 	if len(m.msg.Raw) > s.g.o.MaxBytes {
-		return s.ruled(m, policyLimits, "the message is too large", codeLimit), false
+		return s.often(m, policyLimits, whyLarge, codeLimit), false
 	}
+	open := e.method != methodListen
+	if why := s.g.rates.take(s.who.Principal, open, m.at); why != "" {
+		return s.often(m, policyLimits, why, codeLimit), false
+	}
+	e.counted = open
 	if err := m.read(); err != nil {
 		return s.unjudged(m, err), false
 	}
@@ -75,11 +82,6 @@ func (s *session) admit(m *matter) (ruling, bool) {
 	if why := s.disagrees(m); why != "" {
 		return s.ruled(m, policySession, why, jsonrpc.CodeInvalidParams), false
 	}
-	open := e.method != methodListen
-	if why := s.g.rates.take(s.who.Principal, open, m.at); why != "" {
-		return s.ruled(m, policyLimits, why, codeLimit), false
-	}
-	e.counted = open
 	if why := s.begin(e); why != "" {
 		s.finish(e)
 		r := s.ruled(m, policySession, why, jsonrpc.CodeInvalidRequest)
@@ -215,7 +217,13 @@ func cancelledID(m jsonrpc.Message) jsonrpc.ID {
 
 func (s *session) judgeNotification(ctx context.Context, m *matter) ruling {
 	if len(m.msg.Raw) > s.g.o.MaxBytes {
-		return s.ruled(m, policyLimits, "the message is too large", codeLimit)
+		return s.often(m, policyLimits, whyLarge, codeLimit)
+	}
+	// To say that something is not wanted any more is never too much.
+	if m.e.method != methodCancelled {
+		if why := s.g.rates.take(s.who.Principal, false, m.at); why != "" {
+			return s.often(m, policyLimits, why, codeLimit)
+		}
 	}
 	if err := m.read(); err != nil {
 		return s.unjudged(m, err)
@@ -223,12 +231,6 @@ func (s *session) judgeNotification(ctx context.Context, m *matter) ruling {
 	m.e.revision, m.client = s.revisionOf(m.e.header, m.tree)
 	if why := s.disagrees(m); why != "" {
 		return s.ruled(m, policySession, why, jsonrpc.CodeInvalidParams)
-	}
-	// To say that something is not wanted any more is never too much.
-	if m.e.method != methodCancelled {
-		if why := s.g.rates.take(s.who.Principal, false, m.at); why != "" {
-			return s.ruled(m, policyLimits, why, codeLimit)
-		}
 	}
 	m.check = s.checkNotification
 	return s.judge(ctx, m)
@@ -264,12 +266,12 @@ func (s *session) reply(ctx context.Context, c link.Call) (*link.Answer, error) 
 }
 
 func (s *session) unrelated(m *matter) ruling {
-	return s.ruled(m, policySession, "it answers no request of the server", jsonrpc.CodeInvalidRequest)
+	return s.often(m, policySession, "it answers no request of the server", jsonrpc.CodeInvalidRequest)
 }
 
 func (s *session) judgeReply(ctx context.Context, m *matter) ruling {
 	if len(m.msg.Raw) > s.g.o.MaxBytes {
-		return s.ruled(m, policyLimits, "the message is too large", codeLimit)
+		return s.often(m, policyLimits, whyLarge, codeLimit)
 	}
 	if err := m.read(); err != nil {
 		return s.unjudged(m, err)

@@ -168,11 +168,20 @@ type trail struct {
 	mu     sync.Mutex
 	events []protocol.AuditEvent
 	fail   func(protocol.AuditEvent) bool
+	last   int // of the appends that work; -1: all
+	n      int // appends
+	synced int // of them, how many waited for the disk
 }
 
-func (t *trail) Append(_ context.Context, _ bool, events ...protocol.AuditEvent) error {
+func (t *trail) Append(_ context.Context, durable bool, events ...protocol.AuditEvent) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.n++; t.last >= 0 && t.n > t.last {
+		return errors.New("no space left on device")
+	}
+	if durable {
+		t.synced++
+	}
 	for _, e := range events {
 		if t.fail != nil && t.fail(e) {
 			return errors.New("no space left on device")
@@ -230,7 +239,7 @@ type rig struct {
 
 func newRig(t *testing.T, change ...func(*mcp.GuardOptions)) *rig {
 	t.Helper()
-	r := &rig{t: t, server: &server{answer: echo}, judge: &judge{say: allow}, trail: &trail{}, people: newPeople()}
+	r := &rig{t: t, server: &server{answer: echo}, judge: &judge{say: allow}, trail: &trail{last: -1}, people: newPeople()}
 	var n int
 	var mu sync.Mutex
 	r.opts = mcp.GuardOptions{

@@ -138,6 +138,7 @@ func (s *session) Listen(ctx context.Context, header http.Header) (*link.Answer,
 // End ends the session: what is held is withdrawn.
 func (s *session) End(ctx context.Context) error {
 	s.end()
+	s.g.tally.Settle(ctx, s.g.o.Server, s.who.Principal)
 	s.mu.Lock()
 	for _, e := range s.asked {
 		if e.counted {

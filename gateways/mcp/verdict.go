@@ -33,6 +33,7 @@ type ruling struct {
 	message jsonrpc.Message // what goes on
 	changed bool            // it is not what came
 	twice   bool            // the request has the id of another
+	often   string          // the sender can cause this refusal at will: it is counted under this reason
 }
 
 // passes says whether the message goes on at once.

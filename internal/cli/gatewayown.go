@@ -23,7 +23,7 @@ func (r *gatewayRun) own(next link.Opener) link.Opener {
 func (r *gatewayRun) guardOptions(server string, next link.Opener, transport string) mcp.GuardOptions {
 	c := r.config
 	return mcp.GuardOptions{
-		Server: server, Next: next, Judge: r.judge, Trail: r.trail, Holds: r.holds, Redact: r.redactor,
+		Server: server, Next: next, Judge: r.judge, Trail: r.trail, Tally: r.tally, Holds: r.holds, Redact: r.redactor,
 		Environment: r.environment(), UnknownMethods: c.UnknownMethods,
 		PinDecisions:         mcp.PinDecisions{New: c.Tools.New, Changed: c.Tools.Changed, Shadowing: protocol.Deny, Unpinned: c.Tools.Unpinned},
 		AllowWithoutPolicies: c.Policies.AllowWithoutPolicies, DenialsAsResults: c.Denials == config.DenialsResult, Durable: c.Audit.Sync.Duration == 0,

@@ -63,6 +63,7 @@ type gatewayRun struct {
 	hash     string // governance_hash
 	state    *os.Root
 	trail    gatewayTrail
+	tally    *gateways.Tally // of what is refused over and over; nil in an inspection
 	holds    gateways.Holds
 	waiting  func() int
 	endHolds func() error // denies what waits for a person
@@ -292,6 +293,12 @@ func (r *gatewayRun) records(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.Background(), limits.GatewayGrace)
 		defer cancel()
 		return trail.Close(ctx)
+	})
+	r.tally = gateways.NewTally(gateways.TallyOptions{Trail: trail, Kind: gatewayKind, Now: r.now, Log: r.log})
+	r.close = append(r.close, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), limits.GatewayGrace)
+		defer cancel()
+		return r.tally.Close(ctx)
 	})
 	return r.hold(ctx, trail)
 }

@@ -20,6 +20,11 @@ const (
 	GatewayCheckpoint = 60 * time.Second
 	// GatewayCheckpointWait is how long handing one out may take.
 	GatewayCheckpointWait = 30 * time.Second
+	// GatewayTally is how long refusals that anybody can cause are counted before one
+	// event says how many there were, and GatewayTallies how many kinds of them (of a
+	// client, at a server, for a reason) are counted apart.
+	GatewayTally   = 30 * time.Second
+	GatewayTallies = 4096
 	// GatewayRunRecord is the size in bytes of the record of a run.
 	GatewayRunRecord = 4 << 10
 	// GatewayRuns is how many runs of a gateway are listed.
