@@ -1,7 +1,6 @@
 package mcp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -209,10 +208,7 @@ func cancelledID(m jsonrpc.Message) jsonrpc.ID {
 		return ""
 	}
 	raw, _ := jsonrpc.Lookup(m.Params, "requestId")
-	if text, ok := jsonrpc.Text(raw); ok && bytes.IndexByte(raw, '\\') >= 0 {
-		return jsonrpc.ID(jsonrpc.AppendString(nil, text))
-	}
-	return jsonrpc.ID(raw)
+	return jsonrpc.IDOf(raw)
 }
 
 func (s *session) judgeNotification(ctx context.Context, m *matter) ruling {

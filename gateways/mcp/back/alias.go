@@ -15,9 +15,10 @@ import (
 // put back into what the child says of them. All other bytes stay as they are: it is one
 // of the few changes that the gateway makes to messages by itself.
 type alias struct {
-	own   []byte // the gateway's number, as JSON
-	id    []byte // what the client wrote
-	token []byte // the progress token that it wrote; nil: none
+	own   []byte     // the gateway's number, as JSON
+	id    []byte     // what the client wrote
+	key   jsonrpc.ID // as ids compare
+	token []byte     // the progress token that it wrote; nil: none
 }
 
 // rename gives a client's message the names that the child knows. What cancels a request
@@ -31,7 +32,7 @@ func (r *router) rename(m jsonrpc.Message) (out jsonrpc.Message, a *alias, ok bo
 	switch {
 	case m.Kind == jsonrpc.Request:
 		value, _ := jsonrpc.Lookup(m.Raw, "id")
-		a = &alias{own: strconv.AppendUint(nil, r.number(), 10), id: bytes.Clone(value)}
+		a = &alias{own: strconv.AppendUint(nil, r.number(), 10), id: bytes.Clone(value), key: m.ID}
 		replace(value, a.own)
 		if token, ok := jsonrpc.Lookup(m.Params, "_meta", "progressToken"); ok {
 			a.token = bytes.Clone(token)
@@ -42,7 +43,7 @@ func (r *router) rename(m jsonrpc.Message) (out jsonrpc.Message, a *alias, ok bo
 		if !found {
 			return m, nil, true, nil
 		}
-		own := r.owned(jsonrpc.ID(value))
+		own := r.owned(jsonrpc.IDOf(value))
 		if own == nil {
 			return m, nil, false, nil
 		}
@@ -72,7 +73,7 @@ func (r *router) owned(id jsonrpc.ID) []byte {
 	var own []byte
 	for _, c := range r.calls {
 		switch {
-		case c.alias == nil || string(c.alias.id) != string(id):
+		case c.alias == nil || c.alias.key != id:
 		case own != nil:
 			return nil
 		default:

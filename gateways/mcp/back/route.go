@@ -24,7 +24,7 @@ type router struct {
 	mu      sync.Mutex
 	calls   []*call // under way, the oldest first
 	pending map[jsonrpc.ID]*call
-	tokens  map[string]*call
+	tokens  map[jsonrpc.ID]*call
 	listens *queue
 	crowd   *queue // that was put into last and is full; nil: none
 	waiting [][]byte
@@ -42,13 +42,13 @@ type call struct {
 	*queue
 
 	ids    []jsonrpc.ID // that are not answered
-	tokens []string
+	tokens []jsonrpc.ID
 	stays  bool   // a subscription, which gets no more than what names it
 	alias  *alias // nil: the child knows it by the client's own names
 }
 
 func newRouter(server string, most int) *router {
-	return &router{server: server, most: most, pending: map[jsonrpc.ID]*call{}, tokens: map[string]*call{}}
+	return &router{server: server, most: most, pending: map[jsonrpc.ID]*call{}, tokens: map[jsonrpc.ID]*call{}}
 }
 
 // open takes a message's requests as under way.
@@ -67,7 +67,7 @@ func (r *router) open(m jsonrpc.Message, a *alias) (*call, error) {
 		}
 		c.ids = append(c.ids, q.ID)
 		if t, ok := jsonrpc.Lookup(q.Params, "_meta", "progressToken"); ok {
-			c.tokens = append(c.tokens, string(t))
+			c.tokens = append(c.tokens, jsonrpc.IDOf(t))
 		}
 	}
 	for _, id := range c.ids {
@@ -185,7 +185,7 @@ func (r *router) over(why error) {
 	if r.listens != nil {
 		r.listens.finish(why)
 	}
-	r.calls, r.pending, r.tokens, r.listens, r.waiting = nil, map[jsonrpc.ID]*call{}, map[string]*call{}, nil, nil
+	r.calls, r.pending, r.tokens, r.listens, r.waiting = nil, map[jsonrpc.ID]*call{}, map[jsonrpc.ID]*call{}, nil, nil
 }
 
 // errNoise says that a line is no message.
@@ -215,7 +215,7 @@ func (r *router) unread(line []byte, err error) error {
 	why := &link.Down{Server: r.server, Why: "answered with what is no message: " + plain(err), Err: err}
 	var c *call
 	if id, ok := jsonrpc.Lookup(line, "id"); ok {
-		c = r.pending[jsonrpc.ID(id)]
+		c = r.pending[jsonrpc.IDOf(id)]
 	}
 	if c == nil && len(r.calls) == 1 {
 		c = r.calls[0]
@@ -309,15 +309,15 @@ func (r *router) belongs(m jsonrpc.Message) *call {
 		return nil
 	}
 	if m.Method == "notifications/progress" {
-		if t, ok := jsonrpc.Lookup(m.Params, "progressToken"); ok && r.tokens[string(t)] != nil {
-			return r.tokens[string(t)]
+		if t, ok := jsonrpc.Lookup(m.Params, "progressToken"); ok && r.tokens[jsonrpc.IDOf(t)] != nil {
+			return r.tokens[jsonrpc.IDOf(t)]
 		}
 	}
 	if id, ok := jsonrpc.Lookup(m.Params, "_meta", jsonrpc.MetaSubscription); ok {
-		return r.pending[jsonrpc.ID(id)]
+		return r.pending[jsonrpc.IDOf(id)]
 	}
-	if id, ok := jsonrpc.Lookup(m.Params, "requestId"); ok && m.Method == "notifications/cancelled" && r.pending[jsonrpc.ID(id)] != nil {
-		return r.pending[jsonrpc.ID(id)] // it takes back a subscription
+	if id, ok := jsonrpc.Lookup(m.Params, "requestId"); ok && m.Method == "notifications/cancelled" && r.pending[jsonrpc.IDOf(id)] != nil {
+		return r.pending[jsonrpc.IDOf(id)] // it takes back a subscription
 	}
 	var newest *call
 	n := 0

@@ -156,12 +156,7 @@ func (s *scanner) id(m *Message, p place, failed bool) *Refusal {
 	}
 	switch {
 	case raw[0] == '"':
-		if bytes.IndexByte(raw, '\\') < 0 {
-			m.ID = ID(raw)
-			return nil
-		}
-		text, _ := Text(raw)
-		m.ID = ID(AppendString(nil, text))
+		m.ID = IDOf(raw)
 		return nil
 	case string(raw) == "null" && failed:
 		m.ID = "null"
@@ -171,6 +166,17 @@ func (s *scanner) id(m *Message, p place, failed bool) *Refusal {
 		return nil
 	}
 	return s.wrong(p.from, "id", "an id is a text or an integer, not %s", shown(raw))
+}
+
+// IDOf gives what a value that names a request, or a token of progress, names: a text in
+// the one way of writing that ids have, and all else as it is.
+func IDOf(raw []byte) ID {
+	if bytes.ContainsAny(raw, "\\\x7f") {
+		if text, ok := Text(raw); ok {
+			return ID(AppendString(nil, text))
+		}
+	}
+	return ID(raw)
 }
 
 // integer says whether a scanned value is an integer that has one way of writing only.
