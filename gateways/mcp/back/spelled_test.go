@@ -16,11 +16,16 @@ func scanned(t *testing.T, text string) jsonrpc.Message {
 	return m
 }
 
-// TestSpelledOtherwise names a request and its token with escapes, in names and values:
-// they are the same to everybody who reads JSON.
+// TestSpelledOtherwise names a request and its token with escapes: they are the same to everybody who reads JSON.
 func TestSpelledOtherwise(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{`"requestId"`, `"request\u0049d"`, `"\u0072equestId"`} {
+	// Its own names nobody may write with escapes: such messages are refused.
+	for _, key := range []string{`"request\u0049d"`, `"\u0072equestId"`, `"progress\u0054oken"`} {
+		if _, err := jsonrpc.Scan([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{`+key+`:7}}`), jsonrpc.Options{}); err == nil {
+			t.Errorf("%s is taken", key)
+		}
+	}
+	for _, key := range []string{`"requestId"`, ` "requestId" `} {
 		for id, other := range map[string]string{`"a"`: `"\u0061"`, `"\u0061/"`: `"a\/"`, `"x` + "\x7f" + `"`: `"x\u007f"`, `7`: `7`} {
 			cancel := `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{` + key + `:` + other + `}}`
 			// Behind an alias, what is cancelled is the request that was meant.
