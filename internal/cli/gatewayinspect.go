@@ -39,6 +39,9 @@ type inspectedItem struct {
 	Name       string            `json:"name"`
 	Pin        string            `json:"pin"`
 	State      string            `json:"state"`
+	Like       string            `json:"like,omitempty"` // what it is easily taken for
+	LikeServer string            `json:"like_server,omitempty"`
+	Listed     bool              `json:"listed"`             // clients see it before anybody approves anything
 	Decision   protocol.Decision `json:"decision,omitempty"` // of a call without arguments; tools and prompts
 	Why        string            `json:"why,omitempty"`
 	Diff       string            `json:"diff,omitempty"`
@@ -52,7 +55,8 @@ func (a *app) gatewayInspectCommand() *cobra.Command {
 		Use: "inspect [-- COMMAND ARGUMENT…]", Short: "List servers, tools, pins and the decision that each would get",
 		Long: `Connects with every server, lists its tools, prompts and resource templates, says
 whether they are as the lock file has them, and what would be decided of a call without
-arguments. No tool is called. With --pin the lock file is written: look at the
+arguments. What clients do not see before somebody approves it is marked. No tool is
+called. With --pin the lock file is written: look at the
 differences first, for this is what approves them.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
@@ -103,7 +107,7 @@ func (a *app) inspectGateway(ctx context.Context, p place, g *config.Gateway, pi
 		lists[s.Name] = items
 	}
 	for i := range all {
-		againstLock(book, &all[i], lists)
+		againstLock(run.keeper, &all[i], lists)
 	}
 	if pin {
 		if failed > 0 {
@@ -239,12 +243,28 @@ func (r *gatewayRun) inspect(ctx context.Context, s mcp.Named, seen *decisions, 
 				if _, err := ask.request(ctx, kind.call, map[string]any{"name": item.Name, "arguments": map[string]any{}}); err != nil {
 					one.Why = oneLine(err.Error())
 				}
-				one.Decision = seen.of(s.Name, kind.call, item.Name)
+				if one.Decision = seen.of(s.Name, kind.call, item.Name); one.Decision == protocol.RequireApproval {
+					one.Why = "" // here is nobody to hold it, which says nothing of the gateway
+				}
 			}
 			out.Items = append(out.Items, one)
 		}
+		r.listed(ctx, ask, kind, out.Items[len(out.Items)-len(list):])
 	}
 	return out, items
+}
+
+// listed notes what clients see in a list. It is asked for after the calls: in a list that
+// nobody approves, what needs it is cut out, and could not be called any more.
+func (r *gatewayRun) listed(ctx context.Context, ask *asker, kind pinKind, items []inspectedItem) {
+	shown, err := ask.list(ctx, kind.method, kind.name)
+	for i := range items {
+		x := &items[i]
+		x.Listed = slices.ContainsFunc(shown, func(s pins.Item) bool { return s.Name == x.Name })
+		if err != nil && x.Why == "" {
+			x.Why = oneLine(err.Error())
+		}
+	}
 }
 
 // inspectRaw is where ids of requests begin that no guard sees.
@@ -348,29 +368,26 @@ func (a *asker) list(ctx context.Context, method, kind string) ([]pins.Item, err
 	return nil, fmt.Errorf("it has more than %d pages", limits.GatewayInspectPages)
 }
 
-// againstLock says of what a server has how it stands to the lock.
-func againstLock(book *pins.Book, one *inspected, lists map[string]map[string][]pins.Item) {
+// againstLock says of what a server has how it stands to the lock and to what other
+// servers have, as the gateway judges it when it has seen all of them.
+func againstLock(keeper *pins.Keeper, one *inspected, lists map[string]map[string][]pins.Item) {
 	if one.Error != "" {
 		return
 	}
 	for _, kind := range pinKinds() {
-		others := map[string][]string{}
-		for server, items := range lists {
-			if server == one.Server {
-				continue
-			}
-			for _, item := range items[kind.name] {
-				others[server] = append(others[server], item.Name)
-			}
+		var raw [][]byte
+		for _, item := range lists[one.Server][kind.name] {
+			raw = append(raw, item.Raw)
 		}
-		report := book.Judge(one.Server, kind.name, lists[one.Server][kind.name], others, gateways.Suspicions)
+		report := keeper.Report(one.Server, kind.name, raw)
 		for _, gone := range report.Gone {
 			one.Gone = append(one.Gone, kind.name+" "+gone)
 		}
 		for _, j := range report.Items {
 			i := slices.IndexFunc(one.Items, func(x inspectedItem) bool { return x.Kind == kind.name && x.Name == j.Item.Name && x.State == "" })
 			if i >= 0 {
-				one.Items[i].State, one.Items[i].Diff, one.Items[i].Suspicions = j.State, j.Diff, j.Suspicions
+				x := &one.Items[i]
+				x.State, x.Diff, x.Suspicions, x.Like, x.LikeServer = j.State, j.Diff, j.Suspicions, j.Like, j.LikeServer
 			}
 		}
 	}
@@ -420,7 +437,14 @@ func (a *app) tellInspection(r *gatewayRun, all []inspected, pinned bool) {
 			fmt.Fprintf(&b, "  cannot be asked: %s\n", s.Error)
 		}
 		for _, i := range s.Items {
-			fmt.Fprintf(&b, "  %-9s %-32s %-10s %s\n", i.Kind, oneLine(i.Name), i.State, i.Decision)
+			line := fmt.Sprintf("  %-9s %-32s %-10s %s", i.Kind, oneLine(i.Name), i.State, i.Decision)
+			if !i.Listed {
+				line += "  not listed"
+			}
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			if i.Like != "" {
+				fmt.Fprintf(&b, "            like %s\n", strings.TrimSpace(oneLine(i.Like)+" "+ofServer(i.LikeServer)))
+			}
 			if i.Why != "" {
 				fmt.Fprintf(&b, "            %s\n", i.Why)
 			}
@@ -444,6 +468,13 @@ func (a *app) tellInspection(r *gatewayRun, all []inspected, pinned bool) {
 	a.text(b.String())
 }
 
+func ofServer(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "of server " + oneLine(name)
+}
+
 // pins judges what servers list, for all sessions of the run.
 func (r *gatewayRun) pins() (mcp.PinJudge, error) {
 	book, err := r.book()
@@ -453,7 +484,8 @@ func (r *gatewayRun) pins() (mcp.PinJudge, error) {
 	if book == nil {
 		r.warnings = append(r.warnings, "there is no "+r.config.Tools.Lock+": tools are held to what their servers say first; cabincrew gateway mcp inspect --pin writes it")
 	}
-	return pins.NewKeeper(pins.KeeperOptions{Book: book, Suspect: gateways.Suspicions, Order: r.serverOrder()}), nil
+	r.keeper = pins.NewKeeper(pins.KeeperOptions{Book: book, Suspect: gateways.Suspicions, Order: r.serverOrder()})
+	return r.keeper, nil
 }
 
 // serverOrder gives the names of the servers as the configuration has them.

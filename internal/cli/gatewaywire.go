@@ -25,6 +25,7 @@ import (
 	"github.com/cabincrew/action/gateways/mcp/front"
 	"github.com/cabincrew/action/gateways/mcp/link"
 	mcppaths "github.com/cabincrew/action/gateways/mcp/paths"
+	"github.com/cabincrew/action/gateways/mcp/pins"
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/redact"
@@ -66,6 +67,7 @@ type gatewayRun struct {
 	tally    *gateways.Tally // of what is refused over and over; nil in an inspection
 	holds    gateways.Holds
 	waiting  func() int
+	keeper   *pins.Keeper
 	endHolds func() error // denies what waits for a person
 	under    atomic.Int64 // requests of clients without their answers
 	calls    *telemetry.Calls
