@@ -135,7 +135,7 @@ func (a *app) serveGateway(ctx context.Context, p place, g *config.Gateway, stdi
 		run.told("one client over stdin and stdout")
 		ctx, stop := run.drained(ctx)
 		defer stop()
-		return front.ServeStdio(ctx, a.in, a.out, counted{opener, &run.under}, front.StdioOptions{MessageBytes: int(g.Limits.Message), Log: run.log})
+		return front.ServeStdio(ctx, a.in, a.out, counted{opener, &run.under}, front.StdioOptions{MessageBytes: int(g.Limits.Message), Refused: run.refusedAtDoor, Log: run.log})
 	}
 	l, err := listenGateway(ctx, g, run.dir)
 	if err != nil {
@@ -240,7 +240,7 @@ func (r *gatewayRun) doors(gate *identity.Gate, base *url.URL) (http.Handler, []
 		}
 		d, err := front.NewHTTP(front.HTTPOptions{
 			Open: counted{open, &r.under}, Auth: authenticator{gate, metadata}, MessagePath: path + "/message", MessageBytes: int(r.config.Limits.Message),
-			Sessions: int(r.config.Limits.Sessions), SessionsEach: r.sessionsEach(), Idle: r.config.Limits.Idle.Duration, Log: r.log,
+			Sessions: int(r.config.Limits.Sessions), SessionsEach: r.sessionsEach(), Idle: r.config.Limits.Idle.Duration, Log: r.log, Refused: r.refusedAtDoor,
 		})
 		if err != nil {
 			return err
@@ -266,6 +266,7 @@ func (r *gatewayRun) doors(gate *identity.Gate, base *url.URL) (http.Handler, []
 		metrics := r.calls.Handler()
 		mux.HandleFunc("/metrics", func(w http.ResponseWriter, req *http.Request) {
 			if !admitted(gate, w, req) {
+				r.refusedAtDoor(front.Refusal{Reason: front.ReasonUnknown})
 				return
 			}
 			n := 0
@@ -276,7 +277,7 @@ func (r *gatewayRun) doors(gate *identity.Gate, base *url.URL) (http.Handler, []
 			metrics.ServeHTTP(w, req)
 		})
 	}
-	return front.Guarded(mux, front.HostPolicy{Hosts: r.config.Clients.Hosts, Origins: r.config.Clients.Origins}), doors, nil
+	return front.Guarded(mux, front.HostPolicy{Hosts: r.config.Clients.Hosts, Origins: r.config.Clients.Origins, Refused: r.refusedAtDoor}), doors, nil
 }
 
 // tellOf serves the metadata of an endpoint, and gives their URL for those who are

@@ -39,6 +39,7 @@ type Calls struct {
 	judged   *prometheus.CounterVec
 	judging  *prometheus.HistogramVec
 	duration *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
 	sessions prometheus.Gauge
 	held     prometheus.Gauge
 	broken   prometheus.Gauge
@@ -67,11 +68,14 @@ func NewCalls(tracer *Tracer) *Calls {
 			Name: "mcp_server_operation_duration_seconds", Help: "How long a request took from its arrival to its answer, with the time that it was held.",
 			Buckets: []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300},
 		}, []string{"server", "mcp_method_name", "gen_ai_tool_name", "outcome"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cabincrew_gateway_refused_total", Help: "What the door refused before it was a message of a session, by reason.",
+		}, []string{"reason"}),
 		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "cabincrew_gateway_held_calls", Help: "Calls that wait for an approval now."}),
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "cabincrew_gateway_sessions", Help: "Sessions that are open now."}),
 		broken:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "cabincrew_gateway_audit_broken", Help: "1 if the audit trail cannot be written, so that everything is denied."}),
 	}
-	c.registry.MustRegister(c.judged, c.judging, c.duration, c.held, c.sessions, c.broken)
+	c.registry.MustRegister(c.judged, c.refused, c.judging, c.duration, c.held, c.sessions, c.broken)
 	return c
 }
 
@@ -86,6 +90,9 @@ func (c *Calls) Judged(j Judged) {
 	c.judged.WithLabelValues(server, method, tool, j.Direction, j.Phase, j.Decision).Inc()
 	c.judging.WithLabelValues(server, j.Phase).Observe(j.Took.Seconds())
 }
+
+// Refused counts what a door refused. There are few reasons, which are the program's own.
+func (c *Calls) Refused(reason string) { c.refused.WithLabelValues(reason).Inc() }
 
 // Done records a request that was answered.
 func (c *Calls) Done(call Call) {

@@ -54,6 +54,7 @@ func (d *Door) authenticate(w http.ResponseWriter, r *http.Request) (string, boo
 		// What another error says may hold parts of a token: it is told to nobody.
 		u = &Unauthorized{}
 	}
+	tell(d.o.Refused, r, "", ReasonUnknown)
 	status, challenge := u.Status, u.Challenge
 	if status != http.StatusForbidden && status != http.StatusServiceUnavailable {
 		status = http.StatusUnauthorized

@@ -29,6 +29,9 @@ type HTTPOptions struct {
 	SessionsEach int           // of them, of one client
 	Idle         time.Duration // after which a session ends
 
+	// Refused hears of what the door itself refuses; may be nil.
+	Refused func(Refusal)
+
 	Log    *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: the system's clock
 	Random io.Reader        // nil: the system's
@@ -123,6 +126,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, allow string, by ma
 	}()
 	h := by[r.Method]
 	if h == nil {
+		tell(d.o.Refused, r, "", ReasonMethod)
 		track.Header().Set("Allow", allow)
 		refuse(track, http.StatusMethodNotAllowed, noID, codeRefused, "method not allowed", nil)
 		return

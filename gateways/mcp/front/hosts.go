@@ -16,6 +16,8 @@ type HostPolicy struct {
 	Hosts []string
 	// Origins are web pages that may read its answers, such as https://example.com.
 	Origins []string
+	// Refused hears of requests that are refused; may be nil.
+	Refused func(Refusal)
 }
 
 // Guarded refuses requests that a web page on another site sends through the browser of
@@ -23,7 +25,7 @@ type HostPolicy struct {
 // rebinding), or from an origin that is not listed. A request without Origin comes from
 // no web page, or from one of the same site.
 func Guarded(h http.Handler, p HostPolicy) http.Handler {
-	g := &guarded{next: h, hosts: map[string]bool{}, origins: map[string]bool{}}
+	g := &guarded{next: h, refused: p.Refused, hosts: map[string]bool{}, origins: map[string]bool{}}
 	for _, name := range p.Hosts {
 		g.hosts[strings.ToLower(name)] = true
 	}
@@ -36,17 +38,20 @@ func Guarded(h http.Handler, p HostPolicy) http.Handler {
 type guarded struct {
 	next           http.Handler
 	hosts, origins map[string]bool
+	refused        func(Refusal)
 }
 
 func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own := localAddr(r)
 	if !g.host(r.Host, own) {
+		tell(g.refused, r, "", ReasonHost)
 		refuse(w, http.StatusForbidden, noID, codeRefused, "the gateway is not reached by this Host; it may have to be listed", nil)
 		return
 	}
 	origins := r.Header["Origin"]
 	if len(origins) == 0 {
 		if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+			tell(g.refused, r, "", ReasonOrigin)
 			refuse(w, http.StatusForbidden, noID, codeRefused, "requests of other sites need an Origin that is listed", nil)
 			return
 		}
@@ -55,6 +60,7 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	listed := len(origins) == 1 && g.origins[strings.ToLower(origins[0])]
 	if !listed && (len(origins) > 1 || !g.origin(origins[0], own)) {
+		tell(g.refused, r, "", ReasonOrigin)
 		refuse(w, http.StatusForbidden, noID, codeRefused, "this Origin is not listed", nil)
 		return
 	}

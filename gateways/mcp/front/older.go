@@ -46,7 +46,7 @@ func (d *Door) olderStream(w http.ResponseWriter, r *http.Request, principal str
 		return
 	}
 	to := d.begin(w, false)
-	s.older = &older{to: to, p: &pump{server: s.server, over: func() { d.over(s) }, most: busyEach, size: d.o.MessageBytes, log: d.o.Log,
+	s.older = &older{to: to, p: &pump{server: s.server, refused: d.o.Refused, principal: principal, over: func() { d.over(s) }, most: busyEach, size: d.o.MessageBytes, log: d.o.Log,
 		emit: func(m []byte) error { return s.emit(link.Event{Type: "message", Data: m}) }}}
 	if err := d.sessions.put(s); err != nil {
 		d.sessions.release(principal)

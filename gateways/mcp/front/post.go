@@ -31,6 +31,7 @@ func (d *Door) post(w http.ResponseWriter, r *http.Request, principal string) {
 // refused answers with what err says, with the id of the request if it was read.
 func (d *Door) refused(x *exchange, err error) {
 	f := failureOf(err)
+	tell(d.o.Refused, x.r, x.principal, reasonOf(err))
 	id := f.id
 	if x.msg.Kind == jsonrpc.Request {
 		id = x.msg.ID

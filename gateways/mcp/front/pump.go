@@ -34,6 +34,9 @@ type pump struct {
 	most    int // requests at the same time
 	size    int // of a message
 	log     *slog.Logger
+	// refused hears of what is refused here; may be nil. The client is the principal.
+	refused   func(Refusal)
+	principal string
 
 	mu       sync.Mutex
 	revision jsonrpc.Revision
@@ -105,7 +108,9 @@ func (p *pump) handle(ctx context.Context, m jsonrpc.Message, done func()) {
 		// To wait would keep out the answers that those who are in wait for.
 		p.busy.Add(-1)
 		done()
-		p.fail(requestsOf(m), no(http.StatusTooManyRequests, codeTooMuch, "too many requests at the same time"))
+		full := no(http.StatusTooManyRequests, codeTooMuch, "too many requests at the same time")
+		p.refuses(full)
+		p.fail(requestsOf(m), full)
 		return
 	}
 	if err := p.anew(ctx, m); err != nil {
@@ -162,6 +167,9 @@ func (p *pump) caught(m jsonrpc.Message) {
 		p.fail(requestsOf(m), errPanic)
 	}
 }
+
+// refuses tells of what is refused.
+func (p *pump) refuses(err error) { tell(p.refused, nil, p.principal, reasonOf(err)) }
 
 // fail answers requests that have no answer.
 func (p *pump) fail(open pending, err error) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 type StdioOptions struct {
 	MessageBytes int           // of one message or batch of the client
 	Grace        time.Duration // for what is not answered when the client closes its end
+	Refused      func(Refusal) // hears of what is refused before it is a message; may be nil
 	Log          *slog.Logger  // nil: nothing is logged
 	Random       io.Reader     // nil: the system's
 }
@@ -60,7 +62,7 @@ func ServeStdio(ctx context.Context, in io.Reader, out io.Writer, opener link.Op
 		return err
 	}
 	l := &lines{out: out, failed: cancel}
-	p := &pump{server: server, reopen: func(ctx context.Context) (link.Server, error) {
+	p := &pump{server: server, refused: o.Refused, principal: Local, reopen: func(ctx context.Context) (link.Server, error) {
 		if _, err := io.ReadFull(o.Random, raw); err != nil {
 			return nil, err
 		}
@@ -103,11 +105,13 @@ func (p *pump) serve(ctx context.Context, in io.Reader) {
 // line handles one line; nil is one that was too long.
 func (p *pump) line(ctx context.Context, line []byte) {
 	if line == nil {
+		p.refuses(no(http.StatusRequestEntityTooLarge, codeTooMuch, ""))
 		_ = p.emit(jsonrpc.NewFailure(noID, codeTooMuch, "the message is too long", nil))
 		return
 	}
 	m, err := p.scan(line)
 	if err != nil {
+		p.refuses(err)
 		f := failureOf(err)
 		_ = p.emit(jsonrpc.NewFailure(f.id, f.code, f.what, nil))
 		return
