@@ -81,7 +81,7 @@ func childCall(m message, say func(string, ...any)) {
 			say(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		})
 	case "flood":
-		for n := range 20_000 {
+		for n := range 2_000 {
 			say(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"%d"}}`, n)
 			say(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
@@ -97,8 +97,12 @@ func children(t *testing.T, slow string) *gateway {
 	if standIn() {
 		t.Skip("the stand-in starts no servers")
 	}
+	bound := "30s"
+	if slow != "" {
+		bound = "3s"
+	}
 	one := func(mark, slow string) string {
-		return fmt.Sprintf(`{command: [%q, %s], env: {MARK: %s, SLOW: "%s"}, timeout: 20s}`, os.Args[0], childRole, mark, slow)
+		return fmt.Sprintf(`{command: [%q, %s], env: {MARK: %s, SLOW: "%s"}, timeout: %s}`, os.Args[0], childRole, mark, slow, bound)
 	}
 	return open(t, setting{servers: fmt.Sprintf("{one: %s, two: %s}", one("a", ""), one("b", slow))})
 }
@@ -254,5 +258,92 @@ func said(t *testing.T, says <-chan string, word string) {
 		case <-late:
 			t.Fatalf("nobody said %s", word)
 		}
+	}
+}
+
+// TestOneServerAnswersForAnother: an answer counts only from the server that was asked.
+func TestOneServerAnswersForAnother(t *testing.T) {
+	t.Parallel()
+	g := children(t, "")
+	c := g.session()
+	hanging := make(chan reply, 1)
+	go func() {
+		hanging <- c.must(t, `{"jsonrpc":"2.0","id":"prey","method":"tools/call","params":{"name":"one__ahang","arguments":{}}}`)
+	}()
+	g.records("mcp_request", "ahang")
+	pid := c.tool(t, "one__apid", "{}").text()
+	for _, id := range []string{`"prey"`, `"one:prey"`, `null`} {
+		if got := c.tool(t, "two__bsteal", `{"id":`+id+`}`); strings.Contains(got.String(), "stolen") {
+			t.Errorf("%s: the thief's own caller is told %s", id, got)
+		}
+	}
+	select {
+	case got := <-hanging:
+		t.Errorf("answered by another server: %s", got)
+	case <-time.After(300 * time.Millisecond):
+	}
+	killChild(t, pid)
+	if got := <-hanging; strings.Contains(got.String(), "stolen") {
+		t.Errorf("answered by another server: %s", got)
+	} else {
+		refused(t, got, unreachable)
+	}
+}
+
+// TestOneServerFloods: notifications without end, and lists that change all the time, are
+// that server's noise: nobody else waits, and the gateway does not ask and ask.
+func TestOneServerFloods(t *testing.T) {
+	t.Parallel()
+	g := children(t, "")
+	c := g.session()
+	listening, other := newClient(g.url), newClient(g.url)
+	if err := listening.initialize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, listening)
+	if err := other.initialize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other.list(t)
+	flooding := make(chan struct{})
+	go func() {
+		defer close(flooding)
+		listening.tool(t, "one__aflood", "{}")
+		c.tool(t, "one__aflood", "{}") // here nobody listens
+	}()
+	slowest := time.Duration(0)
+	for n := 0; ; n++ {
+		begun := time.Now()
+		passed(t, other.tool(t, "two__bpid", "{}"))
+		passed(t, c.tool(t, "two__bpid", "{}"))
+		slowest = max(slowest, time.Since(begun))
+		select {
+		case <-flooding:
+			if slowest > 10*time.Second {
+				t.Errorf("the other server's calls took up to %s", slowest)
+			}
+			passed(t, c.tool(t, "one__apid", "{}"))
+			if tools := c.list(t); len(tools) != 14 {
+				t.Errorf("%d tools are listed", len(tools))
+			}
+			return
+		case <-time.After(50 * time.Millisecond): // within the rate that a client may have
+		}
+	}
+}
+
+// TestOneServerIsSlow: one that does not answer initialize in its time is left out, and
+// the others do not wait longer than that.
+func TestOneServerIsSlow(t *testing.T) {
+	t.Parallel()
+	g := children(t, "30s")
+	begun := time.Now()
+	c := g.session()
+	if took := time.Since(begun); took > 15*time.Second {
+		t.Errorf("the session began after %s", took)
+	}
+	passed(t, c.tool(t, "one__apid", "{}"))
+	if got := c.tool(t, "two__bpid", "{}"); got.answer().Error == nil || !strings.Contains(got.String(), "left out") {
+		t.Errorf("the slow server: %s", got)
 	}
 }
