@@ -61,6 +61,7 @@ func (s *session) batchAsk(ctx context.Context, p *parcel, c link.Call) {
 	case r.passes():
 		p.rest = append(p.rest, r.message)
 		p.sent = append(p.sent, m.e)
+		s.sends(m.e)
 		return
 	case r.Decision == protocol.RequireApproval:
 		c.Message, c.Header = r.message, m.e.header

@@ -39,6 +39,7 @@ func (s *session) serverAsks(ctx context.Context, msg jsonrpc.Message, on *excha
 	r := s.recorded(ctx, m, s.judgeUnasked(ctx, m))
 	switch {
 	case r.passes():
+		s.sends(e)
 		return outgoing{data: r.message.Raw}
 	case r.Decision == protocol.RequireApproval:
 		w, why := s.wait(ctx, m, r)
@@ -48,6 +49,7 @@ func (s *session) serverAsks(ctx context.Context, msg jsonrpc.Message, on *excha
 					s.refuseAsked(e, *refused)
 					return nil, nil
 				}
+				s.sends(e)
 				return nil, r.message.Raw
 			}
 			return outgoing{hold: w}
@@ -61,7 +63,7 @@ func (s *session) serverAsks(ctx context.Context, msg jsonrpc.Message, on *excha
 
 // refuseAsked answers a request of the server that the client does not see.
 func (s *session) refuseAsked(e *exchange, r ruling) {
-	if s.answered(e.id) != nil && s.over.Err() == nil {
+	if s.unserve(e) && s.over.Err() == nil {
 		s.refuseServer(e, r)
 	}
 }

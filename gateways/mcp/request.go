@@ -144,6 +144,7 @@ func (s *session) judgeRequest(ctx context.Context, m *matter) ruling {
 
 // forward sends a request on and judges its answer.
 func (s *session) forward(ctx context.Context, e *exchange, c link.Call) *link.Answer {
+	s.sends(e)
 	a, err := s.next.Send(ctx, c)
 	if err != nil {
 		return s.unreachable(ctx, e, err)

@@ -66,6 +66,7 @@ type exchange struct {
 	counted   bool               // has a place among the principal's open requests
 	own       bool               // the gateway's own request
 	cancel    context.CancelFunc // withdraws it while it is held; else nil
+	sent      bool               // it went on: before, nobody can answer it
 	held      bool               // a person is asked, or was, and it did not go on yet
 	withdrawn bool
 	resumable bool        // an event of its stream had an id
@@ -267,7 +268,7 @@ func (s *session) hasBatch() bool {
 func (s *session) find(id jsonrpc.ID) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.asked[id]; e != nil {
+	if e := s.asked[id]; e != nil && e.sent {
 		return e
 	}
 	for _, e := range slices.Backward(s.finished) {
@@ -278,6 +279,14 @@ func (s *session) find(id jsonrpc.ID) *exchange {
 	return nil
 }
 
+// sends notes that a request goes on now: before, it is being judged, and an answer that
+// comes already answers nothing.
+func (s *session) sends(e *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.sent = true
+}
+
 // serve takes a request of the server among those that the client is to answer. Told
 // again on a resumed stream, the same bytes are the same request.
 func (s *session) serve(e *exchange) string {
@@ -286,8 +295,11 @@ func (s *session) serve(e *exchange) string {
 	if s.served == nil {
 		s.served = map[jsonrpc.ID]*exchange{}
 	}
-	if was := s.served[e.id]; was != nil && was.digest != e.digest {
-		return "a request of the server with this id waits for its answer"
+	if was := s.served[e.id]; was != nil {
+		if was.digest != e.digest {
+			return "a request of the server with this id waits for its answer"
+		}
+		return ""
 	}
 	if len(s.served) >= limits.MCPGuardServed && !s.forgetServed() {
 		return "too many requests of the server wait for their answers"
@@ -312,8 +324,23 @@ func (s *session) answered(id jsonrpc.ID) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.served[id]
+	if e == nil || !e.sent {
+		return nil
+	}
 	delete(s.served, id)
 	return e
+}
+
+// unserve forgets a request of the server that the client does not see; it is false
+// where it was answered.
+func (s *session) unserve(e *exchange) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served[e.id] == nil {
+		return false
+	}
+	delete(s.served, e.id)
+	return true
 }
 
 // withdraw ends the waiting of a held request of the client.
