@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -170,7 +171,51 @@ func odd(uri string) bool {
 			return true
 		}
 	}
-	return false
+	return oddHost(uri)
+}
+
+// oddHost says whether the scheme and the host of a URI may be written in another way, as
+// those who read URLs for browsers do: an empty port or user goes, the port of the scheme
+// too, slashes come, and hosts become ASCII or four numbers. SPEC: url.spec.whatwg.org
+func oddHost(uri string) bool {
+	scheme, rest, ok := strings.Cut(uri, ":")
+	if !ok || strings.ContainsAny(scheme, "/?#") {
+		return false // it is relative, and stays so
+	}
+	port, special := map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21", "file": ""}[strings.ToLower(scheme)]
+	after, slashes := strings.CutPrefix(rest, "//")
+	if !slashes {
+		return special
+	}
+	end := strings.IndexAny(after, "/?#")
+	if end < 0 {
+		end = len(after)
+	}
+	host := after[:end]
+	if special && strings.EqualFold(scheme, "file") {
+		return host != ""
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r > '~' || r == '@' || r == '%' }) || special && host == "" {
+		return true
+	}
+	if at := strings.LastIndexByte(host, ':'); at >= 0 && !strings.HasSuffix(host, "]") {
+		number := host[at+1:]
+		if number == "" || number[0] == '0' || special && number == port {
+			return true
+		}
+		host = host[:at]
+	}
+	last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]
+	if !special || last == "" || last[0] < '0' || last[0] > '9' {
+		return strings.HasPrefix(host, "[") && !plainAddress(strings.Trim(host, "[]"))
+	}
+	return !plainAddress(host)
+}
+
+// plainAddress says whether an address is written as its shortest form.
+func plainAddress(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.String() == host
 }
 
 // mayMake says whether somebody may read a URI as one that a template makes: whatever

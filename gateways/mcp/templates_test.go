@@ -53,7 +53,7 @@ func TestHiddenTemplates(t *testing.T) {
 		for uri, want := range map[string]int{
 			"x://secret/1": -32050, "X://SECRET/1": -32050, "x://secret/": -32050, "x://secret/a/b": -32050, "x://s%65cret/1": -32050,
 			"x://docs/../secret/1": -32050, "x://docs/%2e%2e/secret/1": -32050, `x://docs/..\\secret/1`: -32050, `x://sec\tret/1`: -32050,
-			"x://docs/%zz": -32050, "x://secret/" + strings.Repeat("a", 4000): -32050, "x://secret/listed": -32050,
+			"x://docs/%zz": -32050, "x://@secret/1": -32050, "x://secret:/1": -32050, "x://:@secret/1": -32050, "x://s\u0435cret/1": -32050, "x://secret/" + strings.Repeat("a", 4000): -32050, "x://secret/listed": -32050,
 			"x://docs/1": 0, "x://deep": 0, "x://deep/a/b?q=1": 0, "y://other": 0,
 		} {
 			if text, code := r.one(read(uri)); code != want {
