@@ -87,9 +87,14 @@ func (s *session) askPeople(ctx context.Context, m *matter, r ruling) (gateways.
 	answers := make([]gateways.Answered, len(requires))
 	errs := make([]error, len(requires))
 	var all sync.WaitGroup
+	var once sync.Once
+	var cause error // the first one: the others may be of its making
 	for i, need := range requires {
 		all.Go(func() {
 			answers[i], errs[i] = s.g.o.Holds.Hold(ctx, s.heldFor(m, r, need))
+			if errs[i] != nil {
+				once.Do(func() { cause = errs[i] })
+			}
 			if errs[i] != nil || !answers[i].Approved {
 				cancel()
 			}
@@ -105,10 +110,8 @@ func (s *session) askPeople(ctx context.Context, m *matter, r ruling) (gateways.
 		by = append(by, answers[i].Approver)
 		out.Reason = answers[i].Reason
 	}
-	for _, err := range errs {
-		if err != nil {
-			return gateways.Answered{}, err
-		}
+	if cause != nil {
+		return gateways.Answered{}, cause
 	}
 	out.Approver = strings.Join(by, ", ")
 	return out, nil

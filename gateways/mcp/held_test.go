@@ -186,6 +186,37 @@ func TestHeldByTwoRoles(t *testing.T) {
 	}
 }
 
+// nobody fails for one role, as for one that nobody holds, and lets the others wait.
+type nobody struct{ people *people }
+
+var errNobody = errors.New("nobody has the role security")
+
+func (n nobody) Hold(ctx context.Context, h gateways.Held) (gateways.Answered, error) {
+	if h.Request.RequiredRole == "security" {
+		return gateways.Answered{}, errNobody
+	}
+	return n.people.Hold(ctx, h)
+}
+
+// TestHeldByTwoRolesOfWhichOneFails holds that the client is told why, and not of what
+// was withdrawn for that reason.
+func TestHeldByTwoRolesOfWhichOneFails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *mcp.GuardOptions) {
+		if p, ok := o.Holds.(*people); ok {
+			o.Holds = nobody{p}
+		}
+	})
+	r.judge.say = func(gateways.Document) (gateways.Verdict, error) {
+		v, _ := verdict(protocol.RequireApproval, "both")
+		v.Requires = []protocol.PreflightRequires{{Role: "dba"}, {Role: "security"}}
+		return v, nil
+	}
+	if got := r.all(r.start(dangerous)); len(got) != 1 || !strings.Contains(got[0], errNobody.Error()) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestHeldAnswer(t *testing.T) {
 	t.Parallel()
 	for _, approved := range []bool{true, false} {

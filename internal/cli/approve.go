@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/orchestrator"
 	"github.com/cabincrew/action/protocol"
 	"github.com/cabincrew/action/signing"
@@ -36,6 +37,10 @@ func (a *app) answerCommand(name, short string, approved bool) *cobra.Command {
 			}
 			if isHeld(args) {
 				return a.answerHeld(cmd.Context(), args[0], flags, approved)
+			}
+			if p, err := a.place(); err == nil && len(args) == 0 && config.IsGateway(p.config) {
+				return usageError("usage", "%s is of a gateway, which may hold several calls", p.config).
+					WithHint("cabincrew %s apr-… --as NAME --key FILE answers one; cabincrew status lists them", name)
 			}
 			return a.answerFlight(cmd, args, flags, approved)
 		}),

@@ -94,6 +94,9 @@ func TestStatusOfAGatewayAlone(t *testing.T) {
 	}
 	w.write("other.yaml", read(t, w.path(config.GatewayFile)))
 	named(0, w.path("other.yaml"), "no call is held")
+	for _, answer := range []string{"approve", "reject"} {
+		w.say(2, []string{"may hold several calls", "cabincrew " + answer + " apr-"}, answer, "--config", w.path(config.GatewayFile), "--as", "boss", "--key", w.path("keys/boss"))
+	}
 	p := w.pipe("--stdio=files")
 	p.hello()
 	named(0, w.path(config.FileName), "no call is held")
