@@ -230,7 +230,7 @@ func TestGatewayGovernanceCoversEveryKey(t *testing.T) {
 
 func TestLoadGatewaySaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	if _, _, err := LoadGateway(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "there is no configuration") {
+	if _, _, err := LoadGateway(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "there is no gateway's configuration") {
 		t.Error(err)
 	}
 }
