@@ -263,6 +263,28 @@ func BenchmarkGatewayGrowth(b *testing.B) {
 	})
 }
 
+// BenchmarkGatewayStart measures how long it takes from the start of the program until
+// it answers that it is ready, with the bundled policies and the secret scan.
+func BenchmarkGatewayStart(b *testing.B) {
+	server := start(b, true, self("echo")).url
+	for b.Loop() {
+		g := open(b, setting{servers: fmt.Sprintf("{one: {url: %q}}", server), policies: "{bundled: [mcp], secrets: {scan: true}}"})
+		for {
+			r, err := http.Get("http://" + g.at + "/readyz") //nolint:noctx // of a benchmark
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = r.Body.Close() // its status is what is asked for
+			if r.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		b.StopTimer()
+		g.kill()
+		b.StartTimer()
+	}
+}
+
 func linux(b *testing.B) {
 	if runtime.GOOS != "linux" {
 		b.Skip("reads /proc")

@@ -132,7 +132,7 @@ func (p *process) reachable(address string) {
 		select {
 		case <-ctx.Done():
 			p.t.Fatalf("%s does not listen on %s:\n%s", p.cmd, address, p.log)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }
