@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/cabincrew/action/gateways"
@@ -177,7 +178,11 @@ func (s *session) drop(ctx context.Context, msg jsonrpc.Message, e *exchange, wh
 		of.revision = e.revision
 	}
 	m := &matter{s: s, e: of, phase: phase, from: fromServer, msg: msg, at: s.g.o.Now(), came: protocol.Digest(msg.Raw)}
-	s.g.o.Log.Warn("a message of the server is dropped", "why", why, "request", of.request)
+	level := slog.LevelWarn
+	if s.dropped.Add(1) > limits.MCPGuardTold {
+		level = slog.LevelDebug // the record counts them
+	}
+	s.g.o.Log.Log(ctx, level, "a message of the server is dropped", "why", why, "request", of.request)
 	_ = s.record(ctx, m, s.often(m, policySession, why, codeDenied)) // dropped, recorded or not
 }
 

@@ -34,6 +34,7 @@ type session struct {
 
 	listing chan struct{} // held by who lists tools for the gateway itself
 	lost    atomic.Bool   // the server forgot the session: its client must initialize anew
+	dropped atomic.Int64  // messages of the server
 
 	mu        sync.Mutex
 	asked     map[jsonrpc.ID]*exchange // requests of the client that wait for their answers

@@ -19,6 +19,8 @@ const (
 	// MCPGuardServed is how many requests of a server may wait for the client's answer
 	// in one session.
 	MCPGuardServed = 256
+	// MCPGuardTold is how many dropped messages of the server of one session are warned of.
+	MCPGuardTold = 100
 	// MCPGuardHeldSession is how many messages of one session may wait for a person.
 	MCPGuardHeldSession = 32
 	// MCPGuardHeldAll is how many messages of all sessions with a server may wait for
