@@ -80,11 +80,17 @@ type HTTP struct {
 	headers   func(ctx context.Context) (http.Header, error)
 	limits    Limits
 	log       *slog.Logger
-	transport *http.Transport
-	sends     interface { // the transport, or what goes before it
-		http.RoundTripper
-		CloseIdleConnections()
-	}
+	transport *http.Transport // what those of sessions are made like
+
+	mu   sync.Mutex
+	open map[*httpSession]struct{}
+}
+
+// connections are those of one session: no other's requests go over them. A server that
+// sends more than one answer for a request, or a late one, confuses its client at most.
+type connections interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 // NewHTTP makes the connection to a server. Nothing is connected to yet.
@@ -103,7 +109,7 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 		return nil, refused(o.Name, "its credentials would go over plain http to %s", u.Hostname()).WithHint("use https, or allow plain http for this server")
 	}
 	h := newHTTP(o, u)
-	h.dials(guarded(o.AllowPrivate, o.Resolver))
+	h.transport.DialContext = guarded(o.AllowPrivate, o.Resolver)
 	return h, nil
 }
 
@@ -151,24 +157,42 @@ func newHTTP(o HTTPOptions, u *url.URL) *HTTP {
 	return &HTTP{name: o.Name, url: u, headers: o.Headers, limits: l, log: log, transport: t}
 }
 
-// dials sets how connections are made, and whether they are ours or the transport's.
-func (h *HTTP) dials(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
-	h.transport.DialContext = dial
-	h.sends = h.transport
+// connect gives the connections of a new session.
+func (h *HTTP) connect() connections {
 	if h.url.Scheme == "http" && h.transport.Proxy == nil {
-		h.sends = newWire(h.transport, h.url.Hostname(), h.url.Port())
+		return newWire(h.transport, h.url.Hostname(), h.url.Port())
 	}
+	return h.transport.Clone()
 }
 
 // Open opens a session. The server hears of it with the first message.
 func (h *HTTP) Open(_ context.Context, s link.Session) (link.Server, error) {
 	life, end := context.WithCancel(context.Background())
-	return &httpSession{HTTP: h, stateless: s.Stateless, life: life, end: end}, nil
+	session := &httpSession{HTTP: h, sends: h.connect(), stateless: s.Stateless, life: life, end: end}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open == nil {
+		h.open = map[*httpSession]struct{}{}
+	}
+	h.open[session] = struct{}{}
+	return session, nil
+}
+
+// over forgets a session that has ended.
+func (h *HTTP) over(s *httpSession) {
+	s.sends.CloseIdleConnections()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.open, s)
 }
 
 // Close ends the connections that nobody uses.
 func (h *HTTP) Close() error {
-	h.sends.CloseIdleConnections()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.open {
+		s.sends.CloseIdleConnections()
+	}
 	return nil
 }
 
@@ -176,6 +200,7 @@ func (h *HTTP) Close() error {
 type httpSession struct {
 	*HTTP
 
+	sends     connections
 	stateless bool
 	life      context.Context //nolint:containedctx // all requests of the session end with it
 	end       context.CancelFunc

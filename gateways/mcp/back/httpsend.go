@@ -113,6 +113,7 @@ func (s *httpSession) Listen(ctx context.Context, header http.Header) (*link.Ans
 // End tells the server that the session is over, if it gave one.
 func (s *httpSession) End(ctx context.Context) error {
 	s.end()
+	defer s.over(s)
 	if s.session() == "" {
 		return nil
 	}

@@ -41,13 +41,13 @@ func NewUnix(o UnixOptions) (*HTTP, error) {
 		return nil, refused(o.Name, "its url path is none").WithHint("write it as /PATH")
 	}
 	h := newHTTP(HTTPOptions{Name: o.Name, Headers: o.Headers, Limits: o.Limits, Log: o.Log}, u)
-	h.dials(func(ctx context.Context, _, _ string) (net.Conn, error) {
+	h.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		if err := ownSocket(o.Path); err != nil {
 			return nil, addressError{err.Error()}
 		}
 		d := net.Dialer{Timeout: limits.MCPBackDialTime}
 		return d.DialContext(ctx, "unix", o.Path)
-	})
+	}
 	return h, nil
 }
 

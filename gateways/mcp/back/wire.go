@@ -22,20 +22,22 @@ import (
 // tenth of a call's time. What is large goes its way, since there both sides must
 // be served at once: a server may answer before it has read all.
 type wire struct {
-	large *http.Transport
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	large func() *http.Transport
 	addr  string
 
+	grown  atomic.Bool // there is a large
 	mu     sync.Mutex
 	idle   []*wireConn // the one used last is the last
 	reaper *time.Timer // closes idle ones; nil while there are none
 }
 
-// newWire makes a wire to a server that t reaches over plain HTTP.
+// newWire makes a wire to a server that transports like t reach over plain HTTP.
 func newWire(t *http.Transport, host, port string) *wire {
 	if port == "" {
 		port = "80"
 	}
-	return &wire{large: t, addr: net.JoinHostPort(host, port)}
+	return &wire{dial: t.DialContext, large: sync.OnceValue(t.Clone), addr: net.JoinHostPort(host, port)}
 }
 
 // wireConn is a connection with what is read ahead of it.
@@ -75,13 +77,14 @@ func (c *wireConn) Write(b []byte) (int, error) {
 // before a byte of the request was written, it is sent on another.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.ContentLength > limits.MCPBackWireBytes || r.ContentLength < 0 {
-		return w.large.RoundTrip(r)
+		w.grown.Store(true)
+		return w.large().RoundTrip(r)
 	}
 	for {
 		c := w.take()
 		kept := c != nil
 		if !kept {
-			conn, err := w.large.DialContext(r.Context(), "tcp", w.addr)
+			conn, err := w.dial(r.Context(), "tcp", w.addr)
 			if err != nil {
 				return nil, err
 			}
@@ -270,7 +273,9 @@ func (w *wire) reap() {
 
 // CloseIdleConnections closes connections that nobody uses.
 func (w *wire) CloseIdleConnections() {
-	w.large.CloseIdleConnections()
+	if w.grown.Load() {
+		w.large().CloseIdleConnections()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.idle {
