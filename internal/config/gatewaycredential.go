@@ -52,6 +52,38 @@ func random(word string) bool {
 	return strings.ContainsAny(word, "0123456789") && strings.ToLower(word) != word && strings.ToUpper(word) != word
 }
 
+var (
+	harmlessName  = lazily(`(?i)(?:^|_)(?:env|environment|level|debug|verbose|port|host|hostname|dir|directory|root|path|file|lang|language|locale|tz|timezone|timeout|mode|region|home|editor|shell|color|colour|format|version|options|schema|name)$`)
+	harmlessValue = lazily(`^(?:true|false|yes|no|on|off|[0-9]|\.{0,2}(?:/[^=&?@\s]*)?|[A-Za-z]:\\[^=&?@\s]*)$`)
+	assignment    = lazily(`^(?:--?[a-z-]+=)?([A-Z][A-Z0-9_]*)=(.*)$`)
+	plainHeader   = lazily(`(?i)^(?:accept(?:-[a-z]+)?|content-type|user-agent|mcp-protocol-version)\s*:`)
+	numbers       = lazily(`^[0-9:.]+$`)
+)
+
+// harmlessVariable says whether the value of a variable may stand in a file that others
+// read. Names of secrets are without number, so that only what is known is taken for none.
+func harmlessVariable(name, value string) bool {
+	if holdsCredential(value) || secretLike().MatchString(name) && value != "" || strings.HasPrefix(value, sourceEnv) {
+		return false
+	}
+	value = strings.ReplaceAll(strings.ReplaceAll(value, "${workspaceFolder}", "."), "${workspaceRoot}", ".")
+	return value == "" || harmlessName().MatchString(name) || harmlessValue().MatchString(value)
+}
+
+// givesCredential says whether an argument behind an option is taken for a credential
+// because of what such options are for.
+func givesCredential(option, arg string) bool {
+	switch option {
+	case "-p", "--pwd", "--bearer", "--cookie", "-b":
+		return !numbers().MatchString(arg) && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
+	case "-u", "--user":
+		return strings.Contains(arg, ":")
+	case "-H", "--header":
+		return !plainHeader().MatchString(arg)
+	}
+	return false
+}
+
 // refersElsewhere says whether a text has a value that the client puts in its place.
 func refersElsewhere(text string) bool {
 	for _, m := range referred().FindAllString(text, -1) {
@@ -71,11 +103,21 @@ func secretArgument(command []string) string {
 			return "has a value in its command that the client puts there (such as ${input:…})"
 		case holdsCredential(withoutDigests(arg)):
 			return "has what looks like a credential in its command"
+		case assigns(arg):
+			return "has the value of a variable in its command, which may be a credential,"
+		case i > 0 && givesCredential(command[i-1], arg):
+			return "has what may be a credential in its command, after " + command[i-1] + ","
 		case i > 0 && strings.HasPrefix(command[i-1], "-") && !strings.HasPrefix(arg, "-") && !strings.Contains(command[i-1], "=") && namesSecret(command[i-1]):
 			return "has what looks like a credential in its command, after " + short(command[i-1])
 		}
 	}
 	return ""
+}
+
+// assigns says whether an argument gives a variable a value that is not plainly harmless.
+func assigns(arg string) bool {
+	m := assignment().FindStringSubmatch(arg)
+	return len(m) > 2 && !harmlessVariable(m[1], m[2])
 }
 
 // withoutDigests takes out what pins an image or a package.

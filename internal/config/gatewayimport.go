@@ -71,9 +71,15 @@ func ReadClients(name string, data []byte, read func(name string) ([]byte, error
 	top, _ := tree.(map[string]any)
 	f := &ClientFile{Tree: top, read: read}
 	for _, key := range []string{"mcpServers", "servers"} {
-		if _, ok := top[key].(map[string]any); ok {
+		list, ok := top[key].(map[string]any)
+		switch {
+		case !ok:
+		case f.Key == "":
 			f.Key = key
-			break
+		default:
+			for _, n := range slices.Sorted(maps.Keys(list)) {
+				f.Left = append(f.Left, LeftServer{n, "stands under " + key + ", beside " + f.Key + "; a client reads one of both: put it there"})
+			}
 		}
 	}
 	servers, _ := top[f.Key].(map[string]any)
@@ -84,15 +90,14 @@ func ReadClients(name string, data []byte, read func(name string) ([]byte, error
 	taken := map[string]bool{}
 	for _, n := range slices.Sorted(maps.Keys(servers)) {
 		s, why := f.server(n, servers[n])
+		if s != nil && why == "" {
+			why = f.unfit(s, taken)
+		}
 		if why != "" {
 			f.Left = append(f.Left, LeftServer{n, why})
 		}
-		if s == nil {
+		if s == nil || why != "" {
 			continue
-		}
-		if s.As == "" || taken[s.As] {
-			return nil, protocol.Errorf(protocol.ExitUsage, "import_name", "the server %q has no name of its own for the gateway", short(n)).At(name).
-				WithHint("rename it: letters, digits, - and _, different from the others without regard to case")
 		}
 		taken[s.As] = true
 		f.Servers = append(f.Servers, *s)
@@ -105,6 +110,25 @@ func ReadClients(name string, data []byte, read func(name string) ([]byte, error
 		return nil, protocol.Errorf(protocol.ExitUsage, "import_empty", "all servers go through a gateway already").At(name).WithHint("nothing is to do")
 	}
 	return f, nil
+}
+
+// unfit says why a gateway's configuration cannot hold a server.
+func (f *ClientFile) unfit(s *ClientServer, taken map[string]bool) string {
+	if s.As == "" || taken[s.As] {
+		return "has no name of its own for the gateway: rename it with letters, digits, - and _, different from the others without regard to case"
+	}
+	text, err := (&ClientFile{Key: f.Key, Servers: []ClientServer{*s}}).Gateway()
+	if err == nil {
+		_, err = ParseGateway(GatewayFile, text)
+	}
+	var e *protocol.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return "is more than a gateway's configuration can hold: " + e.Message
+	}
+	return "is more than a gateway's configuration can hold"
 }
 
 // server reads one server; nil is one that is wrapped already, or cannot be imported for
@@ -161,7 +185,10 @@ func (f *ClientFile) server(name string, v any) (s *ClientServer, why string) {
 // command reads how a server is started.
 func (f *ClientFile) command(s *ClientServer, command string, m map[string]any) string {
 	s.Command = []string{command}
-	args, _ := m["args"].([]any)
+	args, isList := m["args"].([]any)
+	if m["args"] != nil && !isList {
+		return "has arguments that are no list"
+	}
 	for _, a := range args {
 		text, ok := a.(string)
 		if !ok {
@@ -259,8 +286,8 @@ func gatewayName(name string) string {
 	return strings.Trim(s[:min(len(s), limits.GatewayServerName)], "-_")
 }
 
-// variable imports one variable of a child's environment. What looks like a secret, or is
-// asked of the person, is taken from a variable of the same name and never copied.
+// variable imports one variable of a child's environment. What is not plainly harmless, or
+// is asked of the person, is taken from a variable of the same name and never copied.
 func (f *ClientFile) variable(s *ClientServer, name, value string) {
 	delete(s.Env, name) // what the file of variables says counts less
 	delete(s.Secrets, name)
@@ -273,7 +300,7 @@ func (f *ClientFile) variable(s *ClientServer, name, value string) {
 		if !f.given(s, name, value) {
 			f.notef("%s: set the variable %s before the gateway starts; its value was not copied", s.Name, name)
 		}
-	case value != "" && secretLike().MatchString(name), holdsCredential(value), strings.HasPrefix(value, sourceEnv):
+	case !harmlessVariable(name, value):
 		s.Secrets[name] = sourceEnv + name
 		f.notef("%s: set the variable %s before the gateway starts; its value was not copied", s.Name, name)
 	default:

@@ -88,12 +88,61 @@ func TestImportRefusals(t *testing.T) {
 		`{"mcpServers": {"a": {"command": "x", "args": [1]}}}`:              "no text",
 		`{"mcpServers": {"a": {"url": "http://y/sse", "type": "sse"}}}`:     "older HTTP",
 		`{"mcpServers": {"a": {"command": "x", "args": ["--token", "y"]}}}`: "looks like a credential in its command, after --token",
-		`{"mcpServers": {"A": {"command": "x"}, "a": {"command": "y"}}}`:    "no name of its own",
 		`{"mcpServers": {"é": {"command": "x"}}}`:                           "no name of its own",
 		`{"mcpServers": {"a": {"command": "x"}}} /* never closed`:           "cannot be read",
 	} {
 		if _, err := ReadClients("c.json", []byte(file), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// TestImportLeavesOutWhatDoesNotFit holds that one server that cannot be imported keeps no
+// other from it.
+func TestImportLeavesOutWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	for server, want := range map[string]string{
+		`"gateway": {"command": "x"}`: "gateway's own", `"OK": {"command": "y"}`: "no name of its own", `"": {"command": "x"}`: "no name of its own",
+		`"a": {"url": "https://h/mcp#x"}`: "more than", `"a": {"url": "ftp://h/mcp"}`: "more than", `"a": {"url": "https://h/mcp", "headers": {"Host": "x"}}`: "more than",
+		`"a": {"url": "https://h/mcp", "headers": {"Bad Header": "x"}}`: "more than", `"a": {"command": "x", "args": "y"}`: "no list", `"a": {"command": "x", "args": ["\u0000"]}`: "more than",
+	} {
+		c, err := ReadClients("c.json", []byte(`{"mcpServers": {"Ok": {"command": "true"}, `+server+`}}`), nil)
+		if err != nil || len(c.Servers) != 1 || len(c.Left) != 1 || !strings.Contains(c.Left[0].Why, want) {
+			t.Errorf("%s: %+v, %v", server, c, err)
+		}
+	}
+	c, err := ReadClients("c.json", []byte(`{"mcpServers": {"a": {"command": "x"}}, "servers": {"b": {"command": "y"}}}`), nil)
+	if err != nil || len(c.Left) != 1 || c.Left[0].Name != "b" || !strings.Contains(c.Left[0].Why, "beside mcpServers") {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestImportCopiesNothingUnknown holds that of variables and arguments only what is plainly
+// harmless is copied.
+func TestImportCopiesNothingUnknown(t *testing.T) {
+	t.Parallel()
+	for name := range strings.FieldsSeq(`PGPASSWORD MYSQL_PWD PASSPHRASE CREDS COOKIE BEARER MNEMONIC PIN SESSION_ID AWS_SESSION DBPASS MYSECRET secretpassword
+		SIGNING_SEED STRIPE_SK MONGODB_URI SLACK_WEBHOOK_URL`) {
+		c, err := ReadClients("c.json", []byte(`{"mcpServers": {"a": {"command": "x", "env": {"`+name+`": "hunter2"}}}}`), nil)
+		if err != nil || c.Servers[0].Env[name] != "" || c.Servers[0].Secrets[name] != "env:"+name || len(c.Notes) == 0 {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+	for _, harmless := range []string{`"NODE_ENV": "production"`, `"LOG_LEVEL": "debug"`, `"PORT": 8080`, `"DEBUG": "1"`, `"WHERE": "/srv/data"`, `"PLACE": "${workspaceFolder}/x"`, `"TLS": true`, `"EMPTY": ""`} {
+		c, err := ReadClients("c.json", []byte(`{"mcpServers": {"a": {"command": "x", "env": {`+harmless+`}}}}`), nil)
+		if err != nil || len(c.Servers[0].Env) != 1 || len(c.Servers[0].Secrets) != 0 {
+			t.Errorf("%s: %+v, %v", harmless, c, err)
+		}
+	}
+	for args, out := range map[string]bool{
+		`"--pwd", "hunter2"`: true, `"-p", "hunter2"`: true, `"--bearer", "hunter2"`: true, `"--header", "Cookie: a=hunter2"`: true, `"-H", "X-Own: hunter2"`: true, `"-u", "me:hunter2"`: true,
+		`"--user", "me:hunter2"`: true, `"PGPASSWORD=hunter2"`: true, `"-e", "MYSQL_PWD=hunter2"`: true, `"--env", "PGPASSWORD=hunter2"`: true, `"--env=PGPASSWORD=hunter2"`: true,
+		`"-p", "8080"`: false, `"-p", "80:80"`: false, `"--user", "me"`: false, `"-H", "Accept: application/json"`: false, `"-e", "PGPASSWORD"`: false, `"-e", "NODE_ENV=production"`: false,
+		`"-y", "@modelcontextprotocol/server-filesystem", "."`: false, `"--allow=read"`: false,
+	} {
+		c, err := ReadClients("c.json", []byte(`{"mcpServers": {"ok": {"command": "true"}, "a": {"command": "x", "args": [`+args+`]}}}`), nil)
+		if err != nil || len(c.Left) == 1 != out {
+			t.Errorf("%s: %+v, %v", args, c, err)
 		}
 	}
 }
