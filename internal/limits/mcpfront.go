@@ -8,8 +8,12 @@ const (
 	// the configuration says otherwise.
 	MCPFrontMessage = 16 << 20
 	// MCPFrontHeld is how much memory the bodies of requests that are answered at the
-	// same time take, in bytes; who comes after that is told to come again.
-	MCPFrontHeld = 256 << 20
+	// same time take, and large events that are being written, in bytes; who comes after
+	// that is told to come again, and a stream ends. MCPFrontHeldEach is a client's share.
+	MCPFrontHeld     = 256 << 20
+	MCPFrontHeldEach = MCPFrontHeld / 2
+	// MCPFrontLarge is from where on an event counts for that, in bytes.
+	MCPFrontLarge = 64 << 10
 	// MCPFrontBodyTimeout is how long a client may take for the body of one request.
 	MCPFrontBodyTimeout = 30 * time.Second
 	// MCPFrontWriteTimeout is how long a client may take to read one event or answer,

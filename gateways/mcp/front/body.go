@@ -112,7 +112,7 @@ func isJSON(contentType string) bool {
 
 // body reads the whole body of a request, within bounds of size and time. What it took
 // of the door's memory is given back by the function that it returns.
-func (d *Door) body(w http.ResponseWriter, r *http.Request) ([]byte, func(), error) {
+func (d *Door) body(w http.ResponseWriter, r *http.Request, principal string) ([]byte, func(), error) {
 	most := int64(d.o.MessageBytes)
 	if r.ContentLength > most {
 		return nil, nil, tooLong(w)
@@ -120,7 +120,7 @@ func (d *Door) body(w http.ResponseWriter, r *http.Request) ([]byte, func(), err
 	control := http.NewResponseController(w)
 	// The socket's clock is the system's, whatever this program takes for the time.
 	_ = control.SetReadDeadline(time.Now().Add(d.waits.body))
-	h := holder{d: d}
+	h := holder{d: d, principal: principal}
 	var b bytes.Buffer
 	if n := r.ContentLength; n > 0 {
 		b.Grow(int(min(n, 64<<10)) + bytes.MinRead)
@@ -156,9 +156,10 @@ func tooLong(w http.ResponseWriter) error {
 
 // holder counts the bytes that bodies take, at the door and of one request.
 type holder struct {
-	d *Door
-	n int64
-	r io.Reader
+	d         *Door
+	principal string
+	n         int64
+	r         io.Reader
 }
 
 func (h *holder) read(r io.Reader) io.Reader { h.r = r; return h }
@@ -166,13 +167,28 @@ func (h *holder) read(r io.Reader) io.Reader { h.r = r; return h }
 func (h *holder) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.n += int64(n)
-	if h.d.held.Add(int64(n)) > limits.MCPFrontHeld {
+	if !h.d.hold(h.principal, int64(n)) {
 		return n, no(http.StatusServiceUnavailable, codeTooMuch, "the gateway has too many messages in hand")
 	}
 	return n, err
 }
 
 func (h *holder) release() {
-	h.d.held.Add(-h.n)
+	h.d.hold(h.principal, -h.n)
 	h.n = 0
+}
+
+// hold counts bytes that somebody has the gateway hold, or no longer; no says that it is
+// too much. Nobody takes what all have together.
+func (d *Door) hold(principal string, n int64) bool {
+	d.sharing.Lock()
+	defer d.sharing.Unlock()
+	if d.shares == nil {
+		d.shares = map[string]int64{}
+	}
+	of := d.shares[principal] + n
+	if d.shares[principal] = of; of == 0 {
+		delete(d.shares, principal)
+	}
+	return d.held.Add(n) <= limits.MCPFrontHeld && of <= limits.MCPFrontHeldEach
 }

@@ -42,9 +42,12 @@ type Door struct {
 	o        HTTPOptions
 	binder   binder
 	sessions *sessions
-	held     atomic.Int64 // bytes of bodies in memory
+	held     atomic.Int64 // bytes of bodies and of large events in memory
 	waits    waits
 	ends     sync.WaitGroup // sessions that end beside any request
+
+	sharing sync.Mutex
+	shares  map[string]int64 // of held, by principal
 
 	mu    sync.Mutex
 	sweep *time.Timer // nil while no session is open

@@ -45,7 +45,7 @@ func (d *Door) olderStream(w http.ResponseWriter, r *http.Request, principal str
 		d.refused(x, err)
 		return
 	}
-	to := d.begin(w, false)
+	to := d.begin(w, principal, false)
 	s.older = &older{to: to, p: &pump{server: s.server, refused: d.o.Refused, principal: principal, over: func() { d.over(s) }, most: busyEach, size: d.o.MessageBytes, log: d.o.Log,
 		emit: func(m []byte) error { return s.emit(link.Event{Type: "message", Data: m}) }}}
 	if err := d.sessions.put(s); err != nil {
@@ -99,7 +99,7 @@ func (d *Door) olderPosted(x *exchange) error {
 		return err
 	}
 	defer func() { s.leave(d.o.Now()) }()
-	raw, release, err := d.body(x.w, x.r)
+	raw, release, err := d.body(x.w, x.r, x.principal)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (d *Door) posted(x *exchange) error {
 		defer func() { s.leave(d.o.Now()) }()
 		x.s = s
 	}
-	raw, release, err := d.body(x.w, x.r)
+	raw, release, err := d.body(x.w, x.r, x.principal)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	waits   waits
+	hold    func(n int64) bool // counts what a client has the gateway hold
 
 	mu     sync.Mutex
 	buf    []byte
@@ -32,13 +33,13 @@ type events struct {
 }
 
 // begin writes the head of the answer.
-func (d *Door) begin(w http.ResponseWriter, greet bool) *events {
+func (d *Door) begin(w http.ResponseWriter, principal string, greet bool) *events {
 	h := w.Header()
 	h.Set("Content-Type", contentEvents)
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
-	e := &events{w: w, control: http.NewResponseController(w), waits: d.waits}
+	e := &events{w: w, control: http.NewResponseController(w), waits: d.waits, hold: func(n int64) bool { return d.hold(principal, n) }}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w.WriteHeader(http.StatusOK)
@@ -85,8 +86,18 @@ func (e *events) write(b []byte) {
 	_ = e.control.SetWriteDeadline(time.Time{})
 }
 
-// send writes one event.
+// errUnread ends a stream: its client has many large events of its streams unread.
+var errUnread = errors.New("the client does not read its streams")
+
+// send writes one event. A large one counts as held until the client has read it.
 func (e *events) send(ev link.Event) error {
+	if n := int64(len(ev.Data)); n >= limits.MCPFrontLarge {
+		defer e.hold(-n)
+		if !e.hold(n) {
+			e.fail(errUnread)
+			return errUnread
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := encode(e.buf[:0], ev)
@@ -99,6 +110,15 @@ func (e *events) send(ev link.Event) error {
 		e.buf = b
 	}
 	return e.err
+}
+
+// fail lets nobody write any more for a reason.
+func (e *events) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+	}
 }
 
 // end lets nobody write any more; the handler may return then.
@@ -177,7 +197,7 @@ func (p pending) seen(message []byte) pending {
 func (d *Door) stream(ctx context.Context, x *exchange, from link.Stream) error {
 	defer from.Close() //nolint:errcheck // nobody is left to be told
 	listening := x.r.Method == http.MethodGet
-	to := d.begin(x.w, listening)
+	to := d.begin(x.w, x.principal, listening)
 	defer to.end()
 	open := requestsOf(x.msg)
 	resumable := false
