@@ -55,7 +55,7 @@ func CleanName(entry string) (string, error) {
 
 // gatewaySets are the built-in sets that judge messages of gateways; all others judge
 // flights.
-func gatewaySets() []string { return []string{"mcp"} }
+func gatewaySets() []string { return []string{"llm", "mcp"} }
 
 // BundledNames gives the names of the built-in sets that judge flights, sorted.
 func BundledNames() []string {
