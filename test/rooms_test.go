@@ -82,6 +82,7 @@ func rooms() map[string]room {
 		"gateways/identity": {2, []string{"orchestrator", "ci", "os/exec"}},
 
 		"gateways/mcp/jsonrpc": {1, []string{"os", "net", "net/http", "os/exec"}},
+		"gateways/llm/frames":  {1, []string{"os", "net", "net/http", "os/exec", "time"}},
 		"gateways/mcp/link":    {2, []string{"os", "os/exec"}},
 		"gateways/mcp/paths":   {2, []string{"net", "net/http", "os/exec"}},
 		"gateways/mcp/pins":    {2, []string{"net", "net/http", "os/exec"}},
