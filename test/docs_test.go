@@ -331,13 +331,17 @@ func TestRoomsAreInTheTable(t *testing.T) {
 	}
 	for name, r := range rooms() {
 		layer, ok := table[name]
-		_, err := os.Stat(filepath.Join("..", name))
+		files, err := filepath.Glob(filepath.Join("..", name, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := len(files) > 0 // a directory alone may hold the rooms within it
 		switch {
 		case !ok:
 			t.Errorf("docs/architecture.md: the room %s is missing", name)
-		case planned[name] == (err == nil):
+		case planned[name] == there:
 			t.Errorf("docs/architecture.md: whether the room %s is there yet is wrong", name)
-		case err == nil && layer != fmt.Sprint(r.layer):
+		case there && layer != fmt.Sprint(r.layer):
 			t.Errorf("docs/architecture.md: the room %s is in layer %d", name, r.layer)
 		}
 	}
