@@ -290,6 +290,7 @@ func ownMeta(params any) map[string]any {
 // meanwhile has nobody to hear it: its requests are refused.
 func (s *session) ownAnswer(ctx context.Context, e *exchange, a *link.Answer) (jsonrpc.Message, error) {
 	if a.Stream == nil {
+		defer a.Judged()
 		msg, err := jsonrpc.Scan(a.Body, s.scanOptions())
 		if err != nil {
 			return msg, errors.New("its answer cannot be read")
@@ -308,6 +309,7 @@ func (s *session) ownAnswer(ctx context.Context, e *exchange, a *link.Answer) (j
 		if err != nil {
 			return jsonrpc.Message{}, err
 		}
+		ev.Judged() // only as much is kept as is asked for
 		if len(ev.Data) == 0 {
 			continue
 		}

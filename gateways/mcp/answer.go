@@ -16,6 +16,7 @@ import (
 
 // answer judges what the server answered to a request.
 func (s *session) answer(ctx context.Context, e *exchange, a *link.Answer) *link.Answer {
+	defer a.Judged()
 	switch {
 	case a.Stream != nil:
 		return &link.Answer{Status: a.Status, Header: a.Header, Stream: s.stream(a.Stream, e)}
@@ -109,6 +110,11 @@ func (s *session) judgedText(ctx context.Context, e *exchange, a *link.Answer) *
 			why += ": " + brief(s.clean(string(text)))
 		}
 		return answerOf(jsonrpc.NewFailure(e.id, codeUnreachable, brief(why), nil))
+	}
+	if len(bytes.TrimSpace(text)) == 0 { // a client would be told nothing at all
+		refused := answerOf(jsonrpc.NewFailure(e.id, codeUnreachable, "server "+s.g.o.Server+" refused with status "+http.StatusText(a.Status)+" and said nothing", nil))
+		refused.Status = a.Status
+		return refused
 	}
 	if s.g.o.Redact != nil {
 		text = []byte(s.clean(string(text)))

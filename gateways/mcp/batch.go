@@ -151,6 +151,9 @@ func sameParts(a, b []jsonrpc.Message) bool {
 
 // gather makes one answer of all.
 func (s *session) gather(ctx context.Context, p *parcel, a *link.Answer) *link.Answer {
+	if a != nil {
+		defer a.Judged()
+	}
 	out := &stream{s: s, holds: p.holds, many: p.sent}
 	bodies := p.refused
 	switch {

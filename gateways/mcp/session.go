@@ -132,6 +132,7 @@ func (s *session) Listen(ctx context.Context, header http.Header) (*link.Answer,
 		return nil, err
 	}
 	if a.Stream == nil {
+		defer a.Judged()
 		return s.judgedText(ctx, &exchange{method: "", header: header, request: s.g.o.NewID(), from: fromClient}, a), nil
 	}
 	return &link.Answer{Status: a.Status, Header: a.Header, Stream: s.stream(a.Stream, nil)}, nil

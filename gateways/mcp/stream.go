@@ -65,7 +65,10 @@ func (st *stream) Next(ctx context.Context) (link.Event, error) {
 			ev, err = st.over(ctx, err)
 			return ev, st.end(err)
 		}
+		free := ev
+		ev.Free = nil
 		st.take(ctx, ev)
+		free.Judged()
 	}
 }
 

@@ -228,6 +228,20 @@ func TestGatewayGovernanceCoversEveryKey(t *testing.T) {
 	}
 }
 
+// TestEmptyGatewayConfiguration names who writes one of a gateway, not of flights.
+func TestEmptyGatewayConfiguration(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "g.yaml")
+	if err := os.WriteFile(path, []byte("# nothing\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := LoadGateway(path)
+	var told *protocol.Error
+	if !errors.As(err, &told) || told.Code != "config_empty" || !strings.Contains(told.Hint, "gateway mcp import") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestLoadGatewaySaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	if _, _, err := LoadGateway(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "there is no gateway's configuration") {

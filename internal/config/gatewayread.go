@@ -52,7 +52,7 @@ func IsGateway(path string) bool {
 	if err != nil {
 		return false
 	}
-	root := (&reader{name: path, places: map[string]*yaml.Node{}}).parse(data)
+	root := (&reader{name: path, ofGate: true, places: map[string]*yaml.Node{}}).parse(data)
 	if root == nil || root.Kind != yaml.MappingNode {
 		return false
 	}
@@ -65,7 +65,7 @@ func IsGateway(path string) bool {
 
 // ParseGateway reads a gateway's configuration; see Parse.
 func ParseGateway(name string, data []byte) (*Gateway, error) {
-	r := &reader{name: name, places: map[string]*yaml.Node{}}
+	r := &reader{name: name, ofGate: true, places: map[string]*yaml.Node{}}
 	root := r.parse(data)
 	if root == nil || !r.structure(root, 0) || r.unfilled > 0 {
 		return nil, r.err()

@@ -128,7 +128,7 @@ func (r *reader) parse(data []byte) *yaml.Node {
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		r.failFilef("config_empty", "write one with: cabincrew init", "the configuration is empty")
+		r.empty()
 		return nil
 	case err != nil:
 		r.syntax(err)
@@ -144,10 +144,19 @@ func (r *reader) parse(data []byte) *yaml.Node {
 		return nil
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		r.failFilef("config_empty", "write one with: cabincrew init", "the configuration is empty")
+		r.empty()
 		return nil
 	}
 	return doc.Content[0]
+}
+
+// empty says that there is nothing to read, and who writes what is missing.
+func (r *reader) empty() {
+	hint := "write one with: cabincrew init"
+	if r.ofGate {
+		hint = "write one with: cabincrew gateway mcp import, or as docs/gateway-mcp.md shows"
+	}
+	r.failFilef("config_empty", hint, "the configuration is empty")
 }
 
 var yamlLine = lazily(`(?s)^yaml: (?:line ([0-9]+): )?(.*)$`)

@@ -14,6 +14,7 @@ import (
 // reader collects the problems of one file while it is read.
 type reader struct {
 	name     string
+	ofGate   bool // it is the configuration of a gateway
 	nodes    int
 	problems []problem
 	dropped  int

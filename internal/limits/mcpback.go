@@ -14,6 +14,16 @@ const (
 	MCPBackStreamEvents = 1 << 20  // events in the answer to one request
 	MCPBackStreamBytes  = 1 << 30  // bytes of the answer to one request, comments included
 
+	// MCPBackLarge is from where on a message counts for MCPBackRoom, in bytes. That is the
+	// memory of large messages of one server that are read or judged at one time: judging
+	// takes several times as much. No fewer than one is read, however large messages may be.
+	MCPBackLarge = 64 << 10
+	MCPBackRoom  = 16 << 20
+	// MCPBackLargeTime is how long a server may take from there to the end of a message, and
+	// a second more for each MCPBackLargeRate bytes that it may have; then how long judging it may keep others waiting.
+	MCPBackLargeTime = 30 * time.Second
+	MCPBackLargeRate = 256 << 10
+
 	MCPBackDialTime   = 10 * time.Second // until a connection stands, and until TLS does
 	MCPBackAnswerTime = 10 * time.Minute // from a request to its whole answer, also where it is a stream; tools may be slow
 	MCPBackQuietTime  = 10 * time.Minute // between two bytes of a stream that answers a request

@@ -81,6 +81,7 @@ type HTTP struct {
 	limits    Limits
 	log       *slog.Logger
 	transport *http.Transport // what those of sessions are made like
+	room      *largeRoom
 
 	mu   sync.Mutex
 	open map[*httpSession]struct{}
@@ -154,7 +155,7 @@ func newHTTP(o HTTPOptions, u *url.URL) *HTTP {
 	if o.Proxy != nil {
 		t.Proxy = http.ProxyURL(o.Proxy)
 	}
-	return &HTTP{name: o.Name, url: u, headers: o.Headers, limits: l, log: log, transport: t}
+	return &HTTP{name: o.Name, url: u, headers: o.Headers, limits: l, log: log, transport: t, room: newLargeRoom(o.Name, l.MessageBytes)}
 }
 
 // connect gives the connections of a new session.

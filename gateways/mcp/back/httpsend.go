@@ -249,7 +249,7 @@ func (x *exchange) answer(r *http.Response, owed *awaited) (*link.Answer, error)
 		x.done()
 		x.cancel(context.Canceled)
 	}()
-	body, err := x.body(r, media)
+	body, free, err := x.body(r, media)
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +265,7 @@ func (x *exchange) answer(r *http.Response, owed *awaited) (*link.Answer, error)
 	} else if media != "" {
 		header["Content-Type"] = []string{"text/plain; charset=utf-8"} // whatever it says it is, nobody shall run it
 	}
-	return &link.Answer{Status: r.StatusCode, Header: header, Body: body}, nil
+	return &link.Answer{Status: r.StatusCode, Header: header, Body: body, Free: free}, nil
 }
 
 // check refuses what is no answer of the protocol.
@@ -294,28 +294,41 @@ func (x *exchange) check(r *http.Response, media string) error {
 }
 
 // body reads an answer that is no stream.
-func (x *exchange) body(r *http.Response, media string) ([]byte, error) {
+func (x *exchange) body(r *http.Response, media string) (body []byte, free func(), err error) {
 	most := x.s.limits.MessageBytes
 	if media != "application/json" {
 		most = limits.MCPBackErrorBytes
 	}
 	if r.ContentLength > int64(most) && media == "application/json" {
-		return nil, x.fail(fmt.Sprintf("answered with more than %d bytes", most), nil)
+		return nil, nil, x.fail(fmt.Sprintf("answered with more than %d bytes", most), nil)
 	}
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		b.Grow(int(min(r.ContentLength+bytes.MinRead, 64<<10)))
 	}
-	n, err := b.ReadFrom(io.LimitReader(r.Body, int64(most)+1))
+	n, err := b.ReadFrom(io.LimitReader(r.Body, min(limits.MCPBackLarge, int64(most)+1)))
+	var l *lease
+	if err == nil && n == limits.MCPBackLarge {
+		if l, err = x.s.room.take(x.ctx, func(why error) { x.cancel(why) }); err == nil {
+			var more int64
+			more, err = b.ReadFrom(io.LimitReader(r.Body, int64(most)+1-n))
+			n += more
+		}
+	}
+	defer func() {
+		if free == nil {
+			l.give()
+		}
+	}()
 	switch {
 	case err != nil:
-		return nil, x.failed(err)
+		return nil, nil, x.failed(err)
 	case n > int64(most) && media == "application/json":
-		return nil, x.fail(fmt.Sprintf("answered with more than %d bytes", most), nil)
+		return nil, nil, x.fail(fmt.Sprintf("answered with more than %d bytes", most), nil)
 	case n > int64(most):
 		b.Truncate(most)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), l.whole(), nil
 }
 
 func (x *exchange) stream(r *http.Response, owed *awaited) *eventStream {
@@ -327,6 +340,7 @@ func (x *exchange) stream(r *http.Response, owed *awaited) *eventStream {
 	s := &eventStream{
 		server: x.s.name, body: r.Body, why: x.why, awaits: owed, results: make(chan readResult, 1),
 		cancel: func(cause error) { stop(); x.untimed(); x.cancel(cause) }, parser: parser{most: x.s.limits.MessageBytes},
+		room: x.s.room,
 	}
 	if !x.listens {
 		s.quiet, s.mostEvents, s.mostBytes = x.s.limits.QuietTime, x.s.limits.StreamEvents, x.s.limits.StreamBytes

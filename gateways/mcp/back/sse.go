@@ -48,6 +48,9 @@ func (p *parser) spare() []byte {
 	return p.buf[len(p.buf):cap(p.buf)]
 }
 
+// pending says how many bytes there are of an event that is not whole.
+func (p *parser) pending() int { return len(p.buf) - p.from + len(p.event.Data) }
+
 // took says how many bytes were put into what spare gave.
 func (p *parser) took(n int) { p.buf = p.buf[:len(p.buf)+n] }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cabincrew/action/gateways/mcp/jsonrpc"
 	"github.com/cabincrew/action/gateways/mcp/link"
+	"github.com/cabincrew/action/internal/limits"
 )
 
 // eventStream is the body of an answer as a stream. Bytes are read by a goroutine that
@@ -25,6 +26,9 @@ type eventStream struct {
 	reading bool
 	cut     error // what the body ended with, until the events that are there are given
 	ended   error // what is said for good
+
+	room  *largeRoom
+	lease *lease // of the message that is being read, if it is large
 
 	awaits  *awaited // nil: nothing is owed
 	resumes bool     // an event had an id
@@ -53,6 +57,7 @@ func (s *eventStream) Next(ctx context.Context) (link.Event, error) {
 			if s.mostEvents > 0 && s.events > s.mostEvents {
 				return link.Event{}, s.broken(fmt.Sprintf("answered with more than %d events", s.mostEvents), nil)
 			}
+			ev.Free, s.lease = s.lease.whole(), nil
 			s.resumes = s.resumes || ev.ID != ""
 			s.awaits.see(ev.Data)
 			return ev, nil
@@ -72,6 +77,13 @@ func (s *eventStream) Next(ctx context.Context) (link.Event, error) {
 // read waits for more bytes.
 func (s *eventStream) read(ctx context.Context) error {
 	if !s.reading {
+		if s.lease == nil && s.parser.pending() > limits.MCPBackLarge {
+			l, err := s.room.take(ctx, func(why error) { s.cancel(why) })
+			if err != nil {
+				return err
+			}
+			s.lease = l
+		}
 		s.reading = true
 		room := s.parser.spare()
 		go func() {
@@ -133,6 +145,8 @@ func (s *eventStream) Close() error {
 	if s.ended == nil {
 		s.ended = &link.Down{Server: s.server, Why: "the stream was closed", Err: io.ErrClosedPipe}
 	}
+	s.lease.give()
+	s.lease = nil
 	s.cancel(context.Canceled)
 	_ = s.body.Close() // nobody wants the rest
 	return nil

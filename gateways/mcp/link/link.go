@@ -48,6 +48,17 @@ type Answer struct {
 	// Over says that the session cannot go on after this answer, as a Down with ErrOver
 	// does where there is no answer.
 	Over bool
+	// Free, if not nil, is called once Body was judged: other large messages of the
+	// server wait for it. Who gives the answer on leaves it out.
+	Free func()
+}
+
+// Judged calls Free if there is one.
+func (a *Answer) Judged() {
+	if a.Free != nil {
+		a.Free()
+		a.Free = nil
+	}
 }
 
 // Stream is a stream of events. It is used by one goroutine at a time.
@@ -68,6 +79,16 @@ type Event struct {
 	Retry int
 	// Data is one message; it is empty in events that only carry ID or Retry.
 	Data []byte
+	// Free is as that of an Answer.
+	Free func()
+}
+
+// Judged calls Free if there is one.
+func (e *Event) Judged() {
+	if e.Free != nil {
+		e.Free()
+		e.Free = nil
+	}
 }
 
 // Server is one session with a server, or what acts as one. Its methods may be called
