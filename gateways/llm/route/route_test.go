@@ -169,7 +169,7 @@ func TestBreaker(t *testing.T) {
 	t.Parallel()
 	o, c := two(Fallback)
 	o.Breaker = Breaker{2, time.Minute}
-	o.Providers[0].MaxConcurrent = 3
+	o.Providers[0].MaxConcurrent = 4
 	r := router(t, o)
 	p, _ := r.Plan(call())
 	begin := func(want bool) *Ticket {
@@ -186,20 +186,22 @@ func TestBreaker(t *testing.T) {
 			t.Fatalf("%s, want %s", got, h)
 		}
 	}
-	late := begin(true)
+	late, later := begin(true), begin(true)
 	begin(true).Done(Result{Outcome: Failed})
 	is(Closed)
 	begin(true).Done(Result{Outcome: Failed})
 	is(Open)
-	late.Done(Result{Outcome: Served}) // of the time before
+	c.t = c.t.Add(time.Second)
+	late.Done(Result{Outcome: Failed}) // of the time before
+	later.Done(Result{Outcome: Failed})
 	late.Done(Result{Outcome: Served}) // counts once
 	is(Open)
 	begin(false)
 	if q, _ := r.Plan(call()); q.Choices[0].Provider != "b" {
 		t.Fatal(names(q))
 	}
-	c.t = c.t.Add(time.Minute)
-	is(HalfOpen)
+	c.t = c.t.Add(time.Minute - time.Second)
+	is(HalfOpen) // what began before does not make it longer
 	probe := begin(true)
 	begin(false)
 	probe.Done(Result{}) // says nothing: the next one probes
@@ -211,7 +213,8 @@ func TestBreaker(t *testing.T) {
 	is(Closed)
 	begin(true)
 	begin(true)
-	begin(false) // three are under way
+	begin(true)
+	begin(false) // four are under way
 	probe.Done(Result{Outcome: Busy, RetryAfter: time.Hour})
 	begin(false)
 	c.t = c.t.Add(5 * time.Minute) // no rest is longer
@@ -327,7 +330,10 @@ func TestMeter(t *testing.T) {
 		t.Fatal("negative usage")
 	}
 	c.t = c.t.Add(time.Minute)
-	reserve("m", "", Use{1, 0}, "") // in the place of those whose minute has passed
+	f := reserve("m", "", Use{1, 0}, "") // in the place of those whose minute has passed
+	if err := f.Settle(Use{1, 0}); err != nil {
+		t.Fatal(err)
+	}
 	c.t = c.t.Add(-time.Hour)
 	reserve("m", "", Use{100, 0}, "llm_budget_spent")
 }
