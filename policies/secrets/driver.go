@@ -63,6 +63,7 @@ type scanner struct {
 	places [][]int // by keyword, where it ends in this text
 	met    []int   // keywords that have a place
 	gate   []int   // keywords in this text, as gitleaks sees it
+	before []int   // keywords that count as if they were in this text
 }
 
 func newScanner(e *engine) *scanner {
@@ -82,7 +83,7 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 	}
 	s.keywords(text)
 	defer s.forget()
-	if len(s.gate) == 0 && len(s.e.always) == 0 {
+	if len(s.gate)+len(s.before) == 0 && len(s.e.always) == 0 {
 		return nil, nil
 	}
 	lines := &lineIndex{text: text}
@@ -181,7 +182,7 @@ func (s *scanner) forget() {
 // wanted gives the rules one of whose keywords is in the text, in their order.
 func (s *scanner) wanted() []int {
 	out := slices.Clone(s.e.always)
-	for _, k := range s.gate {
+	for _, k := range slices.Concat(s.gate, s.before) {
 		out = append(out, s.e.byKeyword[k]...)
 	}
 	slices.Sort(out)

@@ -29,6 +29,8 @@ type scan struct {
 	// spot, if not nil, is told of everything that is found and not known, with its place
 	// in the source's text.
 	spot func(s spotted)
+	// before are the keywords in what stood before the text, see scanner.before.
+	before []int
 }
 
 // spotted is something that was found.
@@ -44,6 +46,7 @@ type spotted struct {
 type worker struct {
 	s        *scanner
 	decoders [limits.SecretDepth]decoder
+	dfas     *dfas // of streams; made when first needed
 }
 
 // source says of a text what its places are.
@@ -107,6 +110,10 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 	}
 	if src.plain {
 		return nil
+	}
+	c.w.s.before = nil
+	if l.depth == 0 && !l.wide {
+		c.w.s.before = c.before
 	}
 	found, err := c.w.s.rules(ctx, l.text, src.guess)
 	if err != nil {

@@ -1,0 +1,226 @@
+package secrets
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/policies"
+)
+
+const mappedValue = "correct horse battery"
+
+var streamMessages = sync.OnceValues(func() (*Messages, error) {
+	ev, err := New(Options{Values: map[string]string{"UPSTREAM": mappedValue, "KEY": "first line of it is here\nsecond line of it is there"}})
+	if err != nil {
+		return nil, err
+	}
+	return ev.Messages("deny", "deny")
+})
+
+func streaming(t testing.TB) *Messages {
+	t.Helper()
+	m, err := streamMessages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// inWhole gives what JudgeTexts finds in a whole text, with its places.
+func inWhole(t testing.TB, m *Messages, text string) []StreamMatch {
+	t.Helper()
+	w, _ := m.ev.workers.Get().(*worker)
+	defer m.ev.workers.Put(w)
+	x := &texting{texts: []policies.Text{{At: "", Value: text}}, found: map[string]*leak{}}
+	c := &scan{
+		w: w, values: m.ev.values, baseline: m.ev.o.Baseline, left: limits.GatewaySecretBytes, expand: limits.SecretExpansionFree,
+		seen: map[Match]bool{}, spot: x.spot, room: limits.GatewaySecretHidden,
+	}
+	if err := x.whole(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	all := map[StreamMatch]bool{}
+	for _, l := range x.found {
+		for _, p := range l.places {
+			all[StreamMatch{int64(p.from), int64(p.to), l.rule, l.fingerprint, l.secret, ""}] = true
+		}
+	}
+	return ordered(slices.Collect(maps.Keys(all)))
+}
+
+func ordered(list []StreamMatch) []StreamMatch {
+	slices.SortFunc(list, func(a, b StreamMatch) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), strings.Compare(a.Rule, b.Rule), strings.Compare(a.Fingerprint, b.Fingerprint))
+	})
+	return list
+}
+
+// inPieces gives what a stream finds, and how it broke its promises.
+func inPieces(t testing.TB, m *Messages, pieces []string, keep int) (found []StreamMatch, wrong string) {
+	t.Helper()
+	s := m.Stream()
+	s.keep = keep
+	released, size := int64(0), int64(0)
+	all := map[StreamMatch]bool{}
+	add := func(list []StreamMatch) {
+		for _, f := range list {
+			if f.From < released {
+				wrong = fmt.Sprintf("%+v is told when %d bytes were released", f, released)
+			}
+			f.Encoding = ""
+			all[f] = true
+		}
+	}
+	for _, p := range pieces {
+		size += int64(len(p))
+		n, list, err := s.Feed(t.Context(), []byte(p))
+		if err != nil {
+			return nil, err.Error()
+		}
+		add(list)
+		if n < released || n > size {
+			return nil, fmt.Sprintf("%d bytes are released after %d, of %d", n, released, size)
+		}
+		released = n
+	}
+	list, err := s.End(t.Context())
+	if err != nil {
+		return nil, err.Error()
+	}
+	add(list)
+	return ordered(slices.Collect(maps.Keys(all))), wrong
+}
+
+// differ gives how a stream of pieces differs from the whole text.
+func differ(t testing.TB, m *Messages, want []StreamMatch, pieces []string, keep int) string {
+	t.Helper()
+	have, wrong := inPieces(t, m, pieces, keep)
+	if wrong == "" && !slices.Equal(have, want) {
+		wrong = fmt.Sprintf("found\n  %+v\nin the whole\n  %+v", have, want)
+	}
+	return wrong
+}
+
+func each(text string, n int) []string {
+	var out []string
+	for len(text) > n {
+		out, text = append(out, text[:n]), text[n:]
+	}
+	return append(out, text)
+}
+
+// streamCorpus has secrets of every rule, in several surroundings and encodings.
+func streamCorpus(t testing.TB) map[string][]string {
+	t.Helper()
+	f, err := testRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(8, 5))
+	out := map[string][]string{}
+	for _, r := range f.Rules {
+		if r.Regex == "" {
+			continue
+		}
+		secret := sample(t, random, r)
+		out[r.ID] = []string{
+			secret,
+			"The key is " + secret + " and that is all of it.\nAnother line, with a token in it.",
+			"x := \"" + secret + "\"\n" + secret + "\n",
+			"see " + base64.StdEncoding.EncodeToString([]byte("a token: "+secret+" end")) + " there",
+			inLines(base64.StdEncoding.EncodeToString([]byte(secret)), 20+random.IntN(50)),
+			"key: " + hex.EncodeToString([]byte(secret)) + ".",
+			"?q=" + url.QueryEscape(secret) + "&x=1 and so on",
+			jsonEscaped(secret, random),
+			"bytes " + strings.ReplaceAll(fmt.Sprintf("% x", secret), " ", ", 0x") + " end",
+		}
+	}
+	out["value"] = []string{
+		"a " + mappedValue + " b", base64.StdEncoding.EncodeToString([]byte("x" + mappedValue)), "wide " + wideText(mappedValue) + " end",
+		"the first line of it is here, and the second line of it is there", url.QueryEscape(mappedValue + "\n" + mappedValue),
+		inLines(base64.StdEncoding.EncodeToString([]byte("aaa "+mappedValue+" bbb")), 10),
+	}
+	return out
+}
+
+func inLines(text string, n int) string { return strings.Join(each(text, n), "\n") }
+
+func jsonEscaped(text string, random *rand.Rand) string {
+	var b strings.Builder
+	b.WriteString(`{"a": "{\"text\": \"`)
+	for i := range len(text) {
+		if random.IntN(3) == 0 {
+			fmt.Fprintf(&b, `\u%04x`, text[i])
+		} else {
+			b.WriteByte(text[i])
+		}
+	}
+	return b.String() + `\"}"}`
+}
+
+func wideText(text string) string {
+	var b strings.Builder
+	for _, u := range utf16.Encode([]rune(text)) {
+		b.Write([]byte{byte(u), byte(u >> 8)})
+	}
+	return b.String()
+}
+
+// TestStreamEverySplit feeds secrets of every rule in two pieces at every place, and in
+// pieces of one and a few bytes: what is found is what is found in the whole, and is told
+// before a byte of it is released.
+func TestStreamEverySplit(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	for id, texts := range streamCorpus(t) {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			found := 0
+			for i, text := range texts {
+				want := inWhole(t, m, text)
+				found += len(want)
+				for _, n := range []int{1, 2, 5, 64, len(text) + 1} {
+					if wrong := differ(t, m, want, each(text, n), 0); wrong != "" {
+						t.Errorf("text %d in pieces of %d: %s\n%q", i, n, wrong, text)
+						break
+					}
+				}
+				for at := 0; at <= len(text); at += stride(len(text)) {
+					if wrong := differ(t, m, want, []string{text[:at], text[at:]}, 1<<20); wrong != "" {
+						t.Errorf("text %d cut at %d: %s\n%q", i, at, wrong, text)
+						break
+					}
+				}
+			}
+			if r := ruleOf(id); found == 0 && (r == nil || r.Path == "") {
+				t.Error("nothing was found in any text")
+			}
+		})
+	}
+}
+
+func stride(n int) int { return 1 + n/(400/share) }
+
+func ruleOf(id string) *rule {
+	f, err := testRules()
+	if err != nil {
+		return nil
+	}
+	for _, r := range f.Rules {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
