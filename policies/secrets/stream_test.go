@@ -147,11 +147,19 @@ func streamCorpus(t testing.TB) map[string][]string {
 		}
 	}
 	out["value"] = []string{
-		"a " + mappedValue + " b", base64.StdEncoding.EncodeToString([]byte("x" + mappedValue)), "wide " + wideText(mappedValue) + " end",
+		"a " + mappedValue + " b", base64.StdEncoding.EncodeToString([]byte("x" + mappedValue)), "wide " + littleEndian(mappedValue) + " end",
 		"the first line of it is here, and the second line of it is there", url.QueryEscape(mappedValue + "\n" + mappedValue),
 		inLines(base64.StdEncoding.EncodeToString([]byte("aaa "+mappedValue+" bbb")), 10),
 	}
 	return out
+}
+
+func littleEndian(text string) string {
+	var b strings.Builder
+	for _, u := range utf16.Encode([]rune(text)) {
+		b.Write([]byte{byte(u), byte(u >> 8)})
+	}
+	return b.String()
 }
 
 func inLines(text string, n int) string { return strings.Join(each(text, n), "\n") }
@@ -167,14 +175,6 @@ func jsonEscaped(text string, random *rand.Rand) string {
 		}
 	}
 	return b.String() + `\"}"}`
-}
-
-func wideText(text string) string {
-	var b strings.Builder
-	for _, u := range utf16.Encode([]rune(text)) {
-		b.Write([]byte{byte(u), byte(u >> 8)})
-	}
-	return b.String()
 }
 
 // TestStreamEverySplit feeds secrets of every rule in two pieces at every place, and in
