@@ -224,3 +224,109 @@ func ruleOf(id string) *rule {
 	}
 	return nil
 }
+
+// soup mixes secrets, parts of them, keywords and prose, plain and encoded, also twice.
+func soup(t testing.TB, random *rand.Rand, e *engine, size int) string {
+	t.Helper()
+	separators := []string{" ", "\n", "=", " = \"", "\"", "\";\n", ": ", ",", "\\n", "\t", "ſ", "\u212a", "\u0130", "é", "\xff", "'", "`", "- ", "-", "_", ".", "%", "\\", "\\\\", "\\\"", "\n\n", "|", "\x00", "测试", "+\n"}
+	prose := []string{"The quick brown fox jumps over the lazy dog", "curl -u ", "curl -H \"Authorization: Bearer ", "key", "12, 34, 0x56", "abcd\nefgh\nijkl", "go on", "https://example.com/", "0123456789abcdef0123456789abcdef01234567", "-----BEGIN PRIVATE KEY-----\n"}
+	var b strings.Builder
+	for b.Len() < size {
+		r := e.rules[random.IntN(len(e.rules))]
+		text := prose[random.IntN(len(prose))]
+		switch {
+		case r.Regex != "" && random.IntN(2) == 0:
+			text = sample(t, random, r)
+		case len(r.Keywords) > 0 && random.IntN(2) == 0:
+			text = r.Keywords[random.IntN(len(r.Keywords))]
+		case random.IntN(6) == 0:
+			text = mappedValue
+		}
+		if len(text) > 10 && random.IntN(4) == 0 {
+			text = text[:random.IntN(len(text))]
+		}
+		for random.IntN(2) == 0 {
+			text = disguise(random, text)
+		}
+		b.WriteString(text)
+		for range 1 + random.IntN(2) {
+			b.WriteString(separators[random.IntN(len(separators))])
+		}
+	}
+	return b.String()
+}
+
+// disguise encodes a text, or a part of it.
+func disguise(random *rand.Rand, text string) string {
+	if text == "" {
+		return text
+	}
+	from, to := 0, len(text)
+	if random.IntN(2) == 0 {
+		from = random.IntN(len(text))
+		to = from + 1 + random.IntN(min(len(text)-from, 1+random.IntN(len(text))))
+	}
+	part := text[from:to]
+	switch random.IntN(9) {
+	case 0:
+		part = base64.StdEncoding.EncodeToString([]byte(part))
+	case 1:
+		part = inLines(base64.RawURLEncoding.EncodeToString([]byte(part)), 4+random.IntN(30))
+	case 2:
+		part = hex.EncodeToString([]byte(part))
+	case 3:
+		part = fmt.Sprintf("% x", part)
+	case 4:
+		part = url.QueryEscape(part)
+	case 5:
+		part = escapedEach(part, "%%%02x")
+	case 6:
+		part = escapedEach(part, `\u%04x`)
+	case 7:
+		part = strings.NewReplacer("s", "ſ", "k", "\u212a", "i", "\u0130").Replace(part)
+	case 8:
+		part = string(wideText(part))
+	}
+	return text[:from] + part + text[to:]
+}
+
+func escapedEach(text, format string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		fmt.Fprintf(&b, format, text[i])
+	}
+	return b.String()
+}
+
+func randomly(random *rand.Rand, text string, most int) []string {
+	var out []string
+	for text != "" {
+		n := min(len(text), 1+random.IntN(most))
+		out, text = append(out, text[:n]), text[n:]
+	}
+	return out
+}
+
+// TestStreamSoup compares on texts in which everything stands beside everything.
+func TestStreamSoup(t *testing.T) {
+	t.Parallel()
+	f, err := testRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, e, findings := streaming(t), newEngine(f), 0
+	for seed := range uint64(soups / share) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		text := soup(t, random, e, 100+random.IntN(1500))
+		want := inWhole(t, m, text)
+		findings += len(want)
+		for _, pieces := range [][]string{each(text, 1), randomly(random, text, 8), randomly(random, text, 200), {text}} {
+			if wrong := differ(t, m, want, pieces, random.IntN(2)*keepAtLeast); wrong != "" {
+				t.Fatalf("soup %d in %d pieces: %s\n%q", seed, len(pieces), wrong, text)
+			}
+		}
+	}
+	t.Logf("%d findings", findings)
+}
+
+const soups = 120
