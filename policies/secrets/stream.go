@@ -232,7 +232,8 @@ func (s *Stream) conclude(w *wait, bound int, spots []spotted, found *[]StreamMa
 		switch {
 		case w.end > bound:
 			w.checked, left = true, true
-		case f.to > bound: // it is of another place
+		case f.to > bound:
+			w.end, left = max(w.end, f.to), true
 		case f.guessed && f.encoding == "" && !s.whole && bytes.IndexByte(s.buf[f.to-s.base:bound-s.base], '\n') < 0:
 			w.line, w.seen, left = true, bound, true
 		default:
@@ -267,7 +268,7 @@ func (s *Stream) farther(ctx context.Context, start, bound int, spots []spotted)
 	}
 	for i := range more {
 		f := &more[i]
-		w := wait{start: f.from - maxBefore, from: f.from, end: f.to, early: true, rule: f.rule}
+		w := wait{start: max(0, f.from-maxBefore), from: f.from, end: f.to, early: true, rule: f.rule}
 		if f.encoding != "" || f.to > bound || !s.r.gated[f.rule] || slices.Contains(s.far, w) {
 			continue
 		}

@@ -245,7 +245,7 @@ func soup(t testing.TB, random *rand.Rand, e *engine, size int) string {
 		if len(text) > 10 && random.IntN(4) == 0 {
 			text = text[:random.IntN(len(text))]
 		}
-		for random.IntN(2) == 0 {
+		for random.IntN(2) == 0 && len(text) < 1000 {
 			text = disguise(random, text)
 		}
 		b.WriteString(text)
@@ -329,4 +329,130 @@ func TestStreamSoup(t *testing.T) {
 	t.Logf("%d findings", findings)
 }
 
-const soups = 120
+const soups = 400
+
+// englishProse is ordinary text, as models write it.
+const englishProse = `Sure! Here is how the garbage collector works, step by step.
+
+First, the runtime stops the world for a very short time. Every goroutine is paused at a safe point, and the write barrier is turned on. After that, marking runs beside your program: it walks from the roots (globals, stacks, registers) and colours what it can reach. Objects that were not reached are free. The key idea is that the mutator helps: whoever allocates much also has to mark, so the collector is never outrun.
+
+Then comes sweeping - it is lazy, and each span is swept when it is needed again. You can watch all of this with GODEBUG=gctrace=1, or ask for a token budget of 50% with debug.SetGCPercent. Don't tune it before you have measured; in 9 of 10 cases the heap is simply too small, or a cache holds too much.
+
+1. Measure the live heap.
+2. Look at who allocates.
+3. Only then change GOGC.
+
+- fewer pointers
+- larger objects
+- pools
+
+If you need to authenticate against an API, read the password from a file, never from the command line. That's it; I hope this helps!
+`
+
+// piecesOf gives a text as models stream it: a word or a part of one at a time.
+func piecesOf(text string) []string {
+	var out []string
+	for text != "" {
+		n := 1
+		for n < len(text) && n < 8 && text[n] != ' ' && text[n] != '\n' {
+			n++
+		}
+		out, text = append(out, text[:n]), text[n:]
+	}
+	return out
+}
+
+// holds feeds pieces and gives how much of the text is held back after one, on average
+// and at most.
+func holds(t testing.TB, m *Messages, pieces []string) (mean float64, most int64) {
+	t.Helper()
+	s := m.Stream()
+	sum, size := int64(0), int64(0)
+	for _, p := range pieces {
+		size += int64(len(p))
+		released, found, err := s.Feed(t.Context(), []byte(p))
+		if err != nil || len(found) > 0 {
+			t.Fatalf("%d of %d bytes, %+v, %v", released, size, found, err)
+		}
+		sum += size - released
+		most = max(most, size-released)
+	}
+	if found, err := s.End(t.Context()); err != nil || len(found) > 0 || int64(s.released) != size {
+		t.Fatalf("%d of %d bytes at the end, %+v, %v", s.released, size, found, err)
+	}
+	return float64(sum) / float64(len(pieces)), most
+}
+
+// TestStreamHoldsLittle says how much of ordinary text is held back: of prose the word
+// that is not at its end.
+func TestStreamHoldsLittle(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	mean, most := holds(t, m, piecesOf(englishProse))
+	t.Logf("prose: %.1f bytes are held back on average, %d at most", mean, most)
+	if mean > 6 || most > 32 {
+		t.Errorf("of prose %.1f bytes are held back on average, %d at most", mean, most)
+	}
+	chinese := strings.Repeat("垃圾回收器首先会暂停所有的程序，然后从根对象开始标记。这是一个测试，没有任何秘密。", 20)
+	if mean, most := holds(t, m, each(chinese, 9)); mean > 3 || most > 9 {
+		t.Errorf("of Chinese %.1f bytes are held back on average, %d at most", mean, most)
+	}
+	files := goSource(t, "net/url", "container", "sort", "strconv")
+	sum, n, longest := 0.0, 0, int64(0)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if len(files[name]) > 1<<16/share || len(inWhole(t, m, files[name])) > 0 {
+			continue
+		}
+		pieces := piecesOf(files[name])
+		mean, most := holds(t, m, pieces)
+		if most > longest {
+			longest = most
+			t.Logf("%s: %d", name, most)
+		}
+		sum, n = sum+mean*float64(len(pieces)), n+len(pieces)
+	}
+	t.Logf("code: %.1f bytes are held back on average, %d at most, over %d pieces", sum/float64(n), longest, n)
+}
+
+// BenchmarkStream is one answer of a model: 52 pieces of prose.
+func BenchmarkStream(b *testing.B) {
+	m := streaming(b)
+	pieces := piecesOf(englishProse)[:52]
+	feed := make([][]byte, len(pieces))
+	size := 0
+	for i, p := range pieces {
+		feed[i], size = []byte(p), size+len(p)
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		s := m.Stream()
+		for _, p := range feed {
+			if _, found, err := s.Feed(b.Context(), p); err != nil || len(found) > 0 {
+				b.Fatal(found, err)
+			}
+		}
+		if _, err := s.End(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkStreamCode is a file of Go in pieces of 6 bytes.
+func BenchmarkStreamCode(b *testing.B) {
+	m := streaming(b)
+	text := goSource(b, "net/url")["/src/net/url/url.go"]
+	pieces := each(text, 6)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		s := m.Stream()
+		for _, p := range pieces {
+			if _, _, err := s.Feed(b.Context(), []byte(p)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := s.End(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
