@@ -64,6 +64,7 @@ type scanner struct {
 	met    []int   // keywords that have a place
 	gate   []int   // keywords in this text, as gitleaks sees it
 	before []int   // keywords that count as if they were in this text
+	inLine bool    // the text begins within a line, so that its form says nothing
 }
 
 func newScanner(e *engine) *scanner {
@@ -99,7 +100,7 @@ func (s *scanner) rules(ctx context.Context, text []byte, name string) ([]findin
 			return nil, err
 		}
 		for _, m := range s.matches(i, text) {
-			if f, ok := s.e.finding(r, text, name, lines, m); ok && (s.e.everyPath || !lines.checksum(&f)) {
+			if f, ok := s.e.finding(r, text, name, lines, m); ok && (s.e.everyPath || s.inLine || !lines.checksum(&f)) {
 				out = append(out, f)
 			}
 		}

@@ -31,6 +31,7 @@ type scan struct {
 	spot func(s spotted)
 	// before are the keywords in what stood before the text, see scanner.before.
 	before []int
+	inLine bool // the text does not begin with a line
 }
 
 // spotted is something that was found.
@@ -111,9 +112,9 @@ func (c *scan) layer(ctx context.Context, src *source, ranges *[]covered, l laye
 	if src.plain {
 		return nil
 	}
-	c.w.s.before = nil
+	c.w.s.before, c.w.s.inLine = nil, false
 	if l.depth == 0 && !l.wide {
-		c.w.s.before = c.before
+		c.w.s.before, c.w.s.inLine = c.before, c.inLine
 	}
 	found, err := c.w.s.rules(ctx, l.text, src.guess)
 	if err != nil {

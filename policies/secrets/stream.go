@@ -3,6 +3,7 @@ package secrets
 import (
 	"bytes"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/cabincrew/action/internal/limits"
@@ -36,6 +37,7 @@ type Stream struct {
 	released int
 	left     int64 // bytes that may still be searched
 	keep     int   // the size from which what was seen is forgotten
+	tried    int   // the size below which it is no use to try that again
 	whole    bool  // no more comes
 	err      error
 
@@ -53,7 +55,7 @@ type Stream struct {
 type wait struct {
 	start, from, end int // the match, the secret in it
 	zone             bool
-	checked          bool // of a zone: there is something in it
+	checked          bool // it was searched
 	early            bool
 	line             bool // the rest of the line decides
 	seen             int  // of the line
@@ -160,6 +162,13 @@ func (s *Stream) release() {
 // wait notes a place that has to be decided.
 func (s *Stream) wait(w wait) {
 	w.start, w.from = max(0, w.start), max(s.released, w.from)
+	for i := range s.waits {
+		o := &s.waits[i]
+		if o.zone == w.zone && o.checked == w.checked && o.line == w.line && o.from <= w.end && w.from <= o.end {
+			o.start, o.from, o.end, o.early = min(o.start, w.start), min(o.from, w.from), max(o.end, w.end), o.early || w.early
+			return
+		}
+	}
 	s.waits = append(s.waits, w)
 }
 
@@ -182,48 +191,51 @@ func (s *Stream) ready(w *wait, bound int) bool {
 	return n >= 0
 }
 
-// decide searches where something is ready to be decided.
+// decide searches where something is ready to be decided, until nothing is.
 func (s *Stream) decide(ctx context.Context) (found []StreamMatch, err error) {
+	for again := true; again && err == nil; {
+		again, err = s.decideOnce(ctx, &found)
+	}
+	return found, err
+}
+
+func (s *Stream) decideOnce(ctx context.Context, found *[]StreamMatch) (again bool, err error) {
 	bound := s.decided()
-	start, early := -1, false
+	start, early, line := math.MaxInt, false, s.whole
 	ready := make([]bool, len(s.waits))
 	for i := range s.waits {
 		w := &s.waits[i]
 		if ready[i] = s.ready(w, bound); ready[i] {
-			if start < 0 || w.start < start {
-				start = w.start
-			}
-			early = early || w.early
+			again, start, early, line = true, min(start, w.start), early || w.early, line || w.line
 		}
 	}
-	if start < 0 {
-		return nil, nil
+	if !again {
+		return false, nil
 	}
-	spots, err := s.search(ctx, start, s.gates)
+	spots, err := s.search(ctx, start, line, s.gates)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if early && len(s.gates) < len(s.r.gates) && !s.whole {
 		if err := s.farther(ctx, start, bound, spots); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
 	keep := s.waits[:0]
 	for i, w := range s.waits {
-		if !ready[i] {
-			keep = append(keep, w)
-			continue
-		}
-		if left := s.conclude(&w, bound, spots, &found); left {
+		if !ready[i] || s.conclude(&w, bound, spots, found) {
 			keep = append(keep, w)
 		}
 	}
 	s.waits = keep
-	return found, nil
+	return true, nil
 }
 
-// conclude tells what stands at a place, and says whether it is still to be decided.
+// conclude tells what stands at a place, and says whether it is still to be decided. Of
+// what the rule that guesses found the rest of the line decides.
 func (s *Stream) conclude(w *wait, bound int, spots []spotted, found *[]StreamMatch) (left bool) {
+	line := w.line || s.whole
+	w.checked, w.line = true, false
 	for i := range spots {
 		f := &spots[i]
 		if f.to <= w.from || f.from >= w.end {
@@ -231,11 +243,11 @@ func (s *Stream) conclude(w *wait, bound int, spots []spotted, found *[]StreamMa
 		}
 		switch {
 		case w.end > bound:
-			w.checked, left = true, true
+			left = true
 		case f.to > bound:
 			w.end, left = max(w.end, f.to), true
-		case f.guessed && f.encoding == "" && !s.whole && bytes.IndexByte(s.buf[f.to-s.base:bound-s.base], '\n') < 0:
-			w.line, w.seen, left = true, bound, true
+		case f.guessed && f.encoding == "" && !line:
+			w.line, w.seen, left = true, max(w.seen, f.to), true
 		default:
 			s.tell(f, found)
 		}
@@ -262,7 +274,7 @@ func (s *Stream) farther(ctx context.Context, start, bound int, spots []spotted)
 		all = append(all, k)
 	}
 	slices.Sort(all)
-	more, err := s.search(ctx, start, all)
+	more, err := s.search(ctx, start, false, all)
 	if err != nil {
 		return err
 	}
@@ -300,12 +312,12 @@ func (s *Stream) gate(k int) {
 // it, or with as little as names and signs of assignment have.
 const maxBefore = 256
 
-// search looks through what is here from a place on, and gives what is found with its
-// places in the text.
-func (s *Stream) search(ctx context.Context, start int, gates []int) (out []spotted, err error) {
+// search looks through what is here from a place on, if need be from where its line
+// begins, and gives what is found with its places in the text.
+func (s *Stream) search(ctx context.Context, start int, line bool, gates []int) (out []spotted, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.GatewaySecretTime)
 	defer cancel()
-	from, size := s.cut(start-maxBefore), len(s.buf)
+	from, size := s.cut(start, line), len(s.buf)
 	if !s.whole {
 		s.buf = append(s.buf, '\n')[:size]
 		size++
@@ -313,7 +325,7 @@ func (s *Stream) search(ctx context.Context, start int, gates []int) (out []spot
 	text := s.buf[from-s.base : size]
 	c := &scan{
 		w: s.w, values: s.m.ev.values, baseline: s.m.ev.o.Baseline, left: s.left, expand: limits.SecretExpansionFree,
-		seen: map[Match]bool{}, before: gates,
+		seen: map[Match]bool{}, before: gates, inLine: !line,
 		spot: func(f spotted) {
 			f.from, f.to = f.from+from, f.to+from
 			out = append(out, f)
@@ -331,31 +343,32 @@ func (s *Stream) search(ctx context.Context, start int, gates []int) (out []spot
 }
 
 // cut gives a place at or before another where a text can be taken apart: expressions
-// see at its edge what they see there in the whole, and no escape is cut. Best is where
-// the line begins, since some rules look at all of it.
-func (s *Stream) cut(at int) int {
+// see at its edge what they see there in the whole, and no escape is cut. With line it
+// is where the line begins, unless that is too far.
+func (s *Stream) cut(at int, line bool) int {
 	if at <= s.base {
 		return s.base
 	}
-	text := s.buf[:at-s.base]
-	floor := max(0, len(text)-limits.SecretStreamLine)
-	if i := bytes.LastIndexByte(text[floor:], '\n'); i >= 0 {
+	text, ends, reach := s.buf[:at-s.base], " \t\r\n", limits.SecretBefore
+	if line {
+		ends, reach = "\n", limits.SecretStreamLine
+	}
+	floor := max(0, len(text)-reach)
+	if i := bytes.LastIndexAny(text[floor:], ends); i >= 0 {
 		return s.base + floor + i + 1
 	}
-	if floor == 0 {
-		return s.base
-	}
-	if i := bytes.LastIndexAny(text[floor:], " \t\r"); i >= 0 {
-		return s.base + floor + i + 1
+	if line && floor > 0 {
+		return s.cut(s.base+floor, false)
 	}
 	return s.base + floor
 }
 
 // forget drops what no longer has to be seen.
 func (s *Stream) forget() {
-	if len(s.buf) < s.keep || s.whole {
+	if len(s.buf) < max(s.keep, s.tried) || s.whole {
 		return
 	}
+	s.tried = len(s.buf) + len(s.buf)/8
 	at := min(s.decided(), s.released)
 	for i := range s.waits {
 		at = min(at, s.waits[i].start)
@@ -363,12 +376,14 @@ func (s *Stream) forget() {
 	for i := range s.far {
 		at = min(at, s.far[i].start)
 	}
-	at = s.cut(at - maxBefore)
-	if at-s.base < len(s.buf)/2 {
+	if at-maxBefore-s.base < len(s.buf)/2 {
+		return
+	}
+	if at = s.cut(at-maxBefore, true); at-s.base < len(s.buf)/2 {
 		return
 	}
 	s.buf = s.buf[:copy(s.buf, s.buf[at-s.base:])]
-	s.base = at
+	s.base, s.tried = at, 0
 	s.told = slices.DeleteFunc(s.told, func(m StreamMatch) bool { return m.To <= int64(at) })
 }
 
