@@ -281,11 +281,15 @@ func (s *Stream) farther(ctx context.Context, start, bound int, spots []spotted)
 	for i := range more {
 		f := &more[i]
 		w := wait{start: max(0, f.from-maxBefore), from: f.from, end: f.to, early: true, rule: f.rule}
-		if f.encoding != "" || f.to > bound || !s.r.gated[f.rule] || slices.Contains(s.far, w) {
+		if f.encoding != "" || f.to > bound || !s.r.gated[f.rule] ||
+			slices.ContainsFunc(spots, func(o spotted) bool { return o.rule == f.rule && o.from == f.from && o.to == f.to }) {
 			continue
 		}
-		if !slices.ContainsFunc(spots, func(o spotted) bool { return o.rule == f.rule && o.from == f.from && o.to == f.to }) {
+		if n := slices.IndexFunc(s.far, func(o wait) bool { return o.rule == w.rule }); n < 0 {
 			s.far = append(s.far, w)
+		} else {
+			o := &s.far[n]
+			o.start, o.from, o.end = min(o.start, w.start), min(o.from, w.from), max(o.end, w.end)
 		}
 	}
 	return nil
@@ -375,6 +379,11 @@ func (s *Stream) forget() {
 	}
 	for i := range s.far {
 		at = min(at, s.far[i].start)
+	}
+	for _, c := range [2]*chain{&s.long, &s.many} {
+		if c.open {
+			at = min(at, c.first)
+		}
 	}
 	if at-maxBefore-s.base < len(s.buf)/2 {
 		return

@@ -2,8 +2,10 @@ package secrets
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/policies"
+	"github.com/cabincrew/action/protocol"
 )
 
 const mappedValue = "correct horse battery"
@@ -196,7 +199,7 @@ func TestStreamEverySplit(t *testing.T) {
 						break
 					}
 				}
-				for at := 0; at <= len(text); at += stride(len(text)) {
+				for at := i % 3; at <= len(text); at += stride(i, len(text)) {
 					if wrong := differ(t, m, want, []string{text[:at], text[at:]}, 1<<20); wrong != "" {
 						t.Errorf("text %d cut at %d: %s\n%q", i, at, wrong, text)
 						break
@@ -210,7 +213,14 @@ func TestStreamEverySplit(t *testing.T) {
 	}
 }
 
-func stride(n int) int { return 1 + n/(400/share) }
+// stride is how far places are apart where a text is cut: plain secrets are cut at every
+// byte.
+func stride(i, n int) int {
+	if i < 2 {
+		return 1 + n/(2000/share)
+	}
+	return 1 + n/(50/share)
+}
 
 func ruleOf(id string) *rule {
 	f, err := testRules()
@@ -229,7 +239,8 @@ func ruleOf(id string) *rule {
 func soup(t testing.TB, random *rand.Rand, e *engine, size int) string {
 	t.Helper()
 	separators := []string{" ", "\n", "=", " = \"", "\"", "\";\n", ": ", ",", "\\n", "\t", "ſ", "\u212a", "\u0130", "é", "\xff", "'", "`", "- ", "-", "_", ".", "%", "\\", "\\\\", "\\\"", "\n\n", "|", "\x00", "测试", "+\n"}
-	prose := []string{"The quick brown fox jumps over the lazy dog", "curl -u ", "curl -H \"Authorization: Bearer ", "key", "12, 34, 0x56", "abcd\nefgh\nijkl", "go on", "https://example.com/", "0123456789abcdef0123456789abcdef01234567", "-----BEGIN PRIVATE KEY-----\n"}
+	prose := []string{"The quick brown fox jumps over the lazy dog", "curl -u ", "curl -H \"Authorization: Bearer ", "key", "12, 34, 0x56", "abcd\nefgh\nijkl", "go on", "https://example.com/", "0123456789abcdef0123456789abcdef01234567", "-----BEGIN PRIVATE KEY-----\n",
+		"\ngithub.com/some/token v1.0.0 h1:q8Zr2Lm9Xw4Tv7Kc1Pb6Ny3Hs5Jd0Gfq8Zr2Lm9Xw4A=\n", "sourcegraph"}
 	var b strings.Builder
 	for b.Len() < size {
 		r := e.rules[random.IntN(len(e.rules))]
@@ -362,6 +373,170 @@ func piecesOf(text string) []string {
 	return out
 }
 
+// FuzzStreamSplits compares on any text, cut into pieces in any way.
+func FuzzStreamSplits(f *testing.F) {
+	m := streaming(f)
+	file, err := testRules()
+	if err != nil {
+		f.Fatal(err)
+	}
+	e := newEngine(file)
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		f.Add(soup(f, random, e, 300), seed, uint8(random.IntN(40)))
+	}
+	f.Fuzz(func(t *testing.T, text string, seed uint64, most uint8) {
+		if len(text) > 1<<14 {
+			return
+		}
+		random := rand.New(rand.NewPCG(seed, 3))
+		if wrong := differ(t, m, inWhole(t, m, text), randomly(random, text, 1+int(most)), random.IntN(2)*keepAtLeast); wrong != "" {
+			t.Fatal(wrong)
+		}
+	})
+}
+
+// TestStreamFarKeyword holds back what is a secret only if a word stands anywhere in the
+// text, until it comes or the text ends.
+func TestStreamFarKeyword(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	digits := "4efd99247e2e161e6ffd4d8f4a349626" + "e1e51f16"
+	filler := strings.Repeat("Some words that say nothing of it.\n", 300)
+	text := "commit " + digits + " mends it\n" + filler
+	for _, c := range []struct {
+		text  string
+		found int
+	}{{text, 0}, {text + "so says sourcegraph\n", 1}, {"sourcegraph says\n" + text, 1}} {
+		s := m.Stream()
+		var all []StreamMatch
+		for _, p := range each(c.text, 7) {
+			n, found, err := s.Feed(t.Context(), []byte(p))
+			all = append(all, found...)
+			if at := strings.Index(c.text, digits); err != nil || int(n) > at && len(all) < 1 {
+				t.Fatalf("%d bytes are released, %v", n, err)
+			}
+		}
+		found, err := s.End(t.Context())
+		if all = append(all, found...); err != nil || len(all) != c.found || s.released != len(c.text) {
+			t.Errorf("%+v, %v, %d of %d bytes", all, err, s.released, len(c.text))
+		}
+	}
+}
+
+// TestStreamBounds says that what cannot be decided within bounds is an error, and that
+// nothing is released after one.
+func TestStreamBounds(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	s := m.Stream()
+	var err error
+	held := int64(0)
+	for fed := 0; fed <= limits.SecretStreamHeld+4096 && err == nil; fed += 4096 {
+		held, _, err = s.Feed(t.Context(), []byte("-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("no end of it. ", 300))[:4096])
+	}
+	if !errors.Is(err, protocol.Code("secrets_unjudged")) || held != 0 {
+		t.Errorf("%d bytes are released, %v", held, err)
+	}
+	if n, _, again := s.Feed(t.Context(), []byte("-----END PRIVATE KEY-----\n more text")); n != held || again != err { //nolint:errorlint // the same
+		t.Errorf("%d bytes, %v", n, again)
+	}
+	if _, again := s.End(t.Context()); again != err { //nolint:errorlint // the same
+		t.Error(again)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, _, err := m.Stream().Feed(ctx, []byte("text")); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	done := m.Stream()
+	if _, err := done.End(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := done.Feed(t.Context(), []byte("more")); err == nil {
+		t.Error("text after the end is taken")
+	}
+	// Much text of no interest takes no room.
+	long := m.Stream()
+	for range 2000 {
+		if n, found, err := long.Feed(t.Context(), []byte(englishProse)); err != nil || len(found) > 0 || long.base+len(long.buf)-int(n) > 64 || cap(long.buf) > 64<<10 {
+			t.Fatalf("%d bytes, %+v, %v, %d kept", n, found, err, cap(long.buf))
+		}
+	}
+}
+
+// TestStreamKnown says that what the baseline knows is not told.
+func TestStreamKnown(t *testing.T) {
+	t.Parallel()
+	secret := "ghp_" + "x9Qk2mZ7Lr4TvB8nW1sYc6Hd3Jf5Gp0aEoUi"
+	b, err := NewBaseline([]Match{{Rule: "github-pat", Fingerprint: Fingerprint("github-pat", secret), File: "message"}}, "a sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := must(t, Options{Baseline: b}).Messages("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, wrong := inPieces(t, m, each("see "+secret+" there", 3), 0); len(found) > 0 || wrong != "" {
+		t.Errorf("%+v %s", found, wrong)
+	}
+}
+
+// TestStreamManyStates says that automata which forget their states go on as before.
+func TestStreamManyStates(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	random := rand.New(rand.NewPCG(3, 3))
+	var b strings.Builder
+	for b.Len() < 40_000/share {
+		b.WriteString("abcdefghij_"[random.IntN(5):][:1+random.IntN(6)] + "_sk-proj-glpat-")
+	}
+	text := b.String()
+	want := inWhole(t, m, text)
+	if wrong := differ(t, m, want, each(text, 50), 0); wrong != "" {
+		t.Error(wrong)
+	}
+	w, _ := m.ev.workers.Get().(*worker)
+	defer m.ev.workers.Put(w)
+	if w.dfas != nil {
+		t.Logf("%d states, forgotten %d times", len(w.dfas.early.sets), w.dfas.resets)
+	}
+}
+
+// TestStreamWorkers feeds many streams by turns, so that each meets the automata of others.
+func TestStreamWorkers(t *testing.T) {
+	t.Parallel()
+	m := streaming(t)
+	secret := "token: ghp_" + "x9Qk2mZ7Lr4TvB8nW1sYc6Hd3Jf5Gp0aEoUi" + " and openai sk-proj-none\n"
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			streams, found := make([]*Stream, 20), 0
+			for n := range streams {
+				streams[n] = m.Stream()
+			}
+			for _, p := range each(strings.Repeat("x", i)+secret, 5) {
+				for _, s := range streams {
+					_, list, err := s.Feed(t.Context(), []byte(p))
+					if found += len(list); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			for _, s := range streams {
+				list, err := s.End(t.Context())
+				if found += len(list); err != nil {
+					t.Error(err)
+				}
+			}
+			if found != len(streams) {
+				t.Errorf("%d findings in %d streams", found, len(streams))
+			}
+		})
+	}
+	all.Wait()
+}
+
 // holds feeds pieces and gives how much of the text is held back after one, on average
 // and at most.
 func holds(t testing.TB, m *Messages, pieces []string) (mean float64, most int64) {
@@ -396,6 +571,12 @@ func TestStreamHoldsLittle(t *testing.T) {
 	chinese := strings.Repeat("垃圾回收器首先会暂停所有的程序，然后从根对象开始标记。这是一个测试，没有任何秘密。", 20)
 	if mean, most := holds(t, m, each(chinese, 9)); mean > 3 || most > 9 {
 		t.Errorf("of Chinese %.1f bytes are held back on average, %d at most", mean, most)
+	}
+	words := "- " + strings.ReplaceAll(strings.Join(strings.Fields(strings.ReplaceAll(englishProse, ".", " ")), "\n- "), ",", "") + "\n"
+	if mean, most := holds(t, m, each(words, 5)); mean > 12 || most > 64 {
+		t.Errorf("of a list %.1f bytes are held back on average, %d at most", mean, most)
+	} else {
+		t.Logf("list: %.1f bytes are held back on average, %d at most", mean, most)
 	}
 	files := goSource(t, "net/url", "container", "sort", "strconv")
 	sum, n, longest := 0.0, 0, int64(0)

@@ -17,6 +17,8 @@ type streamRules struct {
 	early *machine
 	gates map[int][]int // by keyword, the rules in early that match far from it
 	gated map[string]bool
+	// spread says of a keyword that what its rules match need not be readable.
+	spread []bool
 }
 
 // machine is an expression of which deterministic states are made as texts need them,
@@ -36,13 +38,19 @@ type machine struct {
 }
 
 func newStreamRules(e *engine) *streamRules {
-	s := &streamRules{by: make([]*machine, len(e.rules)), gates: map[int][]int{}, gated: map[string]bool{}}
+	s := &streamRules{by: make([]*machine, len(e.rules)), gates: map[int][]int{}, gated: map[string]bool{}, spread: make([]bool, len(e.keywords))}
 	var early []string
 	for i, r := range e.rules {
 		if r.Regex == "" || r.Path != "" && !r.path().MatchString("") {
 			continue
 		}
-		if m := newMachine(r); m != nil {
+		m := newMachine(r)
+		if m == nil || slices.ContainsFunc(m.l.insts, func(n inst) bool { return n.beyond }) {
+			for k, word := range e.keywords {
+				s.spread[k] = s.spread[k] || slices.Contains(r.Keywords, word)
+			}
+		}
+		if m != nil {
 			s.by[i] = m
 			continue
 		}

@@ -41,6 +41,7 @@ type chain struct {
 	first, last int
 	parts, size int
 	wait        int // where the part begins that is not at its end
+	text        decoding
 }
 
 // openPairs is a sequence of bytes in hex that stand apart.
@@ -95,7 +96,7 @@ func (s *Stream) zone(c byte) {
 		if c == '%' || c == '\\' {
 			s.escape(c)
 		}
-		s.endRun(c)
+		s.endRun()
 	} else if c == '%' || c == '\\' {
 		s.escape(c)
 	}
@@ -120,13 +121,16 @@ func (s *Stream) escape(c byte) {
 // text gives the text from a place on, as far as it is here.
 func (s *Stream) text(from int) []byte { return s.buf[from-s.base:] }
 
-// endRun ends the run before the character c.
-func (s *Stream) endRun(c byte) {
+// endRun ends the run before a place.
+func (s *Stream) endRun() {
 	r, end := s.run, s.pos
 	s.run.start = -1
 	run := s.buf[r.start-s.base : end-s.base]
-	if !(len(run) <= 3 && marker(s.text(r.start), 0) == len(run) && (c == ' ' || c == '\t')) {
+	switch mark := len(run) <= 3 && marker(s.text(r.start), 0) == len(run); {
+	case !mark:
 		s.line.tokens++
+	case s.line.tokens == 0:
+		s.line.from = -1 // it stands before what the line has
 	}
 	s.goOn(&s.long)
 	s.goOn(&s.many)
@@ -137,7 +141,7 @@ func (s *Stream) endRun(c byte) {
 		s.waitZone(r.start, r.from, end)
 	}
 	if !s.long.open {
-		s.long = chain{open: true, from: r.from, first: r.start, last: end, parts: 1, size: len(run), wait: -1}
+		s.beginChain(&s.long, r.from, r.start, end)
 	}
 }
 
@@ -151,7 +155,7 @@ func (s *Stream) endLine() {
 	}
 	p, ok := token(s.buf[:s.pos-s.base], max(0, l.start-s.base), s.pos-s.base)
 	if ok {
-		s.many = chain{open: true, from: l.from, first: p.from + s.base, last: p.to + s.base, parts: 1, size: p.to - p.from, wait: -1}
+		s.beginChain(&s.many, l.from, p.from+s.base, p.to+s.base)
 	}
 }
 
@@ -174,6 +178,12 @@ func (s *Stream) decodes(text []byte, lines bool) bool {
 	return found
 }
 
+func (s *Stream) beginChain(c *chain, from, first, last int) {
+	*c = chain{open: true, from: from, first: first, last: last, parts: 1, size: last - first, wait: -1}
+	c.text.found = from < first || len(s.threads) > 0
+	s.decode(&c.text, first, last)
+}
+
 // goOn looks how far a chain goes on.
 func (s *Stream) goOn(c *chain) {
 	end := s.base + len(s.buf)
@@ -183,6 +193,9 @@ func (s *Stream) goOn(c *chain) {
 		}
 		p, ok := continued(s.buf, c.last-s.base)
 		p.from, p.to = p.from+s.base, p.to+s.base
+		if ok {
+			s.decode(&c.text, p.from, p.to)
+		}
 		if !s.whole && (p.to >= end || !ok && p.from+4 >= end) {
 			if c.wait = -1; p.to > p.from {
 				c.wait = p.from
@@ -237,7 +250,7 @@ func (s *Stream) closed() int {
 	h := math.MaxInt
 	for _, c := range []*chain{&s.long, &s.many} {
 		if c.open {
-			h = min(h, c.from)
+			h = min(h, c.held())
 		}
 	}
 	if s.line.from >= 0 && !s.line.other && s.line.tokens <= 1 {
