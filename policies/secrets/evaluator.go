@@ -37,7 +37,7 @@ type Evaluator struct {
 	e       *engine
 	values  *redact.Redactor
 	workers sync.Pool
-	streams func() *streamRules
+	streams func() (*streamRules, error)
 }
 
 // version is part of the digest; it changes with what the search finds.
@@ -71,7 +71,7 @@ func New(o Options) (*Evaluator, error) {
 		return nil, err
 	}
 	ev := &Evaluator{o: o, e: newEngine(f), values: values}
-	ev.streams = sync.OnceValue(func() *streamRules { return newStreamRules(ev.e) })
+	ev.streams = sync.OnceValues(func() (*streamRules, error) { return newStreamRules(ev.e) })
 	ev.workers.New = func() any { return &worker{s: newScanner(ev.e)} }
 	if err := ev.canary(); err != nil {
 		return nil, err

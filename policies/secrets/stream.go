@@ -23,8 +23,8 @@ type StreamMatch struct {
 // Messages.JudgeTexts finds in the whole text. It is not safe for concurrent use.
 //
 // Two things are done apart. What follows the text says for each place whether a secret
-// may stand there, and never misses one: the rules from their keywords on (follow.go),
-// and what may be encoded (zones.go). Only that is held back, so ordinary text passes.
+// may stand there, and never misses one: the rules from their keywords on
+// (streamfollow.go), and what may be encoded (streamzones.go). Only that is held back, so ordinary text passes.
 // Where such a place is complete, the search that all other texts go through decides
 // about it, on the text around it.
 type Stream struct {
@@ -62,9 +62,11 @@ type wait struct {
 	rule             string
 }
 
-// Stream gives a search for the secrets of one text that comes in pieces.
+// Stream gives a search for the secrets of one text that comes in pieces. The first one
+// of an Evaluator takes a tenth of a second.
 func (m *Messages) Stream() *Stream {
-	s := &Stream{m: m, r: m.ev.streams(), left: limits.GatewaySecretBytes, keep: keepAtLeast}
+	s := &Stream{m: m, left: limits.GatewaySecretBytes, keep: keepAtLeast}
+	s.r, s.err = m.ev.streams()
 	s.following.init()
 	s.zones.init()
 	return s

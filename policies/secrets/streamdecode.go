@@ -73,10 +73,11 @@ func (s *Stream) decoded(d *decoding, h *decodingShift, b byte) {
 	}
 	d.found = d.found || h.run >= limits.SecretText
 	if v := s.m.ev.values; !v.Empty() {
-		before, ended := h.valueOpen, 0
-		if h.value, h.valueOpen, ended = v.Step(h.value, b); before == 0 {
+		if h.valueOpen == 0 {
 			h.begin = d.at
 		}
+		var ended int
+		h.value, h.valueOpen, ended = v.Step(h.value, b)
 		d.found = d.found || ended > 0
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+
+	"github.com/cabincrew/action/protocol"
 )
 
 // streamRules is what all streams share of the rules. It does not change.
@@ -37,8 +39,8 @@ type machine struct {
 	first   int32 // where the program begins
 }
 
-func newStreamRules(e *engine) *streamRules {
-	s := &streamRules{by: make([]*machine, len(e.rules)), gates: map[int][]int{}, gated: map[string]bool{}, spread: make([]bool, len(e.keywords))}
+func newStreamRules(e *engine) (s *streamRules, err error) {
+	s = &streamRules{by: make([]*machine, len(e.rules)), gates: map[int][]int{}, gated: map[string]bool{}, spread: make([]bool, len(e.keywords))}
 	var early []string
 	for i, r := range e.rules {
 		if r.Regex == "" || r.Path != "" && !r.path().MatchString("") {
@@ -69,20 +71,16 @@ func newStreamRules(e *engine) *streamRules {
 			}
 		}
 	}
-	s.early = newEarly(strings.Join(early, "|"))
-	return s
+	s.early, err = newEarly(strings.Join(early, "|"))
+	return s, err
 }
 
-func program(expr string) *syntax.Prog {
+func program(expr string) (*syntax.Prog, error) {
 	parsed, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
-		panic("secrets: a rule that was compiled does not parse: " + err.Error())
+		return nil, err
 	}
-	prog, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		panic("secrets: a rule that was compiled does not compile: " + err.Error())
-	}
-	return prog
+	return syntax.Compile(parsed.Simplify())
 }
 
 // newMachine gives nil if the secret can begin before the keyword does, or far from it.
@@ -91,7 +89,10 @@ func newMachine(r *rule) *machine {
 	if l == nil {
 		return nil
 	}
-	prog := program(r.Regex)
+	prog, err := program(r.Regex)
+	if err != nil {
+		return nil // newEarly tells
+	}
 	m := &machine{l: l, first: int32(prog.Start)} //nolint:gosec // a program has few instructions
 	if r.regex().NumSubexp() == 0 {
 		m.back = l.left
@@ -193,8 +194,11 @@ func beginsAt(l *locator, pc int32, begins, seen map[int32]bool) bool {
 }
 
 // newEarly makes one machine of expressions, from where the first group of each begins.
-func newEarly(expr string) *machine {
-	prog := program(expr)
+func newEarly(expr string) (*machine, error) {
+	prog, err := program(expr)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.ExitFailure, "secrets_rules", "the rules for secrets do not parse together: %w", err)
+	}
 	l := &locator{}
 	l.translate(prog)
 	m := &machine{l: l, inside: make([]bool, len(l.insts))}
@@ -226,7 +230,36 @@ func newEarly(expr string) *machine {
 	for _, pc := range found {
 		l.follow(pc, false, marks, 1, func(at int32) { m.begin = append(m.begin, at) })
 	}
-	return m
+	return m, nil
+}
+
+// dfas are those of one worker.
+type dfas struct {
+	rules  *streamRules
+	by     []*dfa
+	early  *dfa
+	over   bool // one has too many states
+	resets int
+}
+
+func newDFAs(r *streamRules) *dfas {
+	d := &dfas{rules: r, by: make([]*dfa, len(r.by))}
+	d.early = d.newDFA(r.early)
+	return d
+}
+
+// of gives the automaton of a rule; nil if it has none of its own.
+func (d *dfas) of(rule int) *dfa {
+	if d.by[rule] == nil && d.rules.by[rule] != nil {
+		d.by[rule] = d.newDFA(d.rules.by[rule])
+	}
+	return d.by[rule]
+}
+
+func (d *dfas) newDFA(m *machine) *dfa {
+	one := &dfa{m: m, row: m.l.width + 1, seen: make([]uint32, len(m.l.insts)), all: d}
+	one.reset()
+	return one
 }
 
 // dfa is the deterministic automaton of a machine, as far as texts needed it. It
@@ -247,12 +280,6 @@ type dfa struct {
 // An edge is the next state and, in its lowest bit, whether the character was taken as
 // one of the secret.
 const unmade = ^uint32(0)
-
-func (all *dfas) make(m *machine) *dfa {
-	d := &dfa{m: m, row: m.l.width + 1, seen: make([]uint32, len(m.l.insts)), all: all}
-	d.reset()
-	return d
-}
 
 // reset forgets all states. State 0 is the one in which nothing was read yet.
 func (d *dfa) reset() {
@@ -362,27 +389,4 @@ func (d *dfa) through(word string) int32 {
 		set = next
 	}
 	return d.add(d.preferred(set))
-}
-
-// dfas are those of one worker.
-type dfas struct {
-	rules  *streamRules
-	by     []*dfa
-	early  *dfa
-	over   bool // one has too many states
-	resets int
-}
-
-func newDFAs(r *streamRules) *dfas {
-	d := &dfas{rules: r, by: make([]*dfa, len(r.by))}
-	d.early = d.make(r.early)
-	return d
-}
-
-// of gives the automaton of a rule; nil if it has none of its own.
-func (d *dfas) of(rule int) *dfa {
-	if d.by[rule] == nil && d.rules.by[rule] != nil {
-		d.by[rule] = d.make(d.rules.by[rule])
-	}
-	return d.by[rule]
 }
