@@ -147,6 +147,9 @@ func streamCorpus(t testing.TB) map[string][]string {
 			"?q=" + url.QueryEscape(secret) + "&x=1 and so on",
 			jsonEscaped(secret, random),
 			"bytes " + strings.ReplaceAll(fmt.Sprintf("% x", secret), " ", ", 0x") + " end",
+			"bytes xyz" + strings.ReplaceAll(fmt.Sprintf("% x", secret), " ", ":") + " end",
+			"[\n  \"" + strings.Join(each(base64.StdEncoding.EncodeToString([]byte(secret)), 12), "\", \n  \"") + "\"\n]\n",
+			`"\x` + hex.EncodeToString([]byte(secret[:1])) + secret[1:] + "\"; // that is all",
 		}
 	}
 	out["value"] = []string{
