@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/cabincrew/action/engines/egress"
 	"github.com/cabincrew/action/gateways/mcp/link"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
@@ -106,25 +106,17 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 		return nil, refused(o.Name, "its url holds a user").WithHint("give credentials as a header that comes from the secrets")
 	case u.Fragment != "":
 		return nil, refused(o.Name, "its url has a fragment").WithHint("leave out what follows #")
-	case u.Scheme == "http" && o.Headers != nil && !o.AllowPlain && far(u.Hostname()):
+	case u.Scheme == "http" && o.Headers != nil && !o.AllowPlain && egress.Far(u.Hostname()):
 		return nil, refused(o.Name, "its credentials would go over plain http to %s", u.Hostname()).WithHint("use https, or allow plain http for this server")
 	}
 	h := newHTTP(o, u)
-	h.transport.DialContext = guarded(o.AllowPrivate, o.Resolver)
+	h.transport.DialContext = egress.Named{Private: o.AllowPrivate, Timeout: limits.MCPBackDialTime, Resolver: o.Resolver}.Dial
 	return h, nil
 }
 
 // refused makes the error for options that cannot be used.
 func refused(name, format string, args ...any) *protocol.Error {
 	return protocol.Errorf(protocol.ExitUsage, "gateway_server", format, args...).At("servers." + name)
-}
-
-// far says whether a host is out in the Internet by what was written.
-func far(host string) bool {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return !a.IsPrivate() && !a.IsLoopback()
-	}
-	return publicName(host)
 }
 
 func newHTTP(o HTTPOptions, u *url.URL) *HTTP {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cabincrew/action/engines/egress"
 	"github.com/cabincrew/action/gateways/mcp/jsonrpc"
 	"github.com/cabincrew/action/gateways/mcp/link"
 	"github.com/cabincrew/action/internal/harmless"
@@ -204,11 +205,11 @@ func (x *exchange) failed(err error) error {
 		x.cancel(context.Canceled)
 		return why
 	}
-	var at addressError
+	var at egress.AddressError
 	var op *net.OpError
 	switch {
 	case errors.As(err, &at):
-		return x.fail("is not connected to: "+at.why, err)
+		return x.fail("is not connected to: "+at.Why, err)
 	case errors.As(err, &op) && op.Op == "dial":
 		return x.fail("cannot be reached: "+plain(err), err)
 	default:

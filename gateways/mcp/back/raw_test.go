@@ -19,7 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cabincrew/action/engines/egress"
 	"github.com/cabincrew/action/gateways/mcp/link"
+	"github.com/cabincrew/action/internal/limits"
 )
 
 // raw is a server that answers every connection with bytes, which it may break off.
@@ -160,18 +162,18 @@ func TestAddresses(t *testing.T) {
 		"example.com": true, "a.b.example.": true, "localhost": false, "mcp": false, "x.localhost": false, "10.0.0.1": false, "::1": false,
 		"db.internal": false, "x.svc.cluster.local": false, "127.1": true, "0x7f.1": true,
 	} {
-		if publicName(host) != public {
+		if egress.PublicName(host) != public {
 			t.Errorf("%s: %v", host, !public)
 		}
 	}
 	private := func(_ context.Context, network, addr string, allow bool) error {
-		c, err := guarded(allow, nil)(t.Context(), network, addr)
+		c, err := egress.Named{Private: allow, Timeout: limits.MCPBackDialTime}.Dial(t.Context(), network, addr)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err
 	}
-	var at addressError
+	var at egress.AddressError
 	if err := private(t.Context(), "tcp", "127.1:1", false); err == nil {
 		t.Error("127.1 is connected to") // a resolver may read it as an address
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cabincrew/action/engines/egress"
 	"github.com/cabincrew/action/internal/limits"
 )
 
@@ -43,7 +44,7 @@ func NewUnix(o UnixOptions) (*HTTP, error) {
 	h := newHTTP(HTTPOptions{Name: o.Name, Headers: o.Headers, Limits: o.Limits, Log: o.Log}, u)
 	h.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		if err := ownSocket(o.Path); err != nil {
-			return nil, addressError{err.Error()}
+			return nil, egress.AddressError{Why: err.Error()}
 		}
 		d := net.Dialer{Timeout: limits.MCPBackDialTime}
 		return d.DialContext(ctx, "unix", o.Path)
