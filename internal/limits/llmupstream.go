@@ -39,6 +39,9 @@ const (
 	LLMUpstreamIdleTime = 4 * time.Second
 	// LLMUpstreamIdleConns is how many idle connections to one provider are kept.
 	LLMUpstreamIdleConns = 256
+	// LLMUpstreamStale is how often a call goes over another connection because a kept one
+	// was closed before a byte of it was written.
+	LLMUpstreamStale = 3
 	// LLMUpstreamConcurrent is how many calls one provider gets at a time, unless the
 	// configuration says otherwise.
 	LLMUpstreamConcurrent = 1024

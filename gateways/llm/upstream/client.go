@@ -3,7 +3,6 @@ package upstream
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,27 +44,14 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	o.withDefaults()
-	// HTTP/1.1 alone: with it a request that was begun is never sent again, and a stream
-	// that is not read holds up no other.
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	t := &http.Transport{
-		DialContext:            egress.Named{Private: o.Private, ApartLoopback: true, Timeout: limits.LLMUpstreamDialTime}.Dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:    limits.LLMUpstreamDialTime,
-		Protocols:              protocols,
-		DisableCompression:     true, // bytes pass as they are, and none become more
-		MaxIdleConns:           limits.LLMUpstreamIdleConns,
-		MaxIdleConnsPerHost:    limits.LLMUpstreamIdleConns,
-		IdleConnTimeout:        limits.LLMUpstreamIdleTime,
-		MaxResponseHeaderBytes: limits.LLMUpstreamHeaderBytes,
-	}
-	c := &Client{opt: o, base: base, fixed: http.Header{}, keyField: o.keyField(), sends: t, idle: t.CloseIdleConnections}
+	c := &Client{opt: o, base: base, fixed: http.Header{}, keyField: o.keyField()}
 	for name, value := range o.Headers {
 		c.fixed[http.CanonicalHeaderKey(name)] = []string{value}
 	}
 	c.slots = make(chan struct{}, o.MaxConcurrent)
 	c.life, c.end = context.WithCancel(context.Background())
+	t := c.transport(roots)
+	c.sends, c.idle = t, t.CloseIdleConnections
 	return c, nil
 }
 
@@ -91,9 +78,13 @@ type exchange struct {
 	total  *time.Timer
 	quiet  *time.Timer // until the first byte, then while the answer is read
 	key    string
-	sent   atomic.Bool
-	begun  atomic.Bool // the answer's body
-	ended  atomic.Bool
+
+	mu    sync.Mutex
+	conn  *conn // that the request goes over
+	from  int64 // what was written to it before
+	sent  bool
+	begun atomic.Bool // the answer's body
+	ended atomic.Bool
 }
 
 // Do sends a call, once. The answer's body must be closed. When ctx ends, so does the
@@ -144,8 +135,14 @@ func (x *exchange) do(call *Call) (*Answer, error) {
 		return nil, err
 	}
 	response, err := x.c.sends.RoundTrip(r)
-	if err != nil {
-		return nil, x.failed(err)
+	for again := 0; err != nil; again++ {
+		f := x.failed(err)
+		if f.Reason != Cut || f.Sent || again == limits.LLMUpstreamStale {
+			return nil, f
+		}
+		// A kept connection was closed before anything was written. Others may be too.
+		x.c.idle()
+		response, err = x.c.sends.RoundTrip(x.again(r))
 	}
 	answer, err := x.answer(response)
 	if err != nil {
@@ -182,20 +179,58 @@ func (x *exchange) request(call *Call) (*http.Request, error) {
 	if method == "" {
 		method = http.MethodPost
 	}
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) }}
+	trace := &httptrace.ClientTrace{GotConn: x.got}
 	r := (&http.Request{
 		Method: method, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(x.ctx, trace))
 	if len(call.Body) > 0 {
-		// Without GetBody nothing that may have been sent is sent again.
+		// With GetBody a request of which nothing was written goes over another connection.
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(call.Body)), int64(len(call.Body))
 	}
 	return r, nil
 }
 
-// fail makes the failure of the call.
+// again makes the request once more, of which nothing was written.
+func (x *exchange) again(r *http.Request) *http.Request {
+	once := *r
+	if r.GetBody != nil {
+		once.Body, _ = r.GetBody() // it is in memory
+	}
+	return &once
+}
+
+// got notes the connection that the request is about to go over.
+func (x *exchange) got(info httptrace.GotConnInfo) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sent = x.sent || x.conn != nil && x.conn.seal() > x.from
+	x.conn, _ = info.Conn.(*conn)
+	if x.conn == nil {
+		x.sent = true // what is not known may have been
+		return
+	}
+	x.from = x.conn.written()
+}
+
+// wasSent says whether anything of the request was written, and lets nothing more be.
+func (x *exchange) wasSent() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sent = x.sent || x.conn != nil && x.conn.seal() > x.from
+	return x.sent
+}
+
+// cut says whether the provider ended the connection.
+func (x *exchange) cut() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.conn != nil && x.conn.ended.Load()
+}
+
+// fail makes the failure of the call, which ends its connection.
 func (x *exchange) fail(reason Reason, err error) *Failure {
-	return &Failure{Provider: x.c.opt.Name, Reason: reason, Sent: x.sent.Load(), Err: err}
+	return &Failure{Provider: x.c.opt.Name, Reason: reason, Sent: x.wasSent(), Err: err}
 }
 
 // failed says why the provider could not be had.
@@ -208,14 +243,12 @@ func (x *exchange) failed(err error) *Failure {
 	switch {
 	case errors.As(err, &at):
 		return x.fail(Refused, clean(at, x.key))
+	case errors.As(err, new(tlsError)):
+		return x.fail(TLS, clean(err, x.key))
 	case errors.As(err, &op) && op.Op == "dial":
 		return x.fail(Dial, clean(err, x.key))
-	case !x.sent.Load():
-		return x.fail(TLS, clean(err, x.key))
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case x.cut():
 		return x.fail(Cut, io.ErrUnexpectedEOF)
-	case errors.As(err, &op):
-		return x.fail(Cut, clean(err, x.key))
 	default:
 		return x.fail(Status, clean(err, x.key))
 	}

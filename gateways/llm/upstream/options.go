@@ -107,7 +107,7 @@ func (o *Options) checkHeaders() error {
 		switch canonical := http.CanonicalHeaderKey(name); {
 		case !fieldName(name) || !plainValue(value):
 			return o.wrong("a header field has no name or a value that is none")
-		case slices.Contains([]string{"Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Expect", "Accept", "Accept-Encoding", "Keep-Alive", "Proxy-Connection"}, canonical):
+		case slices.Contains([]string{"Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Expect", "Accept", "Accept-Encoding", "Keep-Alive", "Proxy-Connection", "Idempotency-Key"}, canonical):
 			return o.wrong("the header field %s is the gateway's own", canonical)
 		case o.Key != nil && canonical == http.CanonicalHeaderKey(o.keyField()):
 			return o.wrong("the header field %s is that of its key", canonical)

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,13 +27,16 @@ type Call struct {
 	Path   string
 	Body   []byte
 	Stream bool
+	// Tenant is whose call it is. It makes the client's idempotency keys apart from another
+	// tenant's, which the provider would answer with that one's answer.
+	Tenant string
 	// Header and Query are the client's. Only what is listed here goes on.
 	Header http.Header
 	Query  url.Values
 }
 
 // passed are the client's header fields that go on.
-var passed = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Idempotency-Key"}
+var passed = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta"}
 
 // target gives the path and query of a call.
 func (c *Client) target(call *Call) (path, query string, err error) {
@@ -41,6 +46,9 @@ func (c *Client) target(call *Call) (path, query string, err error) {
 	}
 	if err := checkPath(tail); err != nil {
 		return "", "", err
+	}
+	if call.Method != "" && call.Method != http.MethodPost && call.Method != http.MethodGet {
+		return "", "", errors.New("its method is neither GET nor POST")
 	}
 	q := url.Values{}
 	if beta := call.Query["beta"]; len(beta) == 1 && len(beta[0]) <= 64 {
@@ -126,6 +134,14 @@ func (c *Client) header(call *Call, key string) (http.Header, error) {
 			}
 		}
 		h[name] = values
+	}
+	if once := call.Header["Idempotency-Key"]; len(once) > 0 {
+		if size += len(once[0]); !plainValue(once[0]) || size > limits.LLMUpstreamFieldBytes {
+			return nil, errors.New("the client's header field Idempotency-Key is too long, or no text")
+		}
+		sum := sha256.Sum256([]byte(call.Tenant + "\x00" + once[0]))
+		// In small letters: http.Transport takes the other spelling for leave to send again.
+		h["idempotency-key"] = []string{hex.EncodeToString(sum[:])}
 	}
 	maps.Copy(h, c.fixed)
 	if call.Stream {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,19 +48,25 @@ func serve(t testing.TB, handler http.HandlerFunc) string {
 // gives how many requests came.
 func raw(t testing.TB, answer func(c net.Conn)) (url string, requests chan string) {
 	t.Helper()
+	return rawMany(t, &sync.WaitGroup{}, answer)
+}
+
+// rawMany is raw that counts open connections.
+func rawMany(t testing.TB, open *sync.WaitGroup, answer func(c net.Conn)) (url string, requests chan string) {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	requests = make(chan string, 100)
+	requests = make(chan string, 2000)
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			open.Go(func() {
 				defer func() { _ = c.Close() }()
 				r, err := http.ReadRequest(bufio.NewReader(c))
 				if err != nil {
@@ -68,7 +75,7 @@ func raw(t testing.TB, answer func(c net.Conn)) (url string, requests chan strin
 				body, _ := io.ReadAll(r.Body)
 				requests <- string(body)
 				answer(c)
-			}()
+			})
 		}
 	}()
 	return "http://" + l.Addr().String(), requests

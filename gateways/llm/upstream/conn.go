@@ -1,0 +1,136 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cabincrew/action/engines/egress"
+	"github.com/cabincrew/action/internal/limits"
+)
+
+// conn is a connection that knows whether anything was written to it: http.Transport does
+// not say so, and it decides whether a call may be made again.
+type conn struct {
+	net.Conn
+
+	secure bool // over TLS
+
+	mu     sync.Mutex
+	wrote  int64
+	sealed bool
+	ended  atomic.Bool // by the provider, or on the way
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sealed {
+		return 0, net.ErrClosed
+	}
+	n, err := c.Conn.Write(p)
+	c.wrote += int64(n)
+	if err != nil {
+		c.note(err)
+		if c.secure {
+			c.wrote++ // a part of a record may have gone
+		}
+	}
+	return n, err
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.note(err)
+	}
+	return n, err
+}
+
+func (c *conn) note(err error) {
+	var op *net.OpError
+	if !errors.Is(err, net.ErrClosed) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op)) {
+		c.ended.Store(true)
+	}
+}
+
+// written says how many bytes were written so far.
+func (c *conn) written() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wrote
+}
+
+// seal lets nothing more be written and says how many bytes were.
+func (c *conn) seal() int64 {
+	_ = c.Close() // or a write that waits would keep us
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sealed = true
+	return c.wrote
+}
+
+// tlsError says that no TLS stands on a connection.
+type tlsError struct{ error }
+
+func (e tlsError) Unwrap() error { return e.error }
+
+// transport makes the connections to one provider.
+func (c *Client) transport(roots *x509.CertPool) *http.Transport {
+	named := egress.Named{Private: c.opt.Private, ApartLoopback: true, Timeout: limits.LLMUpstreamDialTime}
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: c.base.Hostname(),
+		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(limits.LLMUpstreamIdleConns),
+	}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
+		defer cancel()
+		defer context.AfterFunc(c.life, cancel)()
+		return named.Dial(ctx, network, addr)
+	}
+	// HTTP/1.1 alone: with it a request that was begun is never sent again, and a stream
+	// that is not read holds up no other.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			raw, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &conn{Conn: raw}, nil
+		},
+		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			raw, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
+			defer cancel()
+			defer context.AfterFunc(c.life, cancel)()
+			secure := tls.Client(raw, config)
+			if err := secure.HandshakeContext(ctx); err != nil {
+				_ = raw.Close() // nothing was said on it
+				return nil, tlsError{err}
+			}
+			if p := secure.ConnectionState().NegotiatedProtocol; p != "" && p != "http/1.1" {
+				_ = raw.Close()
+				return nil, tlsError{fmt.Errorf("it chose the protocol %q", p)}
+			}
+			return &conn{Conn: secure, secure: true}, nil
+		},
+		Protocols:              protocols,
+		DisableCompression:     true, // bytes pass as they are, and none become more
+		MaxIdleConns:           limits.LLMUpstreamIdleConns,
+		MaxIdleConnsPerHost:    limits.LLMUpstreamIdleConns,
+		IdleConnTimeout:        limits.LLMUpstreamIdleTime,
+		MaxResponseHeaderBytes: limits.LLMUpstreamHeaderBytes,
+	}
+}
