@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/rawjson"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -303,7 +304,7 @@ func (s *scanner) key(base int) (key []byte, escaped bool, r *Refusal) {
 	}
 	if escaped {
 		from := len(s.arena)
-		s.arena = appendUnescaped(s.arena, key)
+		s.arena = rawjson.AppendUnescaped(s.arena, key)
 		key = s.arena[from:len(s.arena):len(s.arena)]
 		if bytes.IndexByte(key, 0) >= 0 {
 			return nil, false, s.wrong(at, "nul_key", "the name of a member has NUL in it: %s", shown(key))
