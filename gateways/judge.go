@@ -44,6 +44,10 @@ type PanelOptions struct {
 	AllowWithoutPolicies bool
 	// Time bounds one judgement; limits.GatewayJudgeTime if 0.
 	Time time.Duration
+	// Source is who judges, in the record; protocol.SourceMCPGateway if empty.
+	Source string
+	// Reads says that what clients send is read by a model, too: suspicions of it count.
+	Reads bool
 }
 
 // Panel asks all judges about a message and makes one decision of what they say. It
@@ -65,6 +69,9 @@ func NewPanel(o PanelOptions) (*Panel, error) {
 	if o.Role == "" {
 		o.Role = policies.DefaultRole
 	}
+	if o.Source == "" {
+		o.Source = protocol.SourceMCPGateway
+	}
 	if o.Method == protocol.CustomRule {
 		return nil, protocol.Errorf(protocol.ExitUsage, "aggregation_rule_missing", "a gateway has no aggregation method custom").
 			WithHint("use most_restrictive, unanimous, majority, any_deny or all_allow")
@@ -84,6 +91,7 @@ func (p *Panel) Judge(parent context.Context, d Document, at time.Time) (Verdict
 	ctx, cancel := context.WithTimeout(parent, p.o.Time)
 	defer cancel()
 	m := newMatter(d)
+	m.reads = p.o.Reads || !m.toServer
 	var models answered
 	var wait sync.WaitGroup
 	if p.o.Models != nil {
@@ -180,6 +188,11 @@ func (p *Panel) verdict(said policies.Opinion, at time.Time) Verdict {
 	out.Hidden = said.Hidden
 	d, err := policies.Decide(said.Findings, policies.AggregateOptions{Method: p.o.Method, AllowWithoutPolicies: p.o.AllowWithoutPolicies})
 	out.Decision = d
+	for i := range said.Findings {
+		if said.Findings[i].Source == protocol.SourceMCPGateway {
+			said.Findings[i].Source = p.o.Source
+		}
+	}
 	r := discreet(said)
 	out.Evaluations, out.Violations, out.Warnings = r.Evaluations(), r.Violations(), r.Warnings()
 	switch {
@@ -238,6 +251,7 @@ type matter struct {
 	tool     string // that is called
 	named    bool   // a rule that fires names the method
 	toServer bool
+	reads    bool // a model reads it
 }
 
 func newMatter(d Document) *matter {
@@ -265,8 +279,8 @@ func (m *matter) enriched() map[string]any {
 	for i := range m.d.Texts {
 		t := &m.d.Texts[i]
 		size += len(t.Value)
-		// What clients send is not read by a model; what servers say and give is.
-		if m.toServer {
+		// What clients send to a tool is not read by a model; what servers say and give is.
+		if !m.reads {
 			continue
 		}
 		found := Suspicions(t.Value)

@@ -347,7 +347,7 @@ func (m *matter) paths() (out []string) {
 }
 
 func (m *matter) suspicions() (out []string) {
-	if m.toServer {
+	if !m.reads {
 		return nil
 	}
 	for _, t := range m.d.Texts {

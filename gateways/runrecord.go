@@ -37,7 +37,7 @@ func (t *AuditTrail) begin() error {
 	first := protocol.AuditEvent{EventType: protocol.EventStateTransition, Gateway: t.itself(), Message: runBegins}
 	if len(t.o.About) > 0 {
 		first.Policy = &protocol.AuditPolicy{Decision: protocol.Allow, PolicyEvaluations: []protocol.PolicyEvaluation{{
-			Source: protocol.SourceMCPGateway, PolicyID: "gateway/run", Decision: protocol.Allow, Evidence: t.o.About,
+			Source: sourceOf(t.o.Kind), PolicyID: "gateway/run", Decision: protocol.Allow, Evidence: t.o.About,
 			EvaluatedAt: t.filled([]protocol.AuditEvent{{}})[0].Timestamp,
 		}}}
 	}
@@ -130,3 +130,19 @@ func RunEnded(run *os.Root) (ended bool, err error) {
 
 // RunAlive says whether the gateway of a run still runs.
 func RunAlive(state *os.Root, r Run) bool { return runs(state, r.ID) }
+
+// sourceOf names a kind of gateway as a judge.
+func sourceOf(kind string) string {
+	if kind == "llm" {
+		return protocol.SourceLLMGateway
+	}
+	return protocol.SourceMCPGateway
+}
+
+// decisionOf gives the type of the events that tell what a kind of gateway decided.
+func decisionOf(kind string) string {
+	if kind == "llm" {
+		return protocol.EventLLMDecision
+	}
+	return protocol.EventMCPDecision
+}

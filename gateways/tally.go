@@ -170,13 +170,13 @@ func (t *Tally) sum(of Often, c *counted) protocol.AuditEvent {
 		}
 	}
 	return protocol.AuditEvent{
-		EventType: protocol.EventMCPDecision, Severity: protocol.SeverityWarning,
+		EventType: decisionOf(t.o.Kind), Severity: protocol.SeverityWarning,
 		Gateway: &protocol.AuditGateway{GatewayType: t.o.Kind, PolicyDecision: protocol.Deny},
 		Message: fmt.Sprintf("%d more refused: %s", c.n, of.Reason),
 		Policy: &protocol.AuditPolicy{
 			Decision: protocol.Deny, Violations: []string{of.Reason},
 			PolicyEvaluations: []protocol.PolicyEvaluation{{
-				Source: protocol.SourceMCPGateway, PolicyID: of.Policy, Decision: protocol.Deny, Severity: protocol.Deny.Severity(),
+				Source: sourceOf(t.o.Kind), PolicyID: of.Policy, Decision: protocol.Deny, Severity: protocol.Deny.Severity(),
 				Reason: of.Reason, Evidence: evidence, EvaluatedAt: c.last.UTC().Format(time.RFC3339Nano),
 			}},
 		},
