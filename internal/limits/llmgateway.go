@@ -1,0 +1,33 @@
+package limits
+
+import "time"
+
+// Bounds of the LLM gateway.
+// SPEC: docs/protocol.md 10
+const (
+	// LLMBody is the size of a request, in bytes, unless the configuration says otherwise.
+	LLMBody = 16 << 20
+	// LLMAnswer is the size of an answer, in bytes, unless the configuration says otherwise.
+	LLMAnswer = 16 << 20
+	// LLMTexts is how many texts one body may have, names of members too.
+	LLMTexts = 200_000
+	// LLMMediaText is the size up to which data that is no text is searched as if it were
+	// one, in bytes.
+	LLMMediaText = 4096
+	// LLMCalls is the size of the arguments of all tool calls of a stream, in bytes.
+	LLMCalls = 4 << 20
+	// LLMHeld is how much of a stream is held while something is decided, in bytes.
+	LLMHeld = 16 << 20
+	// LLMChunk is how much of a stream is read at once, in bytes.
+	LLMChunk = 16 << 10
+	// LLMTotal is how long a call may take, with all attempts, unless the configuration
+	// says otherwise.
+	LLMTotal = 10 * time.Minute
+	// LLMConcurrent is how many calls may be under way, unless the configuration says
+	// otherwise.
+	LLMConcurrent = 2048
+	// LLMWord is how often a client that waits for a person hears of it.
+	LLMWord = 10 * time.Second
+	// LLMWrite is how long a client may take to read what it was sent.
+	LLMWrite = 30 * time.Second
+)
