@@ -19,6 +19,7 @@ func rooms() map[string]room {
 		"protocol":            {0, []string{"os", "net", "net/http", "os/exec"}},
 		"schemas":             {0, nil},
 		"engines/sandbox":     {0, nil},
+		"internal/rawjson":    {0, []string{"os", "net", "net/http", "os/exec", "time"}},
 		"internal/redact":     {0, nil},
 		"internal/limits":     {0, nil},
 		"internal/telemetry":  {1, nil},
@@ -88,6 +89,7 @@ func rooms() map[string]room {
 		"gateways/mcp/link":     {2, []string{"os", "os/exec"}},
 		"gateways/mcp/paths":    {2, []string{"net", "net/http", "os/exec"}},
 		"gateways/mcp/pins":     {2, []string{"net", "net/http", "os/exec"}},
+		"gateways/llm/wire":     {2, []string{"os", "net", "os/exec", "time"}},
 
 		"gateways/mcp":       {3, []string{"orchestrator"}},
 		"gateways/mcp/front": {3, []string{"orchestrator", "os/exec"}},

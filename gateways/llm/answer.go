@@ -1,0 +1,165 @@
+package llm
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/cabincrew/action/gateways"
+	"github.com/cabincrew/action/gateways/llm/route"
+	"github.com/cabincrew/action/gateways/llm/upstream"
+	"github.com/cabincrew/action/gateways/llm/wire"
+	"github.com/cabincrew/action/protocol"
+)
+
+// answer judges and gives on an answer of the provider.
+func (x *exchange) answer(a *upstream.Answer) route.Result {
+	defer func() { _ = a.Body.Close() }() // it was read as far as it was wanted
+	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
+	if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+		if !x.request.Stream {
+			x.fail(failed{reason: "it answered with a stream that nobody asked for", status: http.StatusBadGateway, failure: route.Failure{Class: route.ClassSent}})
+			return route.Result{Outcome: route.Failed}
+		}
+		return x.stream(a)
+	}
+	return x.whole(a)
+}
+
+// readAll reads a whole body.
+func readAll(a *upstream.Answer, most int64) ([]byte, error) {
+	defer func() { _ = a.Body.Close() }() // it was read
+	size := int64(0)
+	if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil && n > 0 && n <= most {
+		size = n
+	}
+	in := io.LimitReader(a.Body, most+1)
+	var b []byte
+	var err error
+	if size > 0 {
+		b = make([]byte, 0, size+1)
+		b, err = appendAll(b, in)
+	} else {
+		b, err = io.ReadAll(in)
+	}
+	if err == nil && int64(len(b)) > most {
+		err = errTooLarge
+	}
+	return b, err
+}
+
+func appendAll(b []byte, in io.Reader) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := in.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return b, err
+		}
+	}
+}
+
+// whole judges an answer that comes in one piece.
+func (x *exchange) whole(a *upstream.Answer) route.Result {
+	raw, err := readAll(a, x.g.o.Answer)
+	if err != nil {
+		f := failureOf(err)
+		if errors.Is(err, errTooLarge) {
+			f.reason = "its answer is larger than the limit"
+		}
+		x.fail(f)
+		return route.Result{Outcome: outcomeFor(f.failure)}
+	}
+	x.first = x.g.o.Now().Sub(x.at)
+	if x.request.Stream {
+		x.fail(failed{reason: "a stream was asked for and it gave none", status: http.StatusBadGateway, failure: route.Failure{Class: route.ClassSent}})
+		return route.Result{Outcome: route.Failed}
+	}
+	got, err := wire.ParseAnswer(x.format, raw)
+	if err != nil {
+		x.fail(failed{reason: "its answer cannot be read: " + shown(err), status: http.StatusBadGateway, failure: route.Failure{Class: route.ClassSent}})
+		return route.Result{Outcome: route.Failed}
+	}
+	o := outcome{what: outcomeOK, status: a.Status, usage: got.Usage, finish: got.Finish, digest: protocol.Digest(raw)}
+	out, v, no := x.judgeAnswer(got)
+	o.verdict = v
+	if no == nil && v.Decision == protocol.RequireApproval {
+		if no = x.hold(v, out, string(gateways.PhaseResponse)); no != nil {
+			o.what = outcomeRejected
+		}
+	} else if no != nil {
+		o.what = outcomeDenied
+	}
+	if no == nil && len(out) > 0 && &out[0] != &raw[0] {
+		o.given = protocol.Digest(out)
+	}
+	if x.recordAnswer(o) != nil {
+		no = &unrecorded
+	}
+	res := route.Result{Outcome: route.Served, Tokens: got.Usage.Input + got.Usage.Output}
+	if no != nil {
+		writeError(x.w, x.format, no.status, *no)
+		return res
+	}
+	copyHeader(x.w.Header(), a.Header)
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(out)))
+	x.w.WriteHeader(a.Status)
+	_, _ = x.w.Write(out) // the client may be gone
+	return res
+}
+
+// judgeAnswer judges a whole answer; if that changed it, the result is judged again.
+func (x *exchange) judgeAnswer(a *wire.Answer) ([]byte, gateways.Verdict, *refusal) {
+	no := &refusal{http.StatusForbidden, "answer_denied", "the answer was denied"}
+	var before gateways.Verdict
+	for again := false; ; again = true {
+		v, err := x.g.o.Judge.Judge(x.ctx, x.answerDocument(said{texts: a.Texts, spoken: a.Said, calls: a.Calls, unread: a.Unread}), x.g.o.Now())
+		if err != nil {
+			return nil, gateways.Verdict{Decision: protocol.Deny, Violations: []string{"the answer could not be judged"}}, no
+		}
+		if again {
+			v.Evaluations, v.Warnings = append(before.Evaluations, v.Evaluations...), append(before.Warnings, v.Warnings...)
+			v.Hidden.Join(before.Hidden)
+		}
+		switch {
+		case v.Decision == protocol.Deny:
+			no.message += ": " + why(v)
+			return nil, v, no
+		case len(v.Changes) == 0:
+			return a.Raw, v, nil
+		case again:
+			v.Decision, v.Violations = protocol.Deny, append(v.Violations, "the answer is still to be changed after it was")
+			return nil, v, no
+		}
+		body, err := wire.Rewrite(a.Raw, v.Changes)
+		var now *wire.Answer
+		if err == nil {
+			now, err = wire.ParseAnswer(x.format, body)
+		}
+		if err != nil {
+			v.Decision, v.Violations = protocol.Deny, append(v.Violations, "the answer cannot be changed as it was decided")
+			return nil, v, no
+		}
+		a, before = now, v
+	}
+}
+
+// copyHeader gives on what the provider's client let through.
+func copyHeader(to, from http.Header) {
+	for name, list := range from {
+		switch name {
+		case "Content-Length", "Content-Type", "Content-Encoding", "Connection", "Transfer-Encoding":
+		default:
+			to[name] = list
+		}
+	}
+}
