@@ -9,8 +9,8 @@ import (
 )
 
 func (a *app) gatewayCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "gateway", Short: "Put tool calls under the same policies and approvals"}
-	cmd.AddCommand(a.gatewayMCPCommand())
+	cmd := &cobra.Command{Use: "gateway", Short: "Put tool calls and model calls under the same policies and approvals"}
+	cmd.AddCommand(a.gatewayMCPCommand(), a.gatewayLLMCommand())
 	return cmd
 }
 

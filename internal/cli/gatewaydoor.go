@@ -43,8 +43,8 @@ func (r *gatewayRun) refusedAtDoor(f front.Refusal) {
 			}
 		}
 		return []protocol.AuditEvent{{
-			EventType: protocol.EventMCPDecision, Severity: protocol.SeverityWarning, Message: "refused at the door: " + of.Reason,
-			Gateway: &protocol.AuditGateway{GatewayType: gatewayKind, PolicyDecision: protocol.Deny},
+			EventType: r.decisionEvent(), Severity: protocol.SeverityWarning, Message: "refused at the door: " + of.Reason,
+			Gateway: &protocol.AuditGateway{GatewayType: r.kind, PolicyDecision: protocol.Deny},
 			Policy: &protocol.AuditPolicy{Decision: protocol.Deny, Violations: []string{of.Reason}, PolicyEvaluations: []protocol.PolicyEvaluation{{
 				Source: protocol.SourceMCPGateway, PolicyID: policyDoor, Decision: protocol.Deny, Severity: protocol.Deny.Severity(),
 				Reason: of.Reason, Evidence: evidence, EvaluatedAt: r.now().UTC().Format(time.RFC3339Nano),
@@ -54,4 +54,12 @@ func (r *gatewayRun) refusedAtDoor(f front.Refusal) {
 	if err != nil {
 		r.log.Error("what was refused at the door cannot be recorded", "reason", f.Reason, "error", err.Error())
 	}
+}
+
+// decisionEvent is the type of the events that tell what was decided.
+func (r *gatewayRun) decisionEvent() string {
+	if r.kind == gatewayKind {
+		return protocol.EventMCPDecision
+	}
+	return protocol.EventLLMDecision
 }

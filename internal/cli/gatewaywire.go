@@ -20,6 +20,7 @@ import (
 	"github.com/cabincrew/action/ci"
 	"github.com/cabincrew/action/engines/sandbox"
 	"github.com/cabincrew/action/gateways"
+	"github.com/cabincrew/action/gateways/llm"
 	"github.com/cabincrew/action/gateways/mcp"
 	"github.com/cabincrew/action/gateways/mcp/back"
 	"github.com/cabincrew/action/gateways/mcp/front"
@@ -60,7 +61,10 @@ type gatewayRun struct {
 	now      func() time.Time
 	log      *slog.Logger
 	redactor *redact.Redactor
+	kind     string // mcp or llm: its name in the state directory
 	judge    *gateways.Panel
+	said     *gateways.Panel // as judge, without the search for secrets
+	search   *secrets.Messages
 	hash     string // governance_hash
 	state    *os.Root
 	trail    gatewayTrail
@@ -93,13 +97,13 @@ func (noTrail) Broken() error                                              { ret
 // openGateway loads everything that judges and records, and puts the links together.
 // The run must be closed.
 func (a *app) openGateway(ctx context.Context, p place, g *config.Gateway, k gatewayKinds) (_ *gatewayRun, err error) {
-	r := &gatewayRun{app: a, place: p, config: g, dir: filepath.Dir(p.config), now: time.Now, kinds: k, waiting: func() int { return 0 }}
+	r := &gatewayRun{app: a, place: p, config: g, kind: gatewayKind, dir: filepath.Dir(p.config), now: time.Now, kinds: k, waiting: func() int { return 0 }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.done())
 		}
 	}()
-	if r.id, err = gateways.NewRunID(r.now(), rand.Reader); err != nil {
+	if r.id, err = newRunID(r.now()); err != nil {
 		return nil, err
 	}
 	if err := r.readSecrets(); err != nil {
@@ -124,6 +128,8 @@ func (a *app) openGateway(ctx context.Context, p place, g *config.Gateway, k gat
 	r.warn()
 	return r, nil
 }
+
+func newRunID(now time.Time) (string, error) { return gateways.NewRunID(now, rand.Reader) }
 
 // done ends everything that the run opened, the last first.
 func (r *gatewayRun) done() error {
@@ -202,7 +208,7 @@ func (r *gatewayRun) judges(ctx context.Context) error {
 		if so, baseline, err = secretOptions(flights, r.dir, r.secrets); err != nil {
 			return err
 		}
-		if o.Secrets, err = messageSecrets(so, c.Secrets); err != nil {
+		if r.search, err = messageSecrets(so, c.Secrets); err != nil {
 			return err
 		}
 	}
@@ -211,8 +217,18 @@ func (r *gatewayRun) judges(ctx context.Context) error {
 		return err
 	}
 	o.Models = models
-	if r.judge, err = gateways.NewPanel(o); err != nil {
+	if r.kind == llm.Kind {
+		o.Source, o.Reads = protocol.SourceLLMGateway, true
+	}
+	if r.said, err = gateways.NewPanel(o); err != nil {
 		return err
+	}
+	r.judge = r.said
+	if r.search != nil {
+		o.Secrets = r.search
+		if r.judge, err = gateways.NewPanel(o); err != nil {
+			return err
+		}
 	}
 	return r.governance(sets, named, baseline)
 }
@@ -277,12 +293,12 @@ func (r *gatewayRun) records(ctx context.Context) error {
 		return gatewayError("gateway_state", "the state directory cannot be opened: %w", err).At(r.place.stateDir).WithHint("let this user write it")
 	}
 	r.close = append(r.close, r.state.Close)
-	root, err := gateways.MakeRun(r.state, gatewayKind, r.id)
+	root, err := gateways.MakeRun(r.state, r.kind, r.id)
 	if err != nil {
 		return err
 	}
 	r.close = append(r.close, root.Close)
-	o := gateways.TrailOptions{Root: root, RunID: r.id, Kind: gatewayKind, Redact: r.redactor.String, Now: r.now, Sync: r.config.Audit.Sync.Duration}
+	o := gateways.TrailOptions{Root: root, RunID: r.id, Kind: r.kind, Redact: r.redactor.String, Now: r.now, Sync: r.config.Audit.Sync.Duration}
 	if err := r.seal(&o); err != nil {
 		return err
 	}
@@ -296,7 +312,7 @@ func (r *gatewayRun) records(ctx context.Context) error {
 		defer cancel()
 		return trail.Close(ctx)
 	})
-	r.tally = gateways.NewTally(gateways.TallyOptions{Trail: trail, Kind: gatewayKind, Now: r.now, Log: r.log})
+	r.tally = gateways.NewTally(gateways.TallyOptions{Trail: trail, Kind: r.kind, Now: r.now, Log: r.log})
 	r.close = append(r.close, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), limits.GatewayGrace)
 		defer cancel()
@@ -320,7 +336,7 @@ func (r *gatewayRun) hold(ctx context.Context, trail gateways.Trail) error {
 		approvers = append(approvers, gateways.Approver{Name: p.Name, Email: p.Email, Roles: p.Roles, Bot: p.Bot, Key: key})
 	}
 	held, err := gateways.NewHolds(ctx, gateways.HoldOptions{
-		State: r.state, RunID: r.id, Kind: gatewayKind, Trail: trail, Approvers: approvers, Expire: r.config.Approvals.Expire.Duration, Now: r.now, Log: r.log,
+		State: r.state, RunID: r.id, Kind: r.kind, Trail: trail, Approvers: approvers, Expire: r.config.Approvals.Expire.Duration, Now: r.now, Log: r.log,
 	})
 	if err != nil {
 		return err
@@ -353,7 +369,7 @@ func (r *gatewayRun) seal(o *gateways.TrailOptions) error {
 	if o.Origin, err = audit.Origin(repository, r.id); err != nil {
 		return err
 	}
-	to := filepath.Join(r.place.stateDir, "gateways", gatewayKind, r.id, checkpointName)
+	to := filepath.Join(r.place.stateDir, "gateways", r.kind, r.id, checkpointName)
 	if c.Checkpoints != "" {
 		to = below(r.dir, c.Checkpoints)
 		o.About[aboutCheckpoints] = to
@@ -559,7 +575,7 @@ func (r *gatewayRun) serve(ctx context.Context, l net.Listener, h http.Handler, 
 }
 
 // messageSecrets looks for secrets in messages.
-func messageSecrets(o secrets.Options, g config.GatewaySecrets) (gateways.TextJudge, error) {
+func messageSecrets(o secrets.Options, g config.GatewaySecrets) (*secrets.Messages, error) {
 	ev, err := secrets.New(o)
 	if err != nil {
 		return nil, err

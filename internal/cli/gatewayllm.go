@@ -1,0 +1,321 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cabincrew/action/gateways/identity"
+	"github.com/cabincrew/action/gateways/llm"
+	"github.com/cabincrew/action/gateways/llm/route"
+	"github.com/cabincrew/action/gateways/llm/upstream"
+	llmwire "github.com/cabincrew/action/gateways/llm/wire"
+	"github.com/cabincrew/action/gateways/mcp/front"
+	"github.com/cabincrew/action/internal/config"
+	"github.com/cabincrew/action/internal/limits"
+	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/policies/secrets"
+)
+
+// llmFlags are what the command line says.
+type llmFlags struct {
+	listen              string
+	providers, policies []string
+	whole               bool
+}
+
+func (a *app) gatewayLLMCommand() *cobra.Command {
+	var f llmFlags
+	cmd := &cobra.Command{
+		Use: "llm", Short: "Judge every call of a model and every answer",
+		Long: `Stands between clients and providers of models. Every request is judged before it goes
+out and every answer before the client sees it, also while it streams: secrets are taken
+out of prompts and stop answers, dangerous tool calls wait for an approval (cabincrew
+status, approve, reject), and everything is on the record. The clients of OpenAI's and
+Anthropic's APIs work unchanged: give them the gateway's address as the base URL.
+
+    cabincrew gateway llm --provider openai=http://127.0.0.1:11434/v1
+
+A provider's key is read from NAME_API_KEY (OPENAI_API_KEY for openai) and is sent to that
+provider only. Without --policy the bundled set llm judges.`,
+		Args: cobra.NoArgs,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			p, err := a.gatewayPlace()
+			if err != nil {
+				return err
+			}
+			g, err := config.LocalLLM(f.providers, f.policies)
+			if err != nil {
+				return err
+			}
+			if g.Whole = f.whole; f.listen != "" {
+				g.Listen = f.listen
+			}
+			return a.serveLLM(cmd.Context(), p, g)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "", "where to listen: HOST:PORT or unix:PATH (default 127.0.0.1:9150)")
+	flags.StringArrayVar(&f.providers, "provider", nil, "a provider, NAME=URL (again for more); the first that works is used")
+	flags.StringArrayVar(&f.policies, "policy", nil, "a directory of policies, instead of the bundled set (again for more)")
+	flags.BoolVar(&f.whole, "whole", false, "hold answers that stream until all of them was judged")
+	return cmd
+}
+
+// openLLM loads everything that judges and records. The run must be closed.
+func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *gatewayRun, _ map[string]string, err error) {
+	r := &gatewayRun{app: a, place: p, config: &g.Gateway, kind: llm.Kind, dir: p.workspace, now: time.Now, waiting: func() int { return 0 }}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.done())
+		}
+	}()
+	if r.id, err = newRunID(r.now()); err != nil {
+		return nil, nil, err
+	}
+	keys := map[string]string{}
+	for i := range g.Providers {
+		q := &g.Providers[i]
+		if q.Key == nil {
+			continue
+		}
+		value, err := a.secret(r.dir, *q.Key)
+		switch {
+		case err == nil && value != "":
+			keys[q.Name] = value
+		case q.KeyOptional:
+		default:
+			return nil, nil, usageError("gateway_secret", "the key of the provider %s cannot be had", q.Name).At(q.Where).
+				WithHint("set the variable or write the file before the gateway starts")
+		}
+	}
+	r.secrets = map[string]string{}
+	for name, v := range keys {
+		if len(v) >= 8 { // a shorter one is a word for servers that want any
+			r.secrets["provider "+name] = v
+		}
+	}
+	if r.redactor, err = redact.New(r.secrets); err != nil {
+		return nil, nil, usageError("gateway_secret", "%w", err).At(g.Name).WithHint("use a longer key")
+	}
+	r.log = a.logger(r.redactor)
+	if err := r.judges(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := r.telemetry(ctx); err != nil {
+		return nil, nil, err
+	}
+	err = r.records(ctx)
+	return r, keys, err
+}
+
+// serveLLM runs a gateway until it is told to end.
+func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err error) {
+	r, keys, err := a.openLLM(ctx, p, g)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := r.done(); err == nil {
+			err = closeErr
+		}
+	}()
+	l, err := listenGateway(ctx, &g.Gateway, r.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }() // closed already, where it served
+	secure, err := tlsOf(g.Clients, r.dir)
+	if err != nil {
+		return err
+	}
+	gate, err := r.gate()
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	gw, err := r.llmGateway(g, keys, gate)
+	if err != nil {
+		return err
+	}
+	h := r.llmDoor(gw, gate)
+	where := scheme(secure != nil) + "://" + l.Addr().String()
+	if l.Addr().Network() == "unix" {
+		where = "unix:" + l.Addr().String()
+	}
+	r.toldLLM(g, where)
+	return serveHTTP(ctx, l, h, secure, r.log, func() { r.drainLLM(gw) })
+}
+
+// drainLLM denies what waits for a person and gives calls that are under way a moment.
+func (r *gatewayRun) drainLLM(gw *llm.Gateway) {
+	if r.endHolds != nil {
+		if err := r.endHolds(); err != nil {
+			r.log.Warn("held calls could not be let go in order", "error", err.Error())
+		}
+	}
+	late := time.NewTimer(limits.GatewayDrain)
+	defer late.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for gw.Under() > 0 {
+		select {
+		case <-poll.C:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+func (r *gatewayRun) toldLLM(g *config.LLMGateway, where string) {
+	var b strings.Builder
+	names := make([]string, 0, len(g.Providers))
+	for _, p := range g.Providers {
+		names = append(names, p.Name)
+	}
+	fmt.Fprintf(&b, "cabincrew gateway %s: %s (%s), serving %s\n", r.id, countOf(len(g.Providers), "provider"), strings.Join(names, ", "), where)
+	if len(g.Policies.Bundled)+len(g.Policies.Rego)+len(g.Rules)+len(g.Models) == 0 {
+		r.warnings = append(r.warnings, "no policy judges: everything is denied; policies: {bundled: [llm]} is a beginning")
+	}
+	if len(g.Approvals.Approvers) == 0 {
+		r.warnings = append(r.warnings, "there are no approvers, so what needs an approval is refused when it expires")
+	}
+	for _, line := range r.warnings {
+		b.WriteString("  note: " + line + "\n")
+	}
+	_, _ = io.WriteString(r.app.err, tame(b.String())) // a closed stderr cannot be told of
+}
+
+// formatsOf are the wire formats that a kind of provider speaks.
+func formatsOf(kind string) []string {
+	if kind == string(route.Anthropic) {
+		return []string{string(llmwire.Messages), string(llmwire.CountTokens)}
+	}
+	return []string{string(llmwire.Chat), string(llmwire.Responses), string(llmwire.Embeddings), string(llmwire.Rerank)}
+}
+
+// llmGateway puts the gateway together.
+func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, gate *identity.Gate) (*llm.Gateway, error) {
+	o := llm.Options{
+		Authenticate: func(req *http.Request) (llm.Caller, error) { return callerOf(gate, req) },
+		Providers:    map[string]llm.Upstream{}, Judge: r.judge, Said: r.said, Secrets: g.Secrets.Results, Trail: r.trail, Tally: r.tally, Holds: r.holds,
+		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
+		Now: r.now, NewID: requestID, Log: r.log,
+	}
+	if r.search != nil {
+		r.search.Stream() // the first one takes long
+		o.Search = func() llm.Search { return searching{r.search.Stream()} }
+	}
+	var providers []route.Provider
+	for i := range g.Providers {
+		p := &g.Providers[i]
+		client, err := r.llmUpstream(p, keys[p.Name])
+		if err != nil {
+			return nil, err
+		}
+		r.close = append(r.close, func() error { client.Close(); return nil })
+		o.Providers[p.Name] = client
+		if p.Kind != string(route.Anthropic) {
+			o.Order = append(o.Order, p.Name)
+		}
+		providers = append(providers, route.Provider{
+			Name: p.Name, Kind: route.Kind(p.Kind), Formats: formatsOf(p.Kind), Models: p.Models, Weight: int(p.Weight), MaxConcurrent: int(p.Concurrent),
+		})
+	}
+	var err error
+	o.Router, err = route.New(route.Options{Providers: providers, Strategy: route.Strategy(g.Strategy), Now: r.now})
+	if err != nil {
+		return nil, err
+	}
+	o.Retry = route.Retry{
+		Attempts: int(g.Retries) + 1, Base: 250 * time.Millisecond, Max: 5 * time.Second, Deadline: limits.LLMTotal, MaxRetryAfter: 10 * time.Second,
+		Random: rand.Int64N, //nolint:gosec // jitter is no secret
+	}
+	if err := o.Retry.Check(); err != nil {
+		return nil, err
+	}
+	return llm.New(o)
+}
+
+func (r *gatewayRun) llmUpstream(p *config.LLMProvider, key string) (*upstream.Client, error) {
+	o := upstream.Options{Name: p.Name, Kind: upstream.Kind(p.Kind), BaseURL: p.URL, Version: p.Version, MaxConcurrent: int(p.Concurrent), Private: p.Private}
+	if key != "" {
+		o.Key = func(context.Context) (string, error) { return key, nil }
+	}
+	if p.CA != "" {
+		pem, err := os.ReadFile(below(r.dir, p.CA))
+		if err != nil {
+			return nil, usageError("gateway_tls", "certificates cannot be read: %w", err).At(p.CA).WithHint("name a PEM file")
+		}
+		o.CA = pem
+	}
+	return upstream.New(o)
+}
+
+// callerOf says who calls. Clients of Anthropic's form send their key in a header of its own.
+func callerOf(gate *identity.Gate, req *http.Request) (llm.Caller, error) {
+	if key := req.Header.Get("X-Api-Key"); key != "" && req.Header.Get("Authorization") == "" {
+		with := *req
+		with.Header = req.Header.Clone()
+		with.Header.Set("Authorization", "Bearer "+key)
+		req = &with
+	}
+	name, err := gate.Authenticate(req, "")
+	if refused, ok := err.(*identity.Refusal); ok { //nolint:errorlint // it is never wrapped
+		return llm.Caller{}, &llm.UnauthorizedError{Status: refused.Status, Challenge: refused.Challenge, Why: refused.Why}
+	}
+	return llm.Caller{Name: name}, err
+}
+
+// searching is the search for secrets as the gateway asks it.
+type searching struct{ s *secrets.Stream }
+
+func (s searching) Feed(ctx context.Context, piece []byte) (int64, []llm.Found, error) {
+	n, found, err := s.s.Feed(ctx, piece)
+	return n, streamFound(found), err
+}
+
+func (s searching) End(ctx context.Context) ([]llm.Found, error) {
+	found, err := s.s.End(ctx)
+	return streamFound(found), err
+}
+
+func streamFound(list []secrets.StreamMatch) []llm.Found {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]llm.Found, len(list))
+	for i, f := range list {
+		out[i] = llm.Found{From: f.From, To: f.To, Rule: f.Rule, Fingerprint: f.Fingerprint}
+	}
+	return out
+}
+
+// llmDoor puts the endpoints together.
+func (r *gatewayRun) llmDoor(gw *llm.Gateway, gate *identity.Gate) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }) // the client may be gone
+	mux.HandleFunc("/readyz", r.ready)
+	if r.config.Metrics {
+		metrics := r.calls.Handler()
+		mux.HandleFunc("/metrics", func(w http.ResponseWriter, req *http.Request) {
+			if !admitted(gate, w, req) {
+				r.refusedAtDoor(front.Refusal{Reason: front.ReasonUnknown})
+				return
+			}
+			r.calls.State(int(gw.Under()), r.waiting(), r.trail.Broken() != nil)
+			metrics.ServeHTTP(w, req)
+		})
+	}
+	mux.Handle("/", gw)
+	return front.Guarded(mux, front.HostPolicy{Hosts: r.config.Clients.Hosts, Origins: slices.Clone(r.config.Clients.Origins), Refused: r.refusedAtDoor})
+}
