@@ -209,8 +209,12 @@ func (x *exchange) observed(d protocol.Decision, outcome string, status int, u w
 	if x.request != nil {
 		model = x.request.Model
 	}
+	cost := int64(0)
+	if u.Given {
+		cost, _, _ = x.g.o.Router.Cost(x.choice, u.Input, u.Output) // 0 where nobody knows it
+	}
 	x.g.observe(Observation{
-		Format: string(x.format), Model: model, Routed: x.choice.Upstream, Provider: x.choice.Provider, Principal: x.who.Name, Decision: d,
+		ID: x.id, Cost: cost, Format: string(x.format), Model: model, Routed: x.choice.Upstream, Provider: x.choice.Provider, Principal: x.who.Name, Decision: d,
 		Outcome: outcome, Status: status, Stream: x.request != nil && x.request.Stream, Input: u.Input, Output: u.Output, Took: x.g.o.Now().Sub(x.at), FirstByte: x.first,
 	})
 }

@@ -103,13 +103,13 @@ type Options struct {
 
 // Observation is what became of one call, for those who measure.
 type Observation struct {
-	Format, Model, Routed, Provider, Principal string
-	Decision                                   protocol.Decision
-	Outcome                                    string
-	Status                                     int
-	Stream                                     bool
-	Input, Output, Cost                        int64
-	Took, FirstByte                            time.Duration
+	ID, Format, Model, Routed, Provider, Principal string
+	Decision                                       protocol.Decision
+	Outcome, Code                                  string // Code is why the door refused
+	Status                                         int
+	Stream                                         bool
+	Input, Output, Cost                            int64
+	Took, FirstByte                                time.Duration
 }
 
 // Gateway serves calls of models. It is safe for concurrent use.

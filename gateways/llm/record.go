@@ -132,6 +132,7 @@ func (x *exchange) recordAnswer(o outcome) error {
 
 // The outcomes.
 const (
+	OutcomeDoor       = "door" // it was refused before it was a call
 	outcomeOK         = "ok"
 	outcomeDenied     = "denied"
 	outcomeRejected   = "rejected"

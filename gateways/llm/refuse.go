@@ -36,7 +36,7 @@ func (g *Gateway) door(w http.ResponseWriter, r *http.Request, f wire.Format, wh
 	if err != nil { // it is refused, recorded or not
 		g.o.Log.Error("what was refused at the door cannot be recorded", "error", err.Error())
 	}
-	g.observe(Observation{Format: string(f), Principal: who.Name, Decision: protocol.Deny, Outcome: "door", Status: status})
+	g.observe(Observation{Format: string(f), Principal: who.Name, Decision: protocol.Deny, Outcome: OutcomeDoor, Code: code, Status: status})
 	writeError(w, f, status, refusal{status: status, code: code, message: why})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/cabincrew/action/internal/config"
 	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/internal/redact"
+	"github.com/cabincrew/action/internal/telemetry"
 	"github.com/cabincrew/action/policies/secrets"
 )
 
@@ -209,7 +210,7 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 		Authenticate: func(req *http.Request) (llm.Caller, error) { return callerOf(gate, req) },
 		Providers:    map[string]llm.Upstream{}, Judge: r.judge, Said: r.said, Secrets: g.Secrets.Results, Trail: r.trail, Tally: r.tally, Holds: r.holds,
 		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
-		Now: r.now, NewID: requestID, Log: r.log,
+		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(telemetry.NewModels(r.calls)),
 	}
 	if r.search != nil {
 		r.search.Stream() // the first one takes long
