@@ -33,6 +33,13 @@ const (
 	// LLMUpstreamTotal is from a request to the end of its answer.
 	LLMUpstreamTotal = 30 * time.Minute
 
+	// LLMUpstreamTokenTime is for a key to be exchanged for an access token.
+	LLMUpstreamTokenTime = 20 * time.Second
+	// LLMUpstreamTokenEarly is how long before its end an access token is not used any more.
+	LLMUpstreamTokenEarly = 1 * time.Minute
+	// LLMUpstreamTokenPause is between two exchanges, where one fails or its token ends at once.
+	LLMUpstreamTokenPause = 2 * time.Second
+
 	// LLMUpstreamIdleTime is how long a connection is kept that nobody uses. Common servers
 	// of models close theirs after five seconds, and one that is about to be closed must not
 	// be used: a call is never sent twice.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/internal/limits"
 )
 
@@ -26,7 +27,7 @@ type Answer struct {
 // answered are the header fields of an answer that go on.
 var answered = map[string]bool{
 	"Content-Type": true, "Request-Id": true, "X-Request-Id": true, "Retry-After": true, "Retry-After-Ms": true, "X-Should-Retry": true,
-	"Openai-Processing-Ms": true, "Openai-Version": true, "Openai-Model": true, "Anthropic-Version": true, "Apim-Request-Id": true,
+	"Openai-Processing-Ms": true, "Openai-Version": true, "Openai-Model": true, "Anthropic-Version": true, "Apim-Request-Id": true, "X-Amzn-Requestid": true,
 }
 
 func goesOn(name string) bool {
@@ -43,6 +44,10 @@ func (x *exchange) answer(r *http.Response) (*Answer, error) {
 	b := &body{x: x, inner: r.Body, left: x.c.opt.MaxAnswer}
 	a.Body = b
 	if r.StatusCode < 400 {
+		if x.c.opt.Kind == route.Bedrock && a.Header.Get("Content-Type") == "application/vnd.amazon.eventstream" {
+			a.Header["Content-Type"] = acceptStream
+			a.Body = &eventStream{x: x, inner: b}
+		}
 		return a, nil
 	}
 	b.left = limits.LLMUpstreamErrorBytes

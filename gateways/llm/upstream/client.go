@@ -15,7 +15,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
 	"github.com/cabincrew/action/engines/egress"
+	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/internal/harmless"
 	"github.com/cabincrew/action/internal/limits"
 )
@@ -27,6 +30,9 @@ type Client struct {
 	fixed    http.Header
 	keyField string
 	sends    http.RoundTripper
+	signer   *v4.Signer // of bedrock
+	tokens   *tokens    // of vertex
+	now      func() time.Time
 	idle     func()
 	slots    chan struct{}
 	life     context.Context //nolint:containedctx // all calls end with it
@@ -44,14 +50,22 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	o.withDefaults()
-	c := &Client{opt: o, base: base, fixed: http.Header{}, keyField: o.keyField()}
+	c := &Client{opt: o, base: base, fixed: http.Header{}, keyField: o.keyField(), now: time.Now}
 	for name, value := range o.Headers {
 		c.fixed[http.CanonicalHeaderKey(name)] = []string{value}
 	}
 	c.slots = make(chan struct{}, o.MaxConcurrent)
 	c.life, c.end = context.WithCancel(context.Background())
-	t := c.transport(roots)
+	t := c.transport(roots, base.Hostname())
 	c.sends, c.idle = t, t.CloseIdleConnections
+	switch o.Kind { //nolint:exhaustive // the others send their key as it is
+	case route.Bedrock:
+		c.signer = v4.NewSigner()
+	case route.Vertex:
+		other := c.transport(roots, "")
+		c.tokens = c.newTokens(other)
+		c.idle = func() { t.CloseIdleConnections(); other.CloseIdleConnections() }
+	}
 	return c, nil
 }
 
@@ -154,20 +168,11 @@ func (x *exchange) do(call *Call) (*Answer, error) {
 // request makes the request of a call.
 func (x *exchange) request(call *Call) (*http.Request, error) {
 	c := x.c
-	path, query, err := c.target(call)
+	path, query, body, err := c.target(call)
 	if err != nil {
 		return nil, x.fail(Refused, err)
 	}
-	if c.opt.Key != nil {
-		if x.key, err = c.opt.Key(x.ctx); err != nil {
-			return nil, x.fail(Key, clean(err, x.key))
-		}
-		if x.key == "" || len(x.key) > limits.LLMUpstreamKeyBytes || !plainValue(x.key) {
-			x.key = ""
-			return nil, x.fail(Key, errors.New("it is empty, or no text of a header field"))
-		}
-	}
-	header, err := c.header(call, x.key)
+	header, err := c.header(call)
 	if err != nil {
 		return nil, x.fail(Refused, err)
 	}
@@ -183,12 +188,60 @@ func (x *exchange) request(call *Call) (*http.Request, error) {
 	r := (&http.Request{
 		Method: method, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(x.ctx, trace))
-	if len(call.Body) > 0 {
+	if len(body) > 0 {
 		// With GetBody a request of which nothing was written goes over another connection.
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(call.Body)), int64(len(call.Body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	if f := x.sign(r, body); f != nil {
+		return nil, f
 	}
 	return r, nil
+}
+
+// sign puts the key into a request, or what it is good for.
+func (x *exchange) sign(r *http.Request, body []byte) error {
+	c := x.c
+	if c.opt.Key == nil {
+		return nil
+	}
+	key, err := c.opt.Key(x.ctx)
+	if err != nil {
+		return x.noKey(clean(err, key))
+	}
+	if key == "" || len(key) > limits.LLMUpstreamKeyBytes {
+		return x.noKey(errors.New("it is empty, or too long"))
+	}
+	if !plainValue(key) && !c.opt.cloud() {
+		return x.noKey(errors.New("it is no text of a header field"))
+	}
+	switch c.opt.Kind {
+	case route.Bedrock:
+		err = x.bedrockSigns(r, body, key)
+	case route.Vertex:
+		err = x.vertexSigns(r, key)
+	default:
+		x.key = key
+		if c.keyField == "Authorization" {
+			key = "Bearer " + key
+		}
+		r.Header[c.keyField] = []string{key}
+	}
+	if err == nil && !plainValue(x.key) {
+		err = errors.New("it is no text of a header field")
+	}
+	if err != nil {
+		return x.noKey(err)
+	}
+	return nil
+}
+
+// noKey is the failure for a call whose key cannot be had, which may be for the time.
+func (x *exchange) noKey(err error) error {
+	if f := x.ours(); f != nil {
+		return f
+	}
+	return x.fail(Key, err)
 }
 
 // again makes the request once more, of which nothing was written.

@@ -70,11 +70,11 @@ func TestRequests(t *testing.T) {
 				t.Errorf("%s: %s: %s goes on", c.name, never, v)
 			}
 		}
-		if h.Get(name) != value || h.Get("X-Own") != "1" || h.Get("Accept-Encoding") != "identity" || h.Get("Openai-Beta") != "c" || h.Get("Accept") != "application/json" {
+		if h.Get(name) != value || h.Get("X-Own") != "1" || h.Get("Accept-Encoding") != "identity" || h.Get("Accept") != "application/json" {
 			t.Errorf("%s: %v", c.name, h)
 		}
 		anthropic := c.kind == route.Anthropic
-		if len(h["Anthropic-Beta"]) == 2 != anthropic || h.Get("Anthropic-Version") == "2023-06-01" != anthropic {
+		if h.Get("Openai-Beta") == "c" == anthropic || len(h["Anthropic-Beta"]) == 2 != anthropic || h.Get("Anthropic-Version") == "2023-06-01" != anthropic {
 			t.Errorf("%s: %v", c.name, h)
 		}
 	}
@@ -101,6 +101,13 @@ func TestOptionsRefused(t *testing.T) {
 		"key's field":  {Name: "a", Kind: route.OpenAI, BaseURL: "https://x", Key: key, Headers: map[string]string{"authorization": secret}},
 		"framing":      {Name: "a", Kind: route.OpenAI, BaseURL: "https://x", Headers: map[string]string{"transfer-encoding": "x"}},
 		"line":         {Name: "a", Kind: route.OpenAI, BaseURL: "https://x", Headers: map[string]string{"x": "a\r\nb: c"}},
+		"no region":    {Name: "a", Kind: route.Bedrock, Key: key},
+		"odd region":   {Name: "a", Kind: route.Bedrock, Key: key, Region: "a.evil/"},
+		"no key":       {Name: "a", Kind: route.Bedrock, Region: "us-east-1"},
+		"no project":   {Name: "a", Kind: route.Vertex, Region: "us-east5", Key: key},
+		"odd project":  {Name: "a", Kind: route.Vertex, Region: "us-east5", Key: key, Project: "a/../b"},
+		"its project":  {Name: "a", Kind: route.Bedrock, Region: "us-east-1", Key: key, Project: "p"},
+		"region":       {Name: "a", Kind: route.OpenAI, BaseURL: "https://x", Region: "us-east-1"},
 		"version":      {Name: "a", Kind: route.Anthropic, BaseURL: "https://x", Version: "a\nb"},
 	} {
 		if c, err := New(o); err == nil || strings.Contains(err.Error(), secret) {
@@ -119,7 +126,7 @@ func TestCallsRefused(t *testing.T) {
 		_, _, err := whole(t, c, call)
 		failed(t, err, Refused, false)
 	}
-	for _, h := range []http.Header{{"Anthropic-Beta": {"a\r\nx: y"}}, {"Idempotency-Key": {strings.Repeat("a", 9000)}}} {
+	for _, h := range []http.Header{{"Openai-Beta": {"a\r\nx: y"}}, {"Idempotency-Key": {strings.Repeat("a", 9000)}}} {
 		call := ask()
 		call.Header = h
 		_, _, err := whole(t, c, call)

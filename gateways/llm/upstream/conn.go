@@ -82,11 +82,12 @@ type tlsError struct{ error }
 
 func (e tlsError) Unwrap() error { return e.error }
 
-// transport makes the connections to one provider.
-func (c *Client) transport(roots *x509.CertPool) *http.Transport {
+// transport makes the connections to one provider, or, without a name of its own, to any
+// host that is asked for.
+func (c *Client) transport(roots *x509.CertPool, name string) *http.Transport {
 	named := egress.Named{Private: c.opt.Private, ApartLoopback: true, Timeout: limits.LLMUpstreamDialTime}
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: c.base.Hostname(),
+		MinVersion: tls.VersionTLS12, RootCAs: roots,
 		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(limits.LLMUpstreamIdleConns),
 	}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -115,7 +116,11 @@ func (c *Client) transport(roots *x509.CertPool) *http.Transport {
 			ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
 			defer cancel()
 			defer context.AfterFunc(c.life, cancel)()
-			secure := tls.Client(raw, config)
+			own := config.Clone()
+			if own.ServerName = name; name == "" {
+				own.ServerName, _, _ = net.SplitHostPort(addr) // it was dialled
+			}
+			secure := tls.Client(raw, own)
 			if err := secure.HandshakeContext(ctx); err != nil {
 				_ = raw.Close() // nothing was said on it
 				return nil, tlsError{err}

@@ -24,9 +24,15 @@ type Options struct {
 	Kind Kind
 	// BaseURL is http or https with a host. With openai it has the version (…/v1), with
 	// anthropic it has none; with azure it is the resource (https://NAME.openai.azure.com,
-	// for which Version is needed) or its v1 form (…/openai/v1).
+	// for which Version is needed) or its v1 form (…/openai/v1); with bedrock and vertex it
+	// may be left out, and is then that of the region.
 	BaseURL string
-	// Key gives the key for a call. nil: none is sent.
+	Region  string // of bedrock and vertex
+	Project string // of vertex
+	// Key gives the key for a call. nil: none is sent. That of bedrock is one of bedrock's own
+	// keys, or the JSON of AWS credentials (AccessKeyId, SecretAccessKey, SessionToken), which
+	// sign calls. That of vertex is an access token, or the JSON of a service account or of an
+	// authorized user, which is exchanged for one. Neither looks for credentials elsewhere.
 	Key func(ctx context.Context) (string, error)
 	// Headers are sent with every call. They cannot replace what this package sends.
 	Headers map[string]string
@@ -53,8 +59,13 @@ func (o *Options) check() (*url.URL, error) {
 	}
 	switch o.Kind {
 	case route.OpenAI, route.Anthropic, route.Azure:
+		if o.Region != "" || o.Project != "" {
+			return nil, o.wrong("only bedrock and vertex have a region or a project")
+		}
 	case route.Bedrock, route.Vertex:
-		return nil, o.wrong("the kind %s is not built in", o.Kind)
+		if err := o.checkCloud(); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, o.wrong("its kind is none")
 	}
@@ -68,6 +79,40 @@ func (o *Options) check() (*url.URL, error) {
 		return nil, o.wrong("its version is no text of a header field")
 	}
 	return o.checkBase()
+}
+
+// cloud says whether a key is not sent as it is.
+func (o *Options) cloud() bool { return o.Kind == route.Bedrock || o.Kind == route.Vertex }
+
+// checkCloud refuses what bedrock and vertex cannot be reached with.
+func (o *Options) checkCloud() error {
+	switch {
+	case !label(o.Region, ""):
+		return o.wrong("%s needs a region", o.Kind)
+	case o.Key == nil:
+		return o.wrong("%s needs a key; credentials are not looked for elsewhere", o.Kind)
+	case o.Kind == route.Bedrock && o.Project != "":
+		return o.wrong("bedrock has no project")
+	case o.Kind == route.Vertex && !label(o.Project, ".:"):
+		return o.wrong("vertex needs a project")
+	case o.BaseURL == "" && o.Kind == route.Bedrock:
+		o.BaseURL = bedrockBase(o.Region)
+	case o.BaseURL == "":
+		o.BaseURL = vertexBase(o.Region)
+	}
+	return nil
+}
+
+// label says whether a text can be the name of a region or a project: small letters,
+// digits, hyphens, and what else is within.
+func label(s, within string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && strings.IndexByte(within, c) < 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63 && s[0] != '-'
 }
 
 func (o *Options) checkBase() (*url.URL, error) {

@@ -35,26 +35,42 @@ type Call struct {
 	Query  url.Values
 }
 
-// passed are the client's header fields that go on.
-var passed = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta"}
+// passed are the client's header fields that go on: those that the provider knows.
+func (c *Client) passed() []string {
+	switch c.opt.Kind {
+	case route.Anthropic:
+		return []string{"Anthropic-Version", "Anthropic-Beta"}
+	case route.Vertex:
+		return []string{"Anthropic-Beta"}
+	case route.Bedrock:
+		return nil // betas go in the body
+	default:
+		return []string{"Openai-Beta"}
+	}
+}
 
-// target gives the path and query of a call.
-func (c *Client) target(call *Call) (path, query string, err error) {
+// target gives the path, the query and the body of a call.
+func (c *Client) target(call *Call) (path, query string, body []byte, err error) {
 	tail := call.Path
 	if rest, ok := strings.CutPrefix(tail, "/v1/"); ok {
 		tail = "/" + rest
 	}
 	if err := checkPath(tail); err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
 	if call.Method != "" && call.Method != http.MethodPost && call.Method != http.MethodGet {
-		return "", "", errors.New("its method is neither GET nor POST")
+		return "", "", nil, errors.New("its method is neither GET nor POST")
 	}
 	q := url.Values{}
 	if beta := call.Query["beta"]; len(beta) == 1 && len(beta[0]) <= 64 {
 		q["beta"] = beta
 	}
+	body = call.Body
 	switch c.opt.Kind {
+	case route.Bedrock:
+		path, body, err = c.bedrockCall(call, tail)
+	case route.Vertex:
+		path, body, err = c.vertexCall(call, tail)
 	case route.Anthropic:
 		path = c.base.Path + "/v1" + tail
 	case route.Azure:
@@ -68,7 +84,7 @@ func (c *Client) target(call *Call) (path, query string, err error) {
 	if len(q) > 0 {
 		query = q.Encode()
 	}
-	return path, query, err
+	return path, query, body, err
 }
 
 // azurePath gives the path of a call of azure: what a deployment does has its name in the
@@ -119,10 +135,10 @@ func checkPath(path string) error {
 
 // header makes the header fields of a request: of the client what is listed, then the
 // provider's fixed ones, then this package's, which win.
-func (c *Client) header(call *Call, key string) (http.Header, error) {
+func (c *Client) header(call *Call) (http.Header, error) {
 	h := make(http.Header, 10+len(c.fixed))
 	size := 0
-	for _, name := range passed {
+	for _, name := range c.passed() {
 		values := call.Header[name]
 		if len(values) == 0 {
 			continue
@@ -154,20 +170,8 @@ func (c *Client) header(call *Call, key string) (http.Header, error) {
 	}
 	h["Accept-Encoding"] = identity
 	h["User-Agent"] = userAgent
-	switch c.opt.Kind {
-	case route.Anthropic:
-		if len(h["Anthropic-Version"]) == 0 {
-			h["Anthropic-Version"] = []string{c.opt.Version}
-		}
-	default:
-		delete(h, "Anthropic-Version") // only the provider that it is of knows it
-		delete(h, "Anthropic-Beta")
-	}
-	if key != "" {
-		if c.keyField == "Authorization" {
-			key = "Bearer " + key
-		}
-		h[c.keyField] = []string{key}
+	if c.opt.Kind == route.Anthropic && len(h["Anthropic-Version"]) == 0 {
+		h["Anthropic-Version"] = []string{c.opt.Version}
 	}
 	return h, nil
 }
