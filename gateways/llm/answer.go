@@ -100,13 +100,22 @@ func (x *exchange) whole(a *upstream.Answer) route.Result {
 	if no == nil && len(out) > 0 && &out[0] != &raw[0] {
 		o.given = protocol.Digest(out)
 	}
+	if o.what == outcomeDenied && x.saferPlan() {
+		o.what, x.again = outcomeRegenerated, true
+	}
 	if x.recordAnswer(o) != nil {
-		no = &unrecorded
+		no, x.again = &unrecorded, false
 	}
 	res := route.Result{Outcome: route.Served, Tokens: got.Usage.Input + got.Usage.Output}
+	if x.again {
+		return res
+	}
 	if no != nil {
 		writeError(x.w, x.format, no.status, *no)
 		return res
+	}
+	if v.Decision != protocol.RequireApproval {
+		x.keep(x.sent, out, got, a.Status)
 	}
 	copyHeader(x.w.Header(), a.Header)
 	h := x.w.Header()

@@ -38,6 +38,10 @@ type exchange struct {
 	first   time.Duration
 	digest  string // of what was forwarded
 	settle  func(wire.Usage, bool)
+	sent    []byte // what was forwarded
+
+	regenerated bool // a safer model was asked instead
+	again       bool // it is to be asked now
 }
 
 // serve runs the pipeline: read, judge, hold, route, record, send, judge, record.
@@ -85,7 +89,7 @@ func (x *exchange) read() *refusal {
 	if x.request, err = wire.ParseRequest(x.format, x.came); err != nil {
 		return &refusal{http.StatusBadRequest, "llm_request", shown(err)}
 	}
-	return nil
+	return x.shape()
 }
 
 // shown gives an error's message without its code.

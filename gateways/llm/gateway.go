@@ -86,6 +86,16 @@ type Options struct {
 
 	// Authenticate says who calls; nil: nobody is asked.
 	Authenticate func(*http.Request) (Caller, error)
+	// Windows judges parts of what streams before they are given on, for judges that read
+	// meaning; nil: nobody does.
+	Windows gateways.Judge
+	// Shape is what is changed of requests before they are judged.
+	Shape Shape
+	// Safer is the model that is asked again where an answer was denied before the client
+	// saw any of it; "": none is.
+	Safer string
+	// Cache keeps whole answers for requests that are the same; nil: none are.
+	Cache *Cache
 	// Whole holds streams until all of their answer was judged.
 	Whole bool
 	// Idempotent says that to do a call twice is harmless.

@@ -17,6 +17,7 @@ type lane struct {
 	said   []byte // what was given on, where that is not the beginning of raw
 	other  bool   // it is not
 	ended  bool
+	seen   int // how much of raw the judges of windows have seen
 }
 
 // spoken gives what the client was told.

@@ -119,7 +119,7 @@ func (x *exchange) recordAnswer(o outcome) error {
 	fact := protocol.PolicyEvaluation{Source: protocol.SourceLLMGateway, PolicyID: policyCall, Decision: protocol.Allow, Evidence: evidence, EvaluatedAt: stamp(x.g.o.Now())}
 	ev.Policy = policyOf(o.verdict)
 	ev.Policy.PolicyEvaluations = append([]protocol.PolicyEvaluation{fact}, o.verdict.Evaluations...)
-	if o.what != outcomeOK {
+	if o.what != outcomeOK && o.what != outcomeCached {
 		ev.Severity = protocol.SeverityWarning
 	}
 	err := x.append(ev)
@@ -132,14 +132,16 @@ func (x *exchange) recordAnswer(o outcome) error {
 
 // The outcomes.
 const (
-	OutcomeDoor       = "door" // it was refused before it was a call
-	outcomeOK         = "ok"
-	outcomeDenied     = "denied"
-	outcomeRejected   = "rejected"
-	outcomeFailed     = "failed"
-	outcomeStatus     = "error_status"
-	outcomeGone       = "client_gone"
-	outcomeUnrecorded = "unrecorded"
+	OutcomeDoor        = "door" // it was refused before it was a call
+	outcomeOK          = "ok"
+	outcomeDenied      = "denied"
+	outcomeRejected    = "rejected"
+	outcomeFailed      = "failed"
+	outcomeStatus      = "error_status"
+	outcomeGone        = "client_gone"
+	outcomeUnrecorded  = "unrecorded"
+	outcomeCached      = "cached"
+	outcomeRegenerated = "regenerated" // it was denied, and a safer model is asked
 )
 
 // brief bounds what others chose.

@@ -131,6 +131,9 @@ func (x *exchange) send() {
 		writeError(x.w, x.format, unrecorded.status, unrecorded)
 		return
 	}
+	if x.fromCache(body) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(x.ctx, x.g.o.Total)
 	defer cancel()
 	x.ctx = ctx
@@ -149,7 +152,15 @@ func (x *exchange) bodyFor(c route.Choice) ([]byte, error) {
 func (x *exchange) attempts(body []byte) {
 	n, i := 1, 0
 	for {
+		x.sent = body
 		status, done := x.attempt(body)
+		if x.again {
+			if body = x.anew(); body == nil {
+				return
+			}
+			n, i = n+1, 0
+			continue
+		}
 		if done {
 			return
 		}
@@ -182,6 +193,29 @@ func (x *exchange) attempts(body []byte) {
 			}
 		}
 	}
+}
+
+// anew gets ready to ask the safer model; nil: the client was told that it cannot be.
+func (x *exchange) anew() []byte {
+	x.again = false
+	no := x.reserve()
+	var body []byte
+	if no == nil {
+		var err error
+		if body, err = x.bodyFor(x.choice); err != nil {
+			no = &refusal{http.StatusBadGateway, codeOf(err, "llm_request"), shown(err)}
+		}
+	}
+	if no != nil {
+		x.refused(*no)
+		return nil
+	}
+	x.digest = protocol.Digest(body)
+	if err := x.recordRequest(); err != nil {
+		writeError(x.w, x.format, unrecorded.status, unrecorded)
+		return nil
+	}
+	return body
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

@@ -234,14 +234,22 @@ func (s *stream) piece(f *frames.Frame, i int) *stop {
 			return end
 		}
 		to = min(to, int(n))
-		if p.Whole || f.Ends(p.Lane) {
-			if to, err = s.finishLane(l); err != nil {
-				return s.unsearched(err)
-			}
-			if end := s.denied(l); end != nil {
-				return end
-			}
+	}
+	ends := p.Whole || f.Ends(p.Lane)
+	if end := s.window(l, ends); end != nil {
+		return end
+	}
+	if ends {
+		var err error
+		if to, err = s.finishLane(l); err != nil {
+			return s.unsearched(err)
 		}
+		if end := s.denied(l); end != nil {
+			return end
+		}
+	}
+	if s.x.g.o.Windows != nil {
+		to = min(to, l.seen)
 	}
 	begin := len(l.raw) - len(p.Text)
 	out := l.release(to)
@@ -370,6 +378,9 @@ func (s *stream) endLanes(f *frames.Frame) *stop {
 
 // endLane gives on what is held of a lane, in an event of its own.
 func (s *stream) endLane(l *lane) *stop {
+	if end := s.window(l, true); end != nil {
+		return end
+	}
 	to, err := s.finishLane(l)
 	if err != nil {
 		return s.unsearched(err)
@@ -693,13 +704,16 @@ func (s *stream) close(end *stop) route.Result {
 	} else if s.dec.Ended() == frames.Failed {
 		o.what, o.reason = outcomeFailed, "the provider ended its answer with an error"
 	}
-	if end != nil {
-		s.x.cancel() // the provider need not go on
+	if end != nil && end.what == outcomeDenied && !s.began && s.x.saferPlan() {
+		o.what = outcomeRegenerated
+		s.x.again = true
 	}
 	if err := s.x.recordAnswer(o); err != nil {
+		s.x.again = false
 		end = &stop{outcomeUnrecorded, unrecorded, unrecorded.message}
 	}
 	switch {
+	case s.x.again:
 	case end == nil:
 		_ = s.flush() // the client may be gone
 	case end.what == outcomeGone:

@@ -212,6 +212,9 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
 		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(telemetry.NewModels(r.calls)),
 	}
+	if r.windows != nil {
+		o.Windows = r.windows
+	}
 	if r.search != nil {
 		r.search.Stream() // the first one takes long
 		o.Search = func() llm.Search { return searching{r.search.Stream()} }

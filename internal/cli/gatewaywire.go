@@ -64,6 +64,7 @@ type gatewayRun struct {
 	kind     string // mcp or llm: its name in the state directory
 	judge    *gateways.Panel
 	said     *gateways.Panel // as judge, without the search for secrets
+	windows  *gateways.Panel // the models alone, for parts of what streams; nil: there are none
 	search   *secrets.Messages
 	hash     string // governance_hash
 	state    *os.Root
@@ -219,6 +220,12 @@ func (r *gatewayRun) judges(ctx context.Context) error {
 	o.Models = models
 	if r.kind == llm.Kind {
 		o.Source, o.Reads = protocol.SourceLLMGateway, true
+	}
+	if models != nil && r.kind == llm.Kind {
+		w := gateways.PanelOptions{Models: models, Role: o.Role, Method: o.Method, AllowWithoutPolicies: true, Source: o.Source}
+		if r.windows, err = gateways.NewPanel(w); err != nil {
+			return err
+		}
 	}
 	if r.said, err = gateways.NewPanel(o); err != nil {
 		return err

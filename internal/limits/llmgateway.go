@@ -26,6 +26,9 @@ const (
 	// LLMConcurrent is how many calls may be under way, unless the configuration says
 	// otherwise.
 	LLMConcurrent = 2048
+	// LLMWindow is how much of a lane judges that read meaning get at once, in bytes,
+	// beside half as much of what was before.
+	LLMWindow = 1024
 	// LLMWord is how often a client that waits for a person hears of it.
 	LLMWord = 10 * time.Second
 	// LLMWrite is how long a client may take to read what it was sent.
