@@ -82,7 +82,7 @@ func rooms() map[string]room {
 		"gateways":          {2, []string{"orchestrator", "ci"}},
 		"gateways/identity": {2, []string{"orchestrator", "ci", "os/exec"}},
 
-		"gateways/llm/upstream": {2, []string{"orchestrator", "ci", "os", "os/exec"}},
+		"gateways/llm/upstream": {2, []string{"orchestrator", "ci", "os/exec"}},
 		"gateways/llm/route":    {1, []string{"os", "net", "net/http", "os/exec", "math/rand", "math/rand/v2"}},
 		"gateways/mcp/jsonrpc":  {1, []string{"os", "net", "net/http", "os/exec"}},
 		"gateways/llm/frames":   {1, []string{"os", "net", "net/http", "os/exec", "time"}},

@@ -40,6 +40,12 @@ const (
 	// LLMUpstreamTokenPause is between two exchanges, where one fails or its token ends at once.
 	LLMUpstreamTokenPause = 2 * time.Second
 
+	// LLMUpstreamVaultTime is for how long a key from a secret manager is used before it is
+	// asked for again.
+	LLMUpstreamVaultTime = 5 * time.Minute
+	// LLMUpstreamVaultBytes is the size of a secret manager's answer.
+	LLMUpstreamVaultBytes = 1 << 20
+
 	// LLMUpstreamIdleTime is how long a connection is kept that nobody uses. Common servers
 	// of models close theirs after five seconds, and one that is about to be closed must not
 	// be used: a call is never sent twice.

@@ -31,7 +31,7 @@ type Client struct {
 	keyField string
 	sends    http.RoundTripper
 	signer   *v4.Signer // of bedrock
-	tokens   *tokens    // of vertex
+	tokens   *shared    // of vertex
 	now      func() time.Time
 	idle     func()
 	slots    chan struct{}

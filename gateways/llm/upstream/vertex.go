@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -77,75 +76,30 @@ func (x *exchange) vertexSigns(r *http.Request, key string) error {
 	return nil
 }
 
-// tokens keeps the access token that a key of Google's is exchanged for.
-type tokens struct {
-	client *http.Client
-	life   context.Context //nolint:containedctx // an exchange is shared, and ends with the client
-	now    func() time.Time
-
-	mu   sync.Mutex
-	last *exchanged // nil: there is none yet
-}
-
-// exchanged is one exchange of a key.
-type exchanged struct {
-	key   string
-	done  chan struct{} // closed when what follows is known
-	token string
-	err   error
-	until time.Time // when it is to be done again
-}
-
-// get gives an access token. Callers share an exchange; each leaves it when it must.
-func (t *tokens) get(ctx context.Context, key string) (string, error) {
-	e := t.current(key)
-	select {
-	case <-e.done:
-		return e.token, e.err
-	case <-ctx.Done():
-		return "", errors.New("no access token came in time")
+// newTokens makes the exchange of keys for access tokens, over a transport like the
+// provider's.
+func (c *Client) newTokens(t *http.Transport) *shared {
+	client := &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       limits.LLMUpstreamTokenTime,
 	}
-}
-
-// current gives the exchange whose result is to be used, and begins one if there is none.
-func (t *tokens) current(key string) *exchanged {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e := t.last; e != nil && e.key == key {
-		select {
-		case <-e.done:
-			if t.now().Before(e.until) {
-				return e
-			}
-		default:
-			return e
+	s := &shared{life: c.life, now: c.now}
+	s.fetch = func(ctx context.Context, key string) (string, time.Time, error) {
+		source, err := tokenSource(context.WithValue(ctx, oauth2.HTTPClient, client), key)
+		if err != nil {
+			return "", time.Time{}, err
 		}
+		got, err := source.Token()
+		if err := tokenError(got, err); err != nil {
+			return "", time.Time{}, err
+		}
+		if got.Expiry.IsZero() {
+			return got.AccessToken, time.Time{}, nil
+		}
+		return got.AccessToken, s.now().Add(time.Until(got.Expiry) - limits.LLMUpstreamTokenEarly), nil
 	}
-	t.last = &exchanged{key: key, done: make(chan struct{})}
-	go t.exchange(t.last)
-	return t.last
-}
-
-// exchange exchanges the key for a token.
-func (t *tokens) exchange(e *exchanged) {
-	defer close(e.done)
-	ctx, cancel := context.WithTimeout(t.life, limits.LLMUpstreamTokenTime)
-	defer cancel()
-	source, err := tokenSource(context.WithValue(ctx, oauth2.HTTPClient, t.client), e.key)
-	var got *oauth2.Token
-	if err == nil {
-		got, err = source.Token()
-		err = tokenError(got, err)
-	}
-	// Also a token that ends at once is used for a moment, or each call would exchange.
-	e.until, e.err = t.now().Add(limits.LLMUpstreamTokenPause), err
-	if err != nil {
-		return
-	}
-	e.token = got.AccessToken
-	if u := t.now().Add(time.Until(got.Expiry) - limits.LLMUpstreamTokenEarly); !got.Expiry.IsZero() && u.After(e.until) {
-		e.until = u
-	}
+	return s
 }
 
 // tokenError says why there is no token, without anything that the endpoint sent.
@@ -197,14 +151,4 @@ func tokenSource(ctx context.Context, key string) (oauth2.TokenSource, error) {
 	default:
 		return nil, errors.New("it is neither a key of a service account nor of an authorized user")
 	}
-}
-
-// newTokens makes the exchange of keys for tokens over transports like the provider's.
-func (c *Client) newTokens(t *http.Transport) *tokens {
-	client := &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       limits.LLMUpstreamTokenTime,
-	}
-	return &tokens{client: client, life: c.life, now: c.now}
 }
