@@ -249,7 +249,7 @@ func (x *exchange) attempt(body []byte) (failed, bool) {
 		ticket = t
 	}
 	answer, err := x.g.o.Providers[x.choice.Provider].Do(x.ctx, upstream.Call{
-		Endpoint: string(x.format), Model: x.choice.Upstream, Method: x.r.Method, Path: x.r.URL.Path, Body: body, Stream: x.request.Stream, Header: x.r.Header, Query: x.r.URL.Query(),
+		Endpoint: string(x.format), Tenant: x.who.Name + " " + x.who.Key, Model: x.choice.Upstream, Method: x.r.Method, Path: x.r.URL.Path, Body: body, Stream: x.request.Stream, Header: x.r.Header, Query: x.r.URL.Query(),
 	})
 	if err != nil {
 		f := failureOf(err)

@@ -198,10 +198,16 @@ func (r *gatewayRun) toldLLM(g *config.LLMGateway, where string) {
 
 // formatsOf are the wire formats that a kind of provider speaks.
 func formatsOf(kind string) []string {
-	if kind == string(route.Anthropic) {
+	switch route.Kind(kind) {
+	case route.Anthropic:
 		return []string{string(llmwire.Messages), string(llmwire.CountTokens)}
+	case route.Bedrock:
+		return []string{string(llmwire.Messages), string(llmwire.Chat), string(llmwire.Responses)}
+	case route.Vertex:
+		return []string{string(llmwire.Messages), string(llmwire.CountTokens), string(llmwire.Chat)}
+	default:
+		return []string{string(llmwire.Chat), string(llmwire.Responses), string(llmwire.Embeddings), string(llmwire.Rerank)}
 	}
-	return []string{string(llmwire.Chat), string(llmwire.Responses), string(llmwire.Embeddings), string(llmwire.Rerank)}
 }
 
 // llmGateway puts the gateway together.
@@ -228,7 +234,7 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 		}
 		r.close = append(r.close, func() error { client.Close(); return nil })
 		o.Providers[p.Name] = client
-		if p.Kind != string(route.Anthropic) {
+		if slices.Contains(formatsOf(p.Kind), string(llmwire.Embeddings)) { // it lists its models as OpenAI does
 			o.Order = append(o.Order, p.Name)
 		}
 		providers = append(providers, route.Provider{
@@ -251,9 +257,12 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 }
 
 func (r *gatewayRun) llmUpstream(p *config.LLMProvider, key string) (*upstream.Client, error) {
-	o := upstream.Options{Name: p.Name, Kind: upstream.Kind(p.Kind), BaseURL: p.URL, Version: p.Version, MaxConcurrent: int(p.Concurrent), Private: p.Private}
+	o := upstream.Options{Name: p.Name, Kind: upstream.Kind(p.Kind), BaseURL: p.URL, Region: p.Region, Project: p.Project, Version: p.Version, MaxConcurrent: int(p.Concurrent), Private: p.Private}
 	if key != "" {
 		o.Key = func(context.Context) (string, error) { return key, nil }
+		if p.Key.File != "" {
+			o.Key = upstream.FileKey(below(r.dir, p.Key.File)) // read again when it changed
+		}
 	}
 	if p.CA != "" {
 		pem, err := os.ReadFile(below(r.dir, p.CA))

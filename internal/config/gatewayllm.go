@@ -33,6 +33,8 @@ type LLMProvider struct {
 	Private     bool
 	CA          string
 	Version     string
+	Region      string // of bedrock and vertex
+	Project     string // of vertex
 	Weight      int64
 	Concurrent  int64
 }

@@ -80,6 +80,9 @@ func (c *Client) target(call *Call) (path, query string, body []byte, err error)
 		}
 	default:
 		path = c.base.Path + tail
+		if strings.HasPrefix(tail, "/v2/") { // rerank has a version of its own
+			path = strings.TrimSuffix(strings.TrimSuffix(c.base.Path, "/v1"), "/v2") + tail
+		}
 	}
 	if len(q) > 0 {
 		query = q.Encode()

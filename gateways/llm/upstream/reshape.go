@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+
+	"github.com/cabincrew/action/internal/rawjson"
 )
 
 // member is one member of a JSON object, its value written as JSON.
@@ -15,29 +17,20 @@ var errNoObject = errors.New("its body is no JSON object")
 // reshape gives a JSON object without some of its members, and with others before the
 // rest unless it has them. Every other byte of a member stays as it is.
 func reshape(body []byte, without []string, with ...member) ([]byte, error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || body[0] != '{' || !json.Valid(body) {
 		return nil, errNoObject
 	}
 	has := map[string]bool{}
 	var kept [][]byte
-	for d.More() {
-		from := d.InputOffset()
-		t, err := d.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, errNoObject
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, errNoObject
-		}
+	err := rawjson.Members(body, func(name string, from int, value []byte) bool {
 		has[name] = true
 		if !slices.Contains(without, name) {
-			kept = append(kept, bytes.TrimLeft(body[from:d.InputOffset()], " \t\r\n,"))
+			kept = append(kept, body[from:rawjson.Offset(body, value)+len(value)])
 		}
-	}
-	if _, err := d.Token(); err != nil || len(bytes.TrimSpace(body[d.InputOffset():])) > 0 {
+		return true
+	})
+	if err != nil {
 		return nil, errNoObject
 	}
 	out := make([]byte, 1, len(body)+64)
