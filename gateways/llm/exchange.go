@@ -26,7 +26,8 @@ type exchange struct {
 	at     time.Time
 	id     string
 
-	came    []byte // the body that the client sent
+	came    []byte         // the body that the client sent
+	facts   map[string]any // what the record says of it
 	request *wire.Request
 	input   map[string]any // LLMGatewayRequest, as policies read it
 	changed bool

@@ -154,6 +154,11 @@ func New(o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	in := newPool()
+	o.Judge, o.Said = pooled{o.Judge, in}, pooled{o.Said, in}
+	if o.Windows != nil {
+		o.Windows = pooled{o.Windows, in}
+	}
 	return &Gateway{o: o}, nil
 }
 

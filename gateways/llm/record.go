@@ -2,6 +2,7 @@ package llm
 
 import (
 	"context"
+	"maps"
 
 	"github.com/cabincrew/action/gateways"
 	"github.com/cabincrew/action/gateways/llm/wire"
@@ -51,7 +52,10 @@ func (x *exchange) event(kind string, d protocol.Decision) protocol.AuditEvent {
 
 // fact says which bytes came, from whom, and where they go; never what they say.
 func (x *exchange) fact() protocol.PolicyEvaluation {
-	evidence := map[string]any{"format": string(x.format), "principal": x.who.Name, "digest": protocol.Digest(x.came), "bytes": len(x.came)}
+	if x.facts == nil {
+		x.facts = map[string]any{"format": string(x.format), "principal": x.who.Name, "digest": protocol.Digest(x.came), "bytes": len(x.came)}
+	}
+	evidence := maps.Clone(x.facts)
 	if x.request != nil {
 		evidence["stream"] = x.request.Stream
 	}

@@ -131,6 +131,7 @@ func (x *exchange) send() {
 		writeError(x.w, x.format, unrecorded.status, unrecorded)
 		return
 	}
+	x.request.Texts, x.came = nil, nil // they were judged and digested; a stream may last long
 	if x.fromCache(body) {
 		return
 	}

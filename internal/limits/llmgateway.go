@@ -19,7 +19,7 @@ const (
 	// LLMHeld is how much of a stream is held while something is decided, in bytes.
 	LLMHeld = 16 << 20
 	// LLMChunk is how much of a stream is read at once, in bytes.
-	LLMChunk = 16 << 10
+	LLMChunk = 4 << 10
 	// LLMTotal is how long a call may take, with all attempts, unless the configuration
 	// says otherwise.
 	LLMTotal = 10 * time.Minute

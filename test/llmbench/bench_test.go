@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,10 +36,7 @@ func TestMain(m *testing.M) {
 	case "proxy":
 		err = proxy(os.Args[1])
 	case "program":
-		if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // as cmd/cabincrew does
-			debug.SetGCPercent(800)
-			debug.SetMemoryLimit(1 << 30)
-		}
+		cli.TuneMemory() // as cmd/cabincrew does
 		os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 	default:
 		os.Exit(m.Run())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"testing"
 
 	"github.com/cabincrew/action/internal/cli"
@@ -23,7 +22,7 @@ func TestMain(m *testing.M) {
 	case "raw":
 		os.Exit(exit(rawProxy(os.Args[1], os.Args[2])))
 	case "program":
-		asInstalled()
+		cli.TuneMemory()
 		os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 	}
 	if len(os.Args) == 2 && os.Args[1] == childRole { // of a gateway that gives it no environment
@@ -33,14 +32,6 @@ func TestMain(m *testing.M) {
 		os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 	}
 	os.Exit(m.Run())
-}
-
-// asInstalled lets memory be collected as cmd/cabincrew does.
-func asInstalled() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(800)
-		debug.SetMemoryLimit(1 << 30)
-	}
 }
 
 func exit(err error) int {
