@@ -146,7 +146,7 @@ func TestBedrockRequests(t *testing.T) {
 			t.Parallel()
 			u := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
-				if r.RequestURI != c.path || string(body) != c.body || r.Header.Get("Anthropic-Beta") != "" {
+				if r.RequestURI != c.path || string(body) != c.body || r.Header.Get("Anthropic-Beta") != "" || r.Header.Get("Accept") != "application/json" {
 					t.Errorf("%s %s", r.RequestURI, body)
 				}
 				checkSigned(t, r, body, c.session)

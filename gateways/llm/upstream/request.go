@@ -163,7 +163,7 @@ func (c *Client) header(call *Call) (http.Header, error) {
 		h["idempotency-key"] = []string{hex.EncodeToString(sum[:])}
 	}
 	maps.Copy(h, c.fixed)
-	if call.Stream {
+	if call.Stream && !c.opt.cloud() { // bedrock means the form of each event by it
 		h["Accept"] = acceptStream
 	} else {
 		h["Accept"] = acceptJSON
