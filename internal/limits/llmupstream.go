@@ -43,6 +43,8 @@ const (
 	// LLMUpstreamVaultTime is for how long a key from a secret manager is used before it is
 	// asked for again.
 	LLMUpstreamVaultTime = 5 * time.Minute
+	// LLMUpstreamVaultAway is for how long it is used where the secret manager is away.
+	LLMUpstreamVaultAway = 1 * time.Hour
 	// LLMUpstreamVaultBytes is the size of a secret manager's answer.
 	LLMUpstreamVaultBytes = 1 << 20
 

@@ -117,9 +117,10 @@ func VaultKey(v Vault) (key func(ctx context.Context) (string, error), done func
 	if err != nil {
 		return wrong("its address is not https, or not one that can be asked")
 	}
-	s := &shared{life: client.life, now: time.Now, fetch: func(ctx context.Context, _ string) (string, time.Time, error) {
-		key, err := v.ask(ctx, client)
-		return key, time.Now().Add(limits.LLMUpstreamVaultTime), err
+	s := &shared{life: client.life, now: time.Now, fetch: func(ctx context.Context, _ string) (key string, until, end time.Time, err error) {
+		key, err = v.ask(ctx, client)
+		now := time.Now()
+		return key, now.Add(limits.LLMUpstreamVaultTime), now.Add(limits.LLMUpstreamVaultAway), err
 	}}
 	return func(ctx context.Context) (string, error) { return s.get(ctx, "") }, client.Close, nil
 }
@@ -141,9 +142,12 @@ func (v Vault) ask(ctx context.Context, c *Client) (string, error) {
 		return "", at
 	}
 	if err != nil {
-		return "", errors.New("Vault cannot be reached") //nolint:staticcheck // it is a name
+		return "", awayError{errors.New("Vault cannot be reached")}
 	}
-	defer func() { _ = response.Body.Close() }() // it was read
+	defer func() { _ = response.Body.Close() }()               // it was read
+	if response.StatusCode >= http.StatusInternalServerError { // it is sealed, or restarts
+		return "", awayError{fmt.Errorf("Vault answered with HTTP %d", response.StatusCode)}
+	}
 	if response.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("Vault answered with HTTP %d", response.StatusCode)
 	}

@@ -85,19 +85,20 @@ func (c *Client) newTokens(t *http.Transport) *shared {
 		Timeout:       limits.LLMUpstreamTokenTime,
 	}
 	s := &shared{life: c.life, now: c.now}
-	s.fetch = func(ctx context.Context, key string) (string, time.Time, error) {
+	s.fetch = func(ctx context.Context, key string) (token string, until, end time.Time, err error) {
 		source, err := tokenSource(context.WithValue(ctx, oauth2.HTTPClient, client), key)
 		if err != nil {
-			return "", time.Time{}, err
+			return "", until, end, err
 		}
 		got, err := source.Token()
 		if err := tokenError(got, err); err != nil {
-			return "", time.Time{}, err
+			return "", until, end, err
 		}
-		if got.Expiry.IsZero() {
-			return got.AccessToken, time.Time{}, nil
+		if !got.Expiry.IsZero() {
+			end = s.now().Add(time.Until(got.Expiry))
+			until = end.Add(-limits.LLMUpstreamTokenEarly)
 		}
-		return got.AccessToken, s.now().Add(time.Until(got.Expiry) - limits.LLMUpstreamTokenEarly), nil
+		return got.AccessToken, until, end, nil
 	}
 	return s
 }
@@ -106,10 +107,12 @@ func (c *Client) newTokens(t *http.Transport) *shared {
 func tokenError(got *oauth2.Token, err error) error {
 	var r *oauth2.RetrieveError
 	switch {
+	case errors.As(err, &r) && r.Response != nil && r.Response.StatusCode >= http.StatusInternalServerError:
+		return awayError{fmt.Errorf("its exchange for an access token was answered with HTTP %d", r.Response.StatusCode)}
 	case errors.As(err, &r) && r.Response != nil:
 		return fmt.Errorf("its exchange for an access token was answered with HTTP %d", r.Response.StatusCode)
 	case err != nil:
-		return errors.New("it cannot be exchanged for an access token")
+		return awayError{errors.New("it cannot be exchanged for an access token")}
 	case got.AccessToken == "" || len(got.AccessToken) > limits.LLMUpstreamKeyBytes || !plainValue(got.AccessToken):
 		return errors.New("its exchange gave no access token")
 	}
