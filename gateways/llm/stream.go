@@ -406,10 +406,15 @@ func (s *stream) endLane(l *lane) *stop {
 // other judges what is no text of the model. Nothing of it can be given on later, so
 // while it may be part of a secret all that follows waits.
 func (s *stream) other(p *frames.Piece) *stop {
-	if p.Same || s.x.g.o.Search == nil || len(p.Text) == 0 {
+	if s.x.g.o.Search == nil || len(p.Text) == 0 {
 		return nil
 	}
-	if plain(p.Text) {
+	if !p.Same {
+		if end := s.alone(p.Text); end != nil {
+			return end
+		}
+	}
+	if !joined(p) {
 		return nil
 	}
 	l := s.others[p.Lane]
@@ -423,28 +428,51 @@ func (s *stream) other(p *frames.Piece) *stop {
 		l = &lane{at: p.Lane, search: s.x.g.o.Search()}
 		s.others[p.Lane] = l
 	}
-	alone := s.x.g.o.Search()
-	_, found, err := alone.Feed(s.x.ctx, p.Text)
+	held := l.held()
+	l.given += len(p.Text)
+	n, found, err := l.search.Feed(s.x.ctx, p.Text)
+	if err != nil {
+		return s.unsearched(err)
+	}
+	l.skip = int(n)
+	s.open += count(l.held()) - count(held)
+	return s.inOther(found)
+}
+
+// alone judges a text by itself.
+func (s *stream) alone(text []byte) *stop {
+	if len(text) < shortest {
+		return nil
+	}
+	search := s.x.g.o.Search()
+	_, found, err := search.Feed(s.x.ctx, text)
 	if err == nil {
 		var more []Found
-		more, err = alone.End(s.x.ctx)
+		more, err = search.End(s.x.ctx)
 		found = append(found, more...)
 	}
 	if err != nil {
 		return s.unsearched(err)
 	}
-	if len(found) == 0 && !noise(p) {
-		var n int64
-		held := l.held()
-		l.raw = append(l.raw[:0], p.Text...) // only how much it is counts
-		l.given += len(p.Text)
-		if n, found, err = l.search.Feed(s.x.ctx, p.Text); err != nil {
-			return s.unsearched(err)
-		}
-		l.skip = int(n)
-		s.open += count(l.held()) - count(held)
-	}
 	return s.inOther(found)
+}
+
+// shortest is the size below which no text is a secret by itself.
+const shortest = 4
+
+// joined says of a piece whether clients put it together with those that came before. Ids
+// and words of the format have a value of their own in each event; the tokens of a text
+// go where the text does.
+func joined(p *frames.Piece) bool {
+	if p.Key || p.Raw {
+		return false
+	}
+	switch p.Field {
+	case "id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "service_tier", "obfuscation", "item_id", "call_id",
+		"request_id", "previous_response_id", "status", "event", "stop_reason", "token", "severity", "effort", "format", "truncation", "phase", "inference_geo":
+		return false
+	}
+	return true
 }
 
 // held says that what came of an Other is not decided yet.
@@ -480,20 +508,6 @@ func (s *stream) endOther(l *lane) *stop {
 	}
 	s.open -= count(held)
 	return s.inOther(found)
-}
-
-// plain says of a text that it is too short and too plain to be a secret or a part of one
-// that anybody could put together.
-func plain(t []byte) bool { return len(t) <= 2 }
-
-// noise says of a piece that it is an id or padding, which differ from event to event and
-// mean nothing together.
-func noise(p *frames.Piece) bool {
-	switch p.Field {
-	case "id", "item_id", "obfuscation", "response_id", "call_id", "tool_use_id", "message_id":
-		return true
-	}
-	return false
 }
 
 // endCalls judges the calls of tools that end with a frame.
