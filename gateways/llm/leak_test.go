@@ -282,7 +282,7 @@ func places() []place {
 // there.
 func heard(body string) map[string]string {
 	out := map[string]string{}
-	for _, ev := range strings.SplitSeq(body, "\n\n") {
+	for ev := range strings.SplitSeq(body, "\n\n") {
 		_, data, ok := strings.Cut("\n"+ev, "\ndata: ")
 		if !ok || data == "[DONE]" {
 			continue
