@@ -2,7 +2,6 @@ package llm
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,51 +27,25 @@ func (x *exchange) answer(a *upstream.Answer) route.Result {
 	return x.whole(a)
 }
 
-// readAll reads a whole body.
-func readAll(a *upstream.Answer, most int64) ([]byte, error) {
+// readAll reads a whole answer.
+func (x *exchange) readAll(a *upstream.Answer, most int64) ([]byte, error) {
 	defer func() { _ = a.Body.Close() }() // it was read
-	size := int64(0)
-	if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil && n > 0 && n <= most {
-		size = n
+	size, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64)
+	if err != nil {
+		size = 0
 	}
-	in := io.LimitReader(a.Body, most+1)
-	var b []byte
-	var err error
-	if size > 0 {
-		b = make([]byte, 0, size+1)
-		b, err = appendAll(b, in)
-	} else {
-		b, err = io.ReadAll(in)
-	}
-	if err == nil && int64(len(b)) > most {
-		err = errTooLarge
-	}
-	return b, err
-}
-
-func appendAll(b []byte, in io.Reader) ([]byte, error) {
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := in.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return b, err
-		}
-	}
+	return x.readBody(a.Body, size, most, x.g.answers)
 }
 
 // whole judges an answer that comes in one piece.
 func (x *exchange) whole(a *upstream.Answer) route.Result {
-	raw, err := readAll(a, x.g.o.Answer)
+	raw, err := x.readAll(a, x.g.o.Answer)
 	if err != nil {
 		f := failureOf(err)
 		if errors.Is(err, errTooLarge) {
 			f.reason = "its answer is larger than the limit"
+		} else if errors.Is(err, errBusy) {
+			f.reason, f.status = "there is no room for its answer", http.StatusServiceUnavailable
 		}
 		x.fail(f)
 		return route.Result{Outcome: outcomeFor(f.failure)}
@@ -122,7 +95,7 @@ func (x *exchange) whole(a *upstream.Answer) route.Result {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	x.w.WriteHeader(a.Status)
-	_, _ = x.w.Write(out) // the client may be gone
+	x.write(out)
 	return res
 }
 

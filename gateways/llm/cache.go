@@ -111,7 +111,7 @@ func (x *exchange) fromCache(body []byte) bool {
 	h.Set("Content-Length", strconv.Itoa(len(got.body)))
 	h.Set("X-Cabincrew-Cache", "hit")
 	x.w.WriteHeader(http.StatusOK)
-	_, _ = x.w.Write(got.body) // the client may be gone
+	x.write(got.body)
 	return true
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cabincrew/action/gateways"
 	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/gateways/llm/wire"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -27,6 +28,7 @@ type exchange struct {
 	id     string
 
 	came    []byte         // the body that the client sent
+	rooms   []func()       // give back what large bodies took
 	facts   map[string]any // what the record says of it
 	request *wire.Request
 	input   map[string]any // LLMGatewayRequest, as policies read it
@@ -80,8 +82,15 @@ func (x *exchange) read() *refusal {
 	if enc := x.r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return &refusal{http.StatusUnsupportedMediaType, "llm_request", "compressed requests are not read: send the body without Content-Encoding"}
 	}
+	rc := http.NewResponseController(x.w)
+	_ = rc.SetReadDeadline(time.Now().Add(limits.LLMRead)) //nolint:forbidigo // the connection's clock
 	var err error
-	switch x.came, err = x.g.body(x.w, x.r); {
+	x.came, err = x.readBody(x.r.Body, x.r.ContentLength, x.g.o.Body, x.g.requests)
+	_ = rc.SetReadDeadline(time.Time{}) // where deadlines are to be had
+	switch {
+	case errors.Is(err, errBusy):
+		x.w.Header().Set("Retry-After", "1")
+		return &refusal{http.StatusServiceUnavailable, "gateway_busy", "too many large calls are under way"}
 	case errors.Is(err, errTooLarge):
 		return &refusal{http.StatusRequestEntityTooLarge, "llm_request_size", "the body is larger than " + strconv.FormatInt(x.g.o.Body, 10) + " bytes"}
 	case err != nil:

@@ -3,11 +3,12 @@ package llm
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cabincrew/action/gateways"
 	"github.com/cabincrew/action/gateways/llm/route"
@@ -124,8 +125,11 @@ type Observation struct {
 
 // Gateway serves calls of models. It is safe for concurrent use.
 type Gateway struct {
-	o     Options
-	under atomic.Int64
+	o        Options
+	under    atomic.Int64
+	streamed atomic.Int64 // bytes that streams under way have had
+	requests *semaphore.Weighted
+	answers  *semaphore.Weighted
 }
 
 var _ http.Handler = (*Gateway)(nil)
@@ -159,7 +163,7 @@ func New(o Options) (*Gateway, error) {
 	if o.Windows != nil {
 		o.Windows = pooled{o.Windows, in}
 	}
-	return &Gateway{o: o}, nil
+	return &Gateway{o: o, requests: semaphore.NewWeighted(limits.LLMRoom), answers: semaphore.NewWeighted(limits.LLMRoom)}, nil
 }
 
 func orLimit(n, limit int64) int64 {
@@ -197,6 +201,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), g.o.Total+g.o.Hold)
 	defer cancel()
 	x := &exchange{g: g, w: w, r: r, ctx: ctx, cancel: cancel, who: who, format: format, at: g.o.Now(), id: g.o.NewID()}
+	defer x.done()
 	x.serve()
 }
 
@@ -213,25 +218,6 @@ func (g *Gateway) unauthorized(w http.ResponseWriter, r *http.Request, f wire.Fo
 		}
 	}
 	g.door(w, r, f, Caller{}, status, "invalid_api_key", "the client did not say who it is, or may not come in: give a key of the gateway")
-}
-
-// body reads the whole request.
-func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > g.o.Body {
-		return nil, errTooLarge
-	}
-	in := http.MaxBytesReader(w, r.Body, g.o.Body)
-	if r.ContentLength > 0 {
-		b := make([]byte, r.ContentLength)
-		_, err := io.ReadFull(in, b)
-		return b, err
-	}
-	b, err := io.ReadAll(in)
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		err = errTooLarge
-	}
-	return b, err
 }
 
 var errTooLarge = errors.New("the body is larger than the limit")

@@ -324,7 +324,7 @@ func (x *exchange) statusFailure(a *upstream.Answer) failed {
 	f := failed{reason: "status " + strconv.Itoa(a.Status), status: a.Status, header: a.Header, failure: route.Failure{
 		Class: route.ClassStatus, Status: a.Status, RetryAfter: route.RetryAfter(a.Header.Get("Retry-After"), x.g.o.Now()),
 	}}
-	body, err := readAll(a, x.g.o.Answer)
+	body, err := x.readAll(a, x.g.o.Answer)
 	if err == nil {
 		f.body = body
 	}
@@ -373,5 +373,5 @@ func (x *exchange) failStatus(f failed, o outcome, no refusal) {
 	copyHeader(x.w.Header(), f.header)
 	x.w.Header().Set("Content-Type", "application/json")
 	x.w.WriteHeader(f.status)
-	_, _ = x.w.Write(out) // the client may be gone
+	x.write(out)
 }

@@ -82,6 +82,7 @@ func (x *exchange) stream(a *upstream.Answer) route.Result {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	end := s.run(a.Body)
+	defer func() { x.g.streamed.Add(-s.bytes) }()
 	return s.close(end)
 }
 
@@ -96,7 +97,11 @@ func (s *stream) run(body io.Reader) *stop {
 				s.x.first = s.x.g.o.Now().Sub(s.x.at)
 			}
 			if s.bytes += int64(n); s.bytes > s.x.g.o.Answer {
+				s.bytes -= int64(n)
 				return stopped(outcomeFailed, http.StatusBadGateway, "answer_size", "the answer is larger than the limit")
+			}
+			if s.x.g.streamed.Add(int64(n)) > limits.LLMStreams && s.bytes > 1<<20 {
+				return stopped(outcomeFailed, http.StatusServiceUnavailable, "gateway_busy", "streams hold too much")
 			}
 			s.hash.write((*buf)[:n])
 			s.in.Feed((*buf)[:n])

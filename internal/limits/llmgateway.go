@@ -9,6 +9,17 @@ const (
 	LLMBody = 16 << 20
 	// LLMAnswer is the size of an answer, in bytes, unless the configuration says otherwise.
 	LLMAnswer = 16 << 20
+	// LLMSmall is the size up to which bodies take no room from others, in bytes.
+	LLMSmall = 64 << 10
+	// LLMRoom is how much larger requests, and larger answers, may have at a time, in
+	// bytes: what is made of them to be judged is several times as large.
+	LLMRoom = 128 << 20
+	// LLMRoomWait is how long a body waits for room.
+	LLMRoomWait = 30 * time.Second
+	// LLMStreams is how much all streams may hold, in bytes.
+	LLMStreams = 512 << 20
+	// LLMRead is how long a client may take for its body.
+	LLMRead = time.Minute
 	// LLMTexts is how many texts one body may have, names of members too.
 	LLMTexts = 200_000
 	// LLMMediaText is the size up to which data that is no text is searched as if it were
