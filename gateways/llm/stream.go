@@ -117,23 +117,29 @@ func (s *stream) run(body io.Reader) *stop {
 				return end
 			}
 		}
-		switch {
-		case err == nil:
-		case !errors.Is(err, io.EOF):
-			f := failureOf(err)
-			if s.dec.Ended() != frames.Open {
-				return nil // all of it came
-			}
-			if f.failure.Class == route.ClassCancelled || s.x.r.Context().Err() != nil {
-				return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
-			}
-			return stopped(outcomeFailed, f.status, "upstream_failed", "the provider's answer broke off ("+f.reason+")")
-		case s.dec.Ended() == frames.Open || len(s.in.Rest()) > 0:
-			return stopped(outcomeFailed, http.StatusBadGateway, "upstream_cut", "the provider's answer broke off before its end")
-		default:
-			return nil
+		if err != nil {
+			return s.over(err)
 		}
 	}
+}
+
+// over says how the provider's bytes ended; nil is a clean end.
+func (s *stream) over(err error) *stop {
+	whole := s.dec.Ended() != frames.Open
+	if errors.Is(err, io.EOF) {
+		if !whole || len(s.in.Rest()) > 0 {
+			return stopped(outcomeFailed, http.StatusBadGateway, "upstream_cut", "the provider's answer broke off before its end")
+		}
+		return nil
+	}
+	f := failureOf(err)
+	switch {
+	case whole:
+		return nil // all of it came
+	case f.failure.Class == route.ClassCancelled || s.x.r.Context().Err() != nil:
+		return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
+	}
+	return stopped(outcomeFailed, f.status, "upstream_failed", "the provider's answer broke off ("+f.reason+")")
 }
 
 func stopped(what string, status int, code, message string) *stop {
