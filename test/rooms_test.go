@@ -30,6 +30,7 @@ func rooms() map[string]room {
 		"models":              {0, []string{"os", "net", "os/exec"}},
 		"internal/onnxfile":   {0, []string{"os", "os/exec", "net"}},
 		"internal/registry":   {0, []string{"os", "os/exec"}},
+		"internal/httpwire":   {0, []string{"os", "os/exec"}},
 
 		"engines/sandbox/inside": {0, late()},
 

@@ -52,6 +52,11 @@ const (
 	// of models close theirs after five seconds, and one that is about to be closed must not
 	// be used: a call is never sent twice.
 	LLMUpstreamIdleTime = 4 * time.Second
+	// LLMUpstreamWireBytes is the size of a request that is written before its answer is
+	// read; a socket takes more at once.
+	LLMUpstreamWireBytes = 32 << 10
+	// LLMUpstreamHints is how many interim answers (HTTP 1xx) may come before one answer.
+	LLMUpstreamHints = 5
 	// LLMUpstreamIdleConns is how many idle connections to one provider are kept.
 	LLMUpstreamIdleConns = 256
 	// LLMUpstreamStale is how often a call goes over another connection because a kept one

@@ -56,15 +56,15 @@ func New(o Options) (*Client, error) {
 	}
 	c.slots = make(chan struct{}, o.MaxConcurrent)
 	c.life, c.end = context.WithCancel(context.Background())
-	t := c.transport(roots, base.Hostname())
-	c.sends, c.idle = t, t.CloseIdleConnections
+	w := c.dialler(roots, base.Hostname()).wire()
+	c.sends, c.idle = w, w.CloseIdleConnections
 	switch o.Kind { //nolint:exhaustive // the others send their key as it is
 	case route.Bedrock:
 		c.signer = v4.NewSigner()
 	case route.Vertex:
-		other := c.transport(roots, "")
+		other := c.dialler(roots, "").transport()
 		c.tokens = c.newTokens(other)
-		c.idle = func() { t.CloseIdleConnections(); other.CloseIdleConnections() }
+		c.idle = func() { w.CloseIdleConnections(); other.CloseIdleConnections() }
 	}
 	return c, nil
 }
@@ -136,6 +136,12 @@ func (x *exchange) finish() {
 	if !x.ended.CompareAndSwap(false, true) {
 		return
 	}
+	x.mu.Lock()
+	if x.conn != nil { // it may be another call's soon
+		x.sent = x.sent || x.conn.written() > x.from
+		x.conn = nil
+	}
+	x.mu.Unlock()
 	x.leave()
 	x.total.Stop()
 	x.quiet.Stop()

@@ -268,23 +268,26 @@ func TestHostileProviders(t *testing.T) {
 			}
 		}, Total},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			u, requests := raw(t, c.answer)
-			k := client(t, u, func(o *Options) {
-				o.FirstByte, o.Idle, o.Total, o.MaxAnswer = 300*time.Millisecond, 300*time.Millisecond, time.Second, limit
+		for size, body := range map[string]string{"small": `{"model":"m"}`, "large": strings.Repeat(" ", 100_000)} {
+			t.Run(c.name+"/"+size, func(t *testing.T) {
+				t.Parallel()
+				u, requests := raw(t, c.answer)
+				k := client(t, u, func(o *Options) {
+					o.FirstByte, o.Idle, o.Total, o.MaxAnswer = 300*time.Millisecond, 300*time.Millisecond, time.Second, limit
+				})
+				call := ask()
+				call.Body = []byte(body)
+				call.Header = http.Header{"Idempotency-Key": {"once"}} // a transport would take it for leave to send again
+				_, text, err := whole(t, k, call)
+				failed(t, err, c.reason, true)
+				if len(text) > limit || len(requests) != 1 {
+					t.Errorf("%d bytes, sent %d times", len(text), len(requests))
+				}
+				if n := len(k.slots); n != 0 {
+					t.Errorf("%d calls are still counted", n)
+				}
 			})
-			call := ask()
-			call.Header = http.Header{"Idempotency-Key": {"once"}} // a transport would take it for leave to send again
-			_, text, err := whole(t, k, call)
-			failed(t, err, c.reason, true)
-			if len(text) > limit || len(requests) != 1 {
-				t.Errorf("%d bytes, sent %d times", len(text), len(requests))
-			}
-			if n := len(k.slots); n != 0 {
-				t.Errorf("%d calls are still counted", n)
-			}
-		})
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cabincrew/action/engines/egress"
+	"github.com/cabincrew/action/internal/httpwire"
 	"github.com/cabincrew/action/internal/limits"
 )
 
@@ -21,7 +22,8 @@ import (
 type conn struct {
 	net.Conn
 
-	secure bool // over TLS
+	socket net.Conn // below it
+	secure bool     // it is over TLS
 
 	mu     sync.Mutex
 	wrote  int64
@@ -40,7 +42,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err != nil {
 		c.note(err)
 		if c.secure {
-			c.wrote++ // a part of a record may have gone
+			c.wrote, n = c.wrote+1, max(n, 1) // a part of a record may have gone
 		}
 	}
 	return n, err
@@ -82,55 +84,78 @@ type tlsError struct{ error }
 
 func (e tlsError) Unwrap() error { return e.error }
 
-// transport makes the connections to one provider, or, without a name of its own, to any
-// host that is asked for.
-func (c *Client) transport(roots *x509.CertPool, name string) *http.Transport {
-	named := egress.Named{Private: c.opt.Private, ApartLoopback: true, Timeout: limits.LLMUpstreamDialTime}
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: roots,
-		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(limits.LLMUpstreamIdleConns),
+// dialler makes the connections to one provider, or, without a name of its own, to any host
+// that is asked for.
+type dialler struct {
+	c      *Client
+	named  egress.Named
+	config *tls.Config
+	name   string
+}
+
+func (c *Client) dialler(roots *x509.CertPool, name string) *dialler {
+	return &dialler{
+		c: c, name: name, named: egress.Named{Private: c.opt.Private, ApartLoopback: true, Timeout: limits.LLMUpstreamDialTime},
+		config: &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: roots,
+			NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(limits.LLMUpstreamIdleConns),
+		},
 	}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
-		defer cancel()
-		defer context.AfterFunc(c.life, cancel)()
-		return named.Dial(ctx, network, addr)
+}
+
+// bounded gives a context that ends in time, and with the client.
+func (d *dialler) bounded(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
+	stay := context.AfterFunc(d.c.life, cancel)
+	return ctx, func() { stay(); cancel() }
+}
+
+func (d *dialler) raw(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, done := d.bounded(ctx)
+	defer done()
+	return d.named.Dial(ctx, network, addr)
+}
+
+func (d *dialler) plain(ctx context.Context, network, addr string) (net.Conn, error) {
+	raw, err := d.raw(ctx, network, addr)
+	if err != nil {
+		return nil, err
 	}
+	return &conn{Conn: raw, socket: raw}, nil
+}
+
+func (d *dialler) secure(ctx context.Context, network, addr string) (net.Conn, error) {
+	raw, err := d.raw(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done := d.bounded(ctx)
+	defer done()
+	own := d.config.Clone()
+	if own.ServerName = d.name; d.name == "" {
+		own.ServerName, _, _ = net.SplitHostPort(addr) // it was dialled
+	}
+	secure := tls.Client(raw, own)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // nothing was said on it
+		return nil, tlsError{err}
+	}
+	if p := secure.ConnectionState().NegotiatedProtocol; p != "" && p != "http/1.1" {
+		_ = raw.Close()
+		return nil, tlsError{fmt.Errorf("it chose the protocol %q", p)}
+	}
+	return &conn{Conn: secure, socket: raw, secure: true}, nil
+}
+
+// transport is for large requests, and for tokens.
+func (d *dialler) transport() *http.Transport {
 	// HTTP/1.1 alone: with it a request that was begun is never sent again, and a stream
 	// that is not read holds up no other.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			raw, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &conn{Conn: raw}, nil
-		},
-		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			raw, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			ctx, cancel := context.WithTimeout(ctx, limits.LLMUpstreamDialTime)
-			defer cancel()
-			defer context.AfterFunc(c.life, cancel)()
-			own := config.Clone()
-			if own.ServerName = name; name == "" {
-				own.ServerName, _, _ = net.SplitHostPort(addr) // it was dialled
-			}
-			secure := tls.Client(raw, own)
-			if err := secure.HandshakeContext(ctx); err != nil {
-				_ = raw.Close() // nothing was said on it
-				return nil, tlsError{err}
-			}
-			if p := secure.ConnectionState().NegotiatedProtocol; p != "" && p != "http/1.1" {
-				_ = raw.Close()
-				return nil, tlsError{fmt.Errorf("it chose the protocol %q", p)}
-			}
-			return &conn{Conn: secure, secure: true}, nil
-		},
+		DialContext:            d.plain,
+		DialTLSContext:         d.secure,
 		Protocols:              protocols,
 		DisableCompression:     true, // bytes pass as they are, and none become more
 		MaxIdleConns:           limits.LLMUpstreamIdleConns,
@@ -138,4 +163,28 @@ func (c *Client) transport(roots *x509.CertPool, name string) *http.Transport {
 		IdleConnTimeout:        limits.LLMUpstreamIdleTime,
 		MaxResponseHeaderBytes: limits.LLMUpstreamHeaderBytes,
 	}
+}
+
+// wire is for all other requests.
+func (d *dialler) wire() *httpwire.Wire {
+	dial, port := d.plain, "80"
+	if d.c.base.Scheme == "https" {
+		dial, port = d.secure, "443"
+	}
+	if p := d.c.base.Port(); p != "" {
+		port = p
+	}
+	addr := net.JoinHostPort(d.c.base.Hostname(), port)
+	return httpwire.New(httpwire.Options{
+		Dial:         func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", addr) },
+		Large:        d.transport,
+		RequestBytes: limits.LLMUpstreamWireBytes, HeaderBytes: limits.LLMUpstreamHeaderBytes, Hints: limits.LLMUpstreamHints,
+		IdleConns: limits.LLMUpstreamIdleConns, IdleTime: limits.LLMUpstreamIdleTime,
+		Socket: func(c net.Conn) net.Conn {
+			if own, ok := c.(*conn); ok {
+				return own.socket
+			}
+			return c
+		},
+	})
 }

@@ -113,26 +113,39 @@ func TestSlowTLS(t *testing.T) {
 // TestConnectionsAreKept says that calls one after another share a connection.
 func TestConnectionsAreKept(t *testing.T) {
 	t.Parallel()
-	var conns atomic.Int64
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.(http.Flusher).Flush()
-		_, _ = io.WriteString(w, "{}")
-	}))
-	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			conns.Add(1)
+	for name, body := range map[string]string{"small": "{}", "large": strings.Repeat(" ", 100_000)} {
+		for _, secure := range []bool{false, true} {
+			var conns atomic.Int64
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.(http.Flusher).Flush()
+				_, _ = io.WriteString(w, "{}")
+			}))
+			s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					conns.Add(1)
+				}
+			}
+			var ca []byte
+			if !secure {
+				s.Start()
+			} else {
+				s.StartTLS()
+				ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+			}
+			t.Cleanup(s.Close)
+			c := client(t, s.URL, func(o *Options) { o.CA = ca })
+			for range 50 {
+				call := ask()
+				call.Body = []byte(body)
+				if _, _, err := whole(t, c, call); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := conns.Load(); n != 1 {
+				t.Errorf("%s, TLS %v: %d connections", name, secure, n)
+			}
 		}
-	}
-	s.Start()
-	t.Cleanup(s.Close)
-	c := client(t, s.URL)
-	for range 50 {
-		if _, _, err := whole(t, c, ask()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := conns.Load(); n != 1 {
-		t.Errorf("%d connections", n)
 	}
 }
 
@@ -220,7 +233,7 @@ func TestIdempotencyKeysOfTenants(t *testing.T) {
 func TestEnvironmentIsNotAsked(t *testing.T) {
 	t.Parallel()
 	c := client(t, "https://example.com")
-	if c.sends.(*http.Transport).Proxy != nil { //nolint:forcetypeassert // or the test must be another
+	if c.dialler(nil, "").transport().Proxy != nil {
 		t.Error("there is a proxy")
 	}
 }
