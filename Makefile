@@ -89,7 +89,7 @@ e2e: build github-api ## run the program from outside, and let programs of other
 	scripts/demo.sh
 	scripts/outside-judges.sh
 	scripts/mcp-judges.sh
-	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e ./test/mcp ./gateways/mcp/back
+	$(GO) test -tags e2e -count=1 -timeout 10m ./test/e2e ./test/mcp ./test/llm ./gateways/mcp/back
 
 # The benchmark of judging compares with it. The version is that of policies/rego/conftest_test.go.
 CONFTEST := $(TOOLS)/.conftest-v0.71.1

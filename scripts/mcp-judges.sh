@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the outside judges of the gateway for tool calls into bin/tools: programs of
-# others, at pinned versions, which must work through the gateway as they do without it.
+# Puts the outside judges of the gateways into bin/tools: programs of others, at pinned
+# versions, which must work through a gateway as they do without it.
 # Each is installed once; later nothing is done.
 #
 #   mcp-npm                two releases of the conformance suite, the SDK's client, the
@@ -8,6 +8,9 @@
 #   mcp-everything-server  the server of the Go SDK that the suites are run against
 #   mcp-sdkproxy           a proxy with the Go SDK on both sides (test/mcp/peers): what
 #                          the benchmarks compare with
+#
+#   llm-npm                the clients of models' APIs, and a provider that answers by a
+#                          script
 #
 #   scripts/mcp-judges.sh          all of them
 #   scripts/mcp-judges.sh peers    only those that benchmarks need (no npm)
@@ -34,9 +37,11 @@ built() {
   echo "$want" >"$stamp"
 }
 
-# npm compares every package with the lock file's hash; nothing of them is run here.
+# packages DIRECTORY NAME: npm compares every package with the lock file's hash; nothing of
+# them is run here.
 packages() {
-  local locked=test/mcp/npm/package-lock.json judge=$tools/mcp-npm
+  local from=$1 judge=$tools/$2
+  local locked=$from/package-lock.json
   if cmp -s "$locked" "$judge/installed.json"; then
     return
   fi
@@ -47,11 +52,14 @@ packages() {
   echo "mcp-judges: installing the packages of $locked (once) ..." >&2
   rm -rf "$judge"
   mkdir "$judge"
-  cp test/mcp/npm/package.json "$locked" "$judge/"
+  cp "$from/package.json" "$locked" "$judge/"
   (cd -P "$judge" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
   cp "$locked" "$judge/installed.json"
 }
 
 built mcp-sdkproxy ./sdkproxy
 built mcp-everything-server github.com/modelcontextprotocol/go-sdk/conformance/everything-server
-if [[ $what == all ]]; then packages; fi
+if [[ $what == all ]]; then
+  packages test/mcp/npm mcp-npm
+  packages test/llm/npm llm-npm
+fi

@@ -48,6 +48,11 @@ type trailOf struct {
 func (t *trailOf) Append(_ context.Context, _ bool, events ...protocol.AuditEvent) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, e := range events { // as the real trail
+		if p := e.Policy; p != nil && !p.Decision.Valid() {
+			return fmt.Errorf("%s: no decision", e.EventType)
+		}
+	}
 	t.events = append(t.events, events...)
 	return nil
 }

@@ -101,6 +101,9 @@ type outcome struct {
 
 // recordAnswer writes how a call ended. Of a whole answer the client sees nothing before.
 func (x *exchange) recordAnswer(o outcome) error {
+	if o.verdict.Decision == "" { // there was nothing to judge
+		o.verdict.Decision = protocol.Allow
+	}
 	ev := x.event(protocol.EventLLMResponse, o.verdict.Decision)
 	evidence := map[string]any{"outcome": o.what, "provider": x.choice.Provider, "attempts": len(x.tries) + 1}
 	if o.status != 0 {
