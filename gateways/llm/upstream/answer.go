@@ -55,6 +55,9 @@ func (x *exchange) answer(r *http.Response) (*Answer, error) {
 	_ = b.Close() // it was read
 	if x.key != "" {
 		text = bytes.ReplaceAll(text, []byte(x.key), []byte("[key]"))
+		if err != nil { // it was cut short
+			text = text[:len(text)-partAtEnd(string(text[max(0, len(text)-len(x.key)):]), x.key)]
+		}
 	}
 	a.Body = io.NopCloser(&read{text, err})
 	return a, nil
@@ -106,7 +109,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if int64(len(p)) > b.left+1 {
+	if int64(len(p)) > b.left {
 		p = p[:b.left+1]
 	}
 	x := b.x

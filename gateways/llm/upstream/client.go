@@ -136,12 +136,6 @@ func (x *exchange) finish() {
 	if !x.ended.CompareAndSwap(false, true) {
 		return
 	}
-	x.mu.Lock()
-	if x.conn != nil { // it may be another call's soon
-		x.sent = x.sent || x.conn.written() > x.from
-		x.conn = nil
-	}
-	x.mu.Unlock()
 	x.leave()
 	x.total.Stop()
 	x.quiet.Stop()
@@ -164,6 +158,7 @@ func (x *exchange) do(call *Call) (*Answer, error) {
 		x.c.idle()
 		response, err = x.c.sends.RoundTrip(x.again(r))
 	}
+	x.arrived()
 	answer, err := x.answer(response)
 	if err != nil {
 		_ = response.Body.Close() // it is not wanted
@@ -280,6 +275,14 @@ func (x *exchange) wasSent() bool {
 	return x.sent
 }
 
+// arrived notes that the provider answered. The connection belongs to the answer's body
+// from here on, and may be another call's already.
+func (x *exchange) arrived() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sent, x.conn = true, nil
+}
+
 // cut says whether the provider ended the connection.
 func (x *exchange) cut() bool {
 	x.mu.Lock()
@@ -287,7 +290,7 @@ func (x *exchange) cut() bool {
 	return x.conn != nil && x.conn.ended.Load()
 }
 
-// fail makes the failure of the call, which ends its connection.
+// fail makes the failure of the call, which sends nothing more.
 func (x *exchange) fail(reason Reason, err error) *Failure {
 	return &Failure{Provider: x.c.opt.Name, Reason: reason, Sent: x.wasSent(), Err: err}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -134,7 +135,7 @@ func TestConnectionsAreKept(t *testing.T) {
 				ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 			}
 			t.Cleanup(s.Close)
-			c := client(t, s.URL, func(o *Options) { o.CA = ca })
+			c := client(t, s.URL, func(o *Options) { o.CA, o.MaxAnswer = ca, math.MaxInt64 })
 			for range 50 {
 				call := ask()
 				call.Body = []byte(body)
@@ -352,5 +353,55 @@ func TestMemoryOfStreams(t *testing.T) { //nolint:paralleltest // it measures me
 	t.Logf("%d bytes a stream, with the provider's side of the test", each)
 	if each > most {
 		t.Errorf("%d bytes a stream", each)
+	}
+}
+
+// TestRefusedAnswersLeaveConnections says that an answer which is refused when its
+// connection may be another call's already does not end that one.
+func TestRefusedAnswersLeaveConnections(t *testing.T) {
+	t.Parallel()
+	var conns, n atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n.Add(1)%2 == 1 {
+			w.Header().Set("Location", "/")
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+			return
+		}
+		_, _ = io.WriteString(w, "{}")
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	c := client(t, s.URL)
+	for range 5 {
+		_, _, err := whole(t, c, ask())
+		failed(t, err, Redirect, true)
+		if _, _, err := whole(t, c, ask()); err != nil {
+			t.Error(err)
+		}
+	}
+	if conns.Load() != 1 {
+		t.Errorf("%d connections", conns.Load())
+	}
+}
+
+// TestKeyAtTheEndOfAnError says that no part of a key stands where an error was cut short.
+func TestKeyAtTheEndOfAnError(t *testing.T) {
+	t.Parallel()
+	for _, part := range []int{1, 5, len(secret) - 1} {
+		u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, strings.Repeat(".", 65536-part)+secret+"more")
+		})
+		a, text, err := whole(t, client(t, u, func(o *Options) { o.MaxAnswer = math.MaxInt64 }), ask())
+		failed(t, err, TooLarge, true)
+		if a == nil || strings.Trim(text, ".") != "" {
+			t.Errorf("%+v ends with %q", a, text[max(0, len(text)-30):])
+		}
 	}
 }

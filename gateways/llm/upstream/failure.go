@@ -69,13 +69,17 @@ func clean(err error, key string) error {
 	const most = 200
 	if len(text) > most { // a part of the key could stand at the end
 		text = text[:most]
-		for n := min(len(key)-1, most); n > 0; n-- {
-			if strings.HasSuffix(text, key[:n]) {
-				text = text[:most-n]
-				break
-			}
-		}
-		text += "..."
+		text = text[:most-partAtEnd(text, key)] + "..."
 	}
 	return errors.New(harmless.OneLine(text))
+}
+
+// partAtEnd says how many bytes at the end of a text are the beginning of the key.
+func partAtEnd(text, key string) int {
+	for n := min(len(key)-1, len(text)); n > 0; n-- {
+		if strings.HasSuffix(text, key[:n]) {
+			return n
+		}
+	}
+	return 0
 }
