@@ -52,6 +52,9 @@ const (
 	// of models close theirs after five seconds, and one that is about to be closed must not
 	// be used: a call is never sent twice.
 	LLMUpstreamIdleTime = 4 * time.Second
+	// LLMUpstreamFarIdleTime is the same for providers in the Internet: what stands before
+	// those keeps connections for a minute or more, and a new one costs three ways there.
+	LLMUpstreamFarIdleTime = 30 * time.Second
 	// LLMUpstreamWireBytes is the size of a request that is written before its answer is
 	// read; a socket takes more at once.
 	LLMUpstreamWireBytes = 32 << 10

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cabincrew/action/engines/egress"
 	"github.com/cabincrew/action/internal/httpwire"
@@ -147,6 +148,14 @@ func (d *dialler) secure(ctx context.Context, network, addr string) (net.Conn, e
 	return &conn{Conn: secure, socket: raw, secure: true}, nil
 }
 
+// idleTime says for how long a connection is kept that nobody uses.
+func (d *dialler) idleTime() time.Duration {
+	if d.c.base.Scheme == "https" && egress.Far(d.c.base.Hostname()) {
+		return limits.LLMUpstreamFarIdleTime
+	}
+	return limits.LLMUpstreamIdleTime
+}
+
 // transport is for large requests, and for tokens.
 func (d *dialler) transport() *http.Transport {
 	// HTTP/1.1 alone: with it a request that was begun is never sent again, and a stream
@@ -160,7 +169,7 @@ func (d *dialler) transport() *http.Transport {
 		DisableCompression:     true, // bytes pass as they are, and none become more
 		MaxIdleConns:           limits.LLMUpstreamIdleConns,
 		MaxIdleConnsPerHost:    limits.LLMUpstreamIdleConns,
-		IdleConnTimeout:        limits.LLMUpstreamIdleTime,
+		IdleConnTimeout:        d.idleTime(),
 		MaxResponseHeaderBytes: limits.LLMUpstreamHeaderBytes,
 	}
 }
@@ -179,7 +188,7 @@ func (d *dialler) wire() *httpwire.Wire {
 		Dial:         func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", addr) },
 		Large:        d.transport,
 		RequestBytes: limits.LLMUpstreamWireBytes, HeaderBytes: limits.LLMUpstreamHeaderBytes, Hints: limits.LLMUpstreamHints,
-		IdleConns: limits.LLMUpstreamIdleConns, IdleTime: limits.LLMUpstreamIdleTime,
+		IdleConns: limits.LLMUpstreamIdleConns, IdleTime: d.idleTime(),
 		Socket: func(c net.Conn) net.Conn {
 			if own, ok := c.(*conn); ok {
 				return own.socket

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cabincrew/action/internal/limits"
 )
 
 // secureServer starts a provider with TLS and gives its authority.
@@ -236,6 +238,19 @@ func TestEnvironmentIsNotAsked(t *testing.T) {
 	c := client(t, "https://example.com")
 	if c.dialler(nil, "").transport().Proxy != nil {
 		t.Error("there is a proxy")
+	}
+}
+
+// TestIdleTimes says that connections are kept longer only to what is in the Internet.
+func TestIdleTimes(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]time.Duration{
+		"https://api.example.com/v1": limits.LLMUpstreamFarIdleTime, "https://vllm:8000": limits.LLMUpstreamIdleTime, "https://10.0.0.1": limits.LLMUpstreamIdleTime,
+		"http://127.0.0.1:11434/v1": limits.LLMUpstreamIdleTime, "https://gpu.internal": limits.LLMUpstreamIdleTime,
+	} {
+		if got := client(t, url).dialler(nil, "").idleTime(); got != want {
+			t.Errorf("%s: %s", url, got)
+		}
 	}
 }
 
