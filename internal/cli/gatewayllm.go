@@ -32,6 +32,7 @@ type llmFlags struct {
 	listen              string
 	providers, policies []string
 	whole               bool
+	canary              string
 }
 
 func (a *app) gatewayLLMCommand() *cobra.Command {
@@ -61,13 +62,14 @@ provider only. Without --policy the bundled set llm judges.`,
 			if g.Whole = f.whole; f.listen != "" {
 				g.Listen = f.listen
 			}
-			return a.serveLLM(cmd.Context(), p, g)
+			return a.serveLLM(cmd.Context(), p, g, f.canary)
 		}),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "", "where to listen: HOST:PORT or unix:PATH (default 127.0.0.1:9150)")
 	flags.StringArrayVar(&f.providers, "provider", nil, "a provider, NAME=URL (again for more); the first that works is used")
 	flags.StringArrayVar(&f.policies, "policy", nil, "a directory of policies, instead of the bundled set (again for more)")
+	flags.StringVar(&f.canary, "canary", "on", "on: refuse to start if a prompt or an answer with a known secret passes; off: do not try")
 	flags.BoolVar(&f.whole, "whole", false, "hold answers that stream until all of them was judged")
 	return cmd
 }
@@ -120,7 +122,7 @@ func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *ga
 }
 
 // serveLLM runs a gateway until it is told to end.
-func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err error) {
+func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, canary string) (err error) {
 	r, keys, err := a.openLLM(ctx, p, g)
 	if err != nil {
 		return err
@@ -146,6 +148,9 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err 
 	defer gate.Close()
 	gw, err := r.llmGateway(g, keys, gate)
 	if err != nil {
+		return err
+	}
+	if err := r.canary(ctx, gw, canary); err != nil {
 		return err
 	}
 	h := r.llmDoor(gw, gate)
