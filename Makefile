@@ -18,7 +18,7 @@ TOOLS    := bin/tools
 LINTER   := $(TOOLS)/golangci-lint
 
 # Packages with goroutines, files or processes: tested with the race detector too.
-RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox gateways gateways/identity gateways/mcp gateways/mcp/back gateways/mcp/front gateways/mcp/pins internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
+RACE := $(addprefix ./,$(wildcard audit ci/github engines/check engines/egress engines/oci engines/process engines/sandbox gateways gateways/identity gateways/llm gateways/llm/upstream gateways/mcp gateways/mcp/back gateways/mcp/front gateways/mcp/pins internal/patch internal/redact internal/workspace orchestrator policies/onnx storage/file test/flight test/githubtest))
 # Of the flights on a forge one of each kind: all of them take it twenty minutes.
 RACE_FORGE := ^Test(FromPullRequestToMerge|ThreeJobs|MergeGroup|CarriedToTheQueue|ReplannedWithTheSameIntent|SingleSteps|T04TwoRunnersAtOnce|ForkIsSealedInTheBase)$$
 
