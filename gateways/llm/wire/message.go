@@ -97,6 +97,9 @@ func ParseRequest(f Format, body []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := oneCase(tree); err != nil {
+		return nil, err
+	}
 	q := &Request{Format: f, Raw: body, Tree: tree}
 	var ok bool
 	if q.Model, ok = tree["model"].(string); !ok || q.Model == "" {
@@ -127,6 +130,26 @@ func ParseRequest(f Format, body []byte) (*Request, error) {
 	q.Texts, q.Unread = r.texts, r.unread
 	q.Tools = tools(f, tree)
 	return q, nil
+}
+
+// steering are the members that say what happens with a request.
+var steering = []string{
+	"model", "stream", "messages", "input", "prompt", "system", "instructions", "tools", "functions", "mcp_servers",
+	"max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "documents", "query", "n",
+	"web_search_options", "previous_response_id", "conversation", "response_format", "text",
+}
+
+// oneCase refuses members that servers which do not tell large letters from small ones
+// take for others: for them a second "Model" would stand instead of the one that was judged.
+func oneCase(tree map[string]any) error {
+	for key := range tree {
+		for _, name := range steering {
+			if len(key) >= len(name) && key != name && strings.EqualFold(key, name) {
+				return refusef("a member is named like %s but for its letters, which servers read in two ways", name)
+			}
+		}
+	}
+	return nil
 }
 
 // maxFields are the members that bound an answer, the one to be written first.
@@ -318,16 +341,11 @@ func holdsJSON(at string) bool {
 
 // within adds the texts within arguments, which clients decode once more.
 func (r *reader) within(l rawjson.Literal, kind string) {
-	tree, err := protocol.DecodeAny([]byte(l.Value))
-	if err != nil {
-		return // a text, then, and it was added
-	}
 	if strings.IndexByte(l.Value, '\\') < 0 {
 		return // nothing in it reads otherwise
 	}
-	if _, is := tree.(string); is {
-		kind = KindArguments
-	}
+	// Readers differ in what they make of arguments that are not quite JSON, or that name
+	// a member twice: so its texts count as far as there are any.
 	rawjson.Literals([]byte(l.Value), func(in rawjson.Literal) bool {
 		r.add(policies.Text{At: l.At, Value: in.Value, Kind: kind})
 		return r.err == nil
@@ -372,8 +390,9 @@ func (r *reader) media(l rawjson.Literal) bool {
 // base64Only says that a text is data and nothing else.
 func base64Only(s string) bool {
 	if rest, ok := strings.CutPrefix(s, "data:"); ok {
-		_, rest, ok = strings.Cut(rest, ";base64,")
-		if !ok {
+		var head string
+		head, rest, ok = strings.Cut(rest, ";base64,")
+		if !ok || len(head) > 127 || strings.ContainsFunc(head, notInType) {
 			return false
 		}
 		s = rest
@@ -386,6 +405,11 @@ func base64Only(s string) bool {
 		}
 	}
 	return true
+}
+
+// notInType says whether a character stands in no type of media: what has one is a text.
+func notInType(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("/.+-;=", c)
 }
 
 // kindOf says whose words stand at a place.
