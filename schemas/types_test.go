@@ -66,7 +66,7 @@ var types = map[string]any{
 
 // elsewhere are objects whose Go types live in higher layers, or that have none.
 var elsewhere = []string{
-	"any-map", "approval-predicate", "audit-head", "config", "derived", "flight", "flight-plan-predicate", "gateway", "plan-context", "plan-manifest", "policy-input",
+	"any-map", "approval-predicate", "audit-head", "config", "derived", "flight", "flight-plan-predicate", "gateway", "llm", "plan-context", "plan-manifest", "policy-input",
 	"preflight-report", "statement", "take-off-predicate",
 }
 

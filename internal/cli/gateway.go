@@ -14,12 +14,15 @@ func (a *app) gatewayCommand() *cobra.Command {
 	return cmd
 }
 
-// gatewayPlace is where a gateway works: its configuration is a file of its own.
-func (a *app) gatewayPlace() (place, error) {
+// gatewayPlace is where an MCP gateway works.
+func (a *app) gatewayPlace() (place, error) { return a.placeOf(config.GatewayFile) }
+
+// placeOf is where a gateway works: its configuration is a file of its own.
+func (a *app) placeOf(file string) (place, error) {
 	if a.flags.config == config.FileName {
-		a.flags.config = filepath.Join(filepath.Dir(a.flags.config), config.GatewayFile)
+		a.flags.config = filepath.Join(filepath.Dir(a.flags.config), file)
 		if a.flags.workspace != "" {
-			a.flags.config = filepath.Join(a.flags.workspace, config.GatewayFile)
+			a.flags.config = filepath.Join(a.flags.workspace, file)
 		}
 	}
 	return a.place()

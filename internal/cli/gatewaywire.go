@@ -56,7 +56,8 @@ type gatewayRun struct {
 	app      *app
 	place    place
 	config   *config.Gateway
-	dir      string // of the configuration
+	resolved governed // what the governance hash is of
+	dir      string   // of the configuration
 	id       string
 	now      func() time.Time
 	log      *slog.Logger
@@ -83,6 +84,11 @@ type gatewayRun struct {
 	close    []func() error
 }
 
+// governed is a configuration that says what governs.
+type governed interface {
+	Governance(keyDigest func(path string) (string, error)) (map[string]any, error)
+}
+
 // gatewayTrail is where events go, and why they may not any more.
 type gatewayTrail interface {
 	gateways.Trail
@@ -98,7 +104,7 @@ func (noTrail) Broken() error                                              { ret
 // openGateway loads everything that judges and records, and puts the links together.
 // The run must be closed.
 func (a *app) openGateway(ctx context.Context, p place, g *config.Gateway, k gatewayKinds) (_ *gatewayRun, err error) {
-	r := &gatewayRun{app: a, place: p, config: g, kind: gatewayKind, dir: filepath.Dir(p.config), now: time.Now, kinds: k, waiting: func() int { return 0 }}
+	r := &gatewayRun{app: a, place: p, config: g, resolved: g, kind: gatewayKind, dir: filepath.Dir(p.config), now: time.Now, kinds: k, waiting: func() int { return 0 }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.done())
@@ -245,7 +251,7 @@ func (r *gatewayRun) governance(sets []policies.Set, models []plantoken.Governan
 	if err != nil {
 		return err
 	}
-	resolved, err := r.config.Governance(config.KeyDigests(r.dir))
+	resolved, err := r.resolved.Governance(config.KeyDigests(r.dir))
 	if err != nil {
 		return err
 	}

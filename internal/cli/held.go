@@ -121,7 +121,7 @@ func noFlight(err error) bool {
 
 // besideGateway says whether there is a gateway's configuration, or the state of one.
 func besideGateway(p place) bool {
-	for _, name := range []string{filepath.Join(p.workspace, config.GatewayFile), filepath.Join(p.stateDir, "gateways")} {
+	for _, name := range []string{filepath.Join(p.workspace, config.GatewayFile), filepath.Join(p.workspace, config.LLMFile), filepath.Join(p.stateDir, "gateways")} {
 		if _, err := os.Lstat(name); err == nil {
 			return true
 		}

@@ -15,8 +15,12 @@ import (
 	"github.com/cabincrew/action/schemas"
 )
 
-// configKind is the one kind that is YAML.
-const configKind = "config"
+// The kinds that are YAML.
+const (
+	configKind = "config"
+	mcpKind    = "gateway"
+	llmKind    = "llm"
+)
 
 // finding is one problem of a document.
 type finding struct {
@@ -79,8 +83,15 @@ func (a *app) validate(kind, name string) error {
 
 // check gives all problems of a document.
 func check(kind, name string, data []byte) []finding {
-	if kind == configKind {
+	switch kind {
+	case configKind:
 		return checkConfig(name, data)
+	case mcpKind:
+		_, err := config.ParseGateway(name, data)
+		return problems(err)
+	case llmKind:
+		_, err := config.ParseLLM(name, data)
+		return problems(err)
 	}
 	doc, err := protocol.DecodeAny(data)
 	if err != nil {
@@ -109,6 +120,11 @@ func checkConfig(name string, data []byte) []finding {
 	if err == nil {
 		err = resolve(c)
 	}
+	return problems(err)
+}
+
+// problems gives what is wrong with a configuration.
+func problems(err error) []finding {
 	if err == nil {
 		return nil
 	}

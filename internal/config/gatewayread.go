@@ -45,7 +45,7 @@ func LoadGateway(path string) (*Gateway, []byte, error) {
 // IsGateway says whether a file is a gateway's configuration, by its name or by what it
 // says, however wrong that may be otherwise.
 func IsGateway(path string) bool {
-	if filepath.Base(path) == GatewayFile {
+	if base := filepath.Base(path); base == GatewayFile || base == LLMFile {
 		return true
 	}
 	data, err := readBounded(path, limits.ConfigBytes)
@@ -60,7 +60,7 @@ func IsGateway(path string) bool {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		has[root.Content[i].Value] = true
 	}
-	return has["servers"] && !has["steps"]
+	return (has["servers"] || has["providers"]) && !has["steps"]
 }
 
 // ParseGateway reads a gateway's configuration; see Parse.
@@ -319,6 +319,11 @@ func (r *reader) checkGateway(root *yaml.Node, g *Gateway) {
 	case len(g.Servers) > limits.GatewayServers:
 		r.failf(root, "config_value", fmt.Sprintf("at most %d", limits.GatewayServers), "servers has %d entries", len(g.Servers))
 	}
+	r.checkBoth(root, g)
+}
+
+// checkBoth refuses what makes no sense in any gateway's configuration.
+func (r *reader) checkBoth(root *yaml.Node, g *Gateway) {
 	if len(g.Policies.Sources) > 0 || len(g.Policies.Exemptions) > 0 || g.Policies.Explain || g.Policies.Aggregation == protocol.CustomRule {
 		r.failf(r.placeOr(root, "policies"), "config_value", "remove it", "policies: sources, exemptions, explain and the custom aggregation are for flights only")
 	}

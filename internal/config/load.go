@@ -154,7 +154,7 @@ func (r *reader) parse(data []byte) *yaml.Node {
 func (r *reader) empty() {
 	hint := "write one with: cabincrew init"
 	if r.ofGate {
-		hint = "write one with: cabincrew gateway mcp import, or as docs/gateway-mcp.md shows"
+		hint = "write one with: cabincrew gateway mcp import, or as docs/gateway-mcp.md or docs/gateway-llm.md shows"
 	}
 	r.failFilef("config_empty", hint, "the configuration is empty")
 }

@@ -26,7 +26,8 @@ const (
 	LLMRouteFailures = 5
 	// LLMRouteOpen is for how long a provider that failed is left alone, unless the
 	// configuration says otherwise.
-	LLMRouteOpen = 30 * time.Second
+	LLMRouteOpen     = 30 * time.Second
+	LLMRouteOpenText = "30s"
 	// LLMRouteRest is the longest rest that a provider's Retry-After gets.
 	LLMRouteRest = 5 * time.Minute
 	// LLMRouteAttempts is how often one call may be tried in all.
