@@ -23,7 +23,7 @@ func TestCanaryFindsWhatJudgesNothing(t *testing.T) {
 		v := gateways.Verdict{Decision: protocol.Warn}
 		for _, text := range d.Texts {
 			if strings.Contains(text.Value, secret) {
-				v.Changes = append(v.Changes, gateways.Change{At: text.At, Value: "[REDACTED]"})
+				v.Changes = append(v.Changes, gateways.Change{At: text.At, Value: strings.ReplaceAll(text.Value, secret, "[REDACTED]")})
 			}
 		}
 		return v
@@ -33,13 +33,13 @@ func TestCanaryFindsWhatJudgesNothing(t *testing.T) {
 		want string
 	}{
 		"nothing":       {llm.Options{Judge: allow}, "a prompt"},
-		"requests only": {llm.Options{Judge: requestsOnly}, "an answer with"},
+		"requests only": {llm.Options{Judge: requestsOnly}, "an answer that must"},
 		"no streams":    {llm.Options{Judge: denyWord("ghp_"), Said: allow}, "an answer that streams"},
 		"all":           {llm.Options{Judge: denyWord("ghp_")}, ""},
 		"redacted":      {llm.Options{Judge: redacting, Said: denyWord("ghp_")}, ""},
 	} {
 		f := newFeature(t, c.o, func(string, bool, []byte) string { return chatAnswer("x") })
-		err := f.gw.Canary(t.Context(), secret)
+		err := f.gw.Canary(t.Context(), secret, secret)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -47,7 +47,7 @@ func TestCanaryFindsWhatJudgesNothing(t *testing.T) {
 			t.Errorf("%s: the canary was sent or recorded", name)
 		}
 	}
-	if err := newLeakRig(t, llm.SecretsDeny).gw.Canary(t.Context(), secret); err != nil {
+	if err := newLeakRig(t, llm.SecretsDeny).gw.Canary(t.Context(), secret, secret); err != nil {
 		t.Errorf("with the real search: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,8 @@ type Caller struct {
 	Workflow string
 	Scope    route.Scope
 	Budget   *route.Meter // of the key; nil: none
+	// Rate counts a call, or says how long the caller must wait; nil: it need not.
+	Rate func(now time.Time) time.Duration
 }
 
 // UnauthorizedError says that a client may not come in.
@@ -190,6 +193,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var err error
 		if who, err = g.o.Authenticate(r); err != nil {
 			g.unauthorized(w, r, format, err)
+			return
+		}
+	}
+	if who.Rate != nil {
+		if rest := who.Rate(g.o.Now()); rest > 0 {
+			w.Header().Set("Retry-After", strconv.FormatInt(int64((rest+time.Second-1)/time.Second), 10))
+			g.door(w, r, format, who, http.StatusTooManyRequests, "key_rate", "the key's requests of this minute are used up")
 			return
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,22 +49,20 @@ Anthropic's APIs work unchanged: give them the gateway's address as the base URL
 
     cabincrew gateway llm --provider openai=http://127.0.0.1:11434/v1
 
-A provider's key is read from NAME_API_KEY (OPENAI_API_KEY for openai) and is sent to that
+Without --provider the configuration says all of it (--config, default ` + config.LLMFile + `).
+With it there is no file: a provider's key is read from NAME_API_KEY (OPENAI_API_KEY for openai) and is sent to that
 provider only. Without --policy the bundled set llm judges.`,
 		Args: cobra.NoArgs,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
-			p, err := a.gatewayPlace()
+			p, err := a.placeOf(config.LLMFile)
 			if err != nil {
 				return err
 			}
-			g, err := config.LocalLLM(f.providers, f.policies)
+			g, err := a.llmConfig(p, f)
 			if err != nil {
 				return err
 			}
-			if g.Whole = f.whole; f.listen != "" {
-				g.Listen = f.listen
-			}
-			return a.serveLLM(cmd.Context(), p, g, f.canary)
+			return a.serveLLM(cmd.Context(), p, g)
 		}),
 	}
 	flags := cmd.Flags()
@@ -74,9 +74,36 @@ provider only. Without --policy the bundled set llm judges.`,
 	return cmd
 }
 
+// llmConfig reads the configuration, or makes one of the command line.
+func (a *app) llmConfig(p place, f llmFlags) (g *config.LLMGateway, err error) {
+	if len(f.providers) > 0 {
+		g, err = config.LocalLLM(f.providers, f.policies)
+	} else {
+		if len(f.policies) > 0 {
+			return nil, usageError("usage", "--policy is for providers that the command line names").WithHint("write policies: {rego: [DIRECTORY]} into %s", p.config)
+		}
+		g, err = config.LoadLLM(p.config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.Whole = g.Whole || f.whole
+	if f.listen != "" {
+		g.Listen = f.listen
+	}
+	switch f.canary {
+	case "on":
+	case "off":
+		g.Canary.Off = true
+	default:
+		return nil, usageError("usage", "--canary %s is neither on nor off", oneLine(f.canary)).WithHint("leave it out: it is on")
+	}
+	return g, nil
+}
+
 // openLLM loads everything that judges and records. The run must be closed.
 func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *gatewayRun, _ map[string]string, err error) {
-	r := &gatewayRun{app: a, place: p, config: &g.Gateway, kind: llm.Kind, dir: p.workspace, now: time.Now, waiting: func() int { return 0 }}
+	r := &gatewayRun{app: a, place: p, config: &g.Gateway, resolved: g, kind: llm.Kind, dir: filepath.Dir(p.config), now: time.Now, waiting: func() int { return 0 }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.done())
@@ -122,7 +149,7 @@ func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *ga
 }
 
 // serveLLM runs a gateway until it is told to end.
-func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, canary string) (err error) {
+func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err error) {
 	r, keys, err := a.openLLM(ctx, p, g)
 	if err != nil {
 		return err
@@ -132,7 +159,11 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, canar
 			err = closeErr
 		}
 	}()
-	l, err := listenGateway(ctx, &g.Gateway, r.dir)
+	at := g.Gateway
+	for _, k := range g.Keys { // they are tokens, and open a listener to other machines as tokens do
+		at.Clients.Tokens = append(slices.Clip(at.Clients.Tokens), config.GatewayToken{Name: k.Name, SHA256: k.SHA256})
+	}
+	l, err := listenGateway(ctx, &at, r.dir)
 	if err != nil {
 		return err
 	}
@@ -150,7 +181,7 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, canar
 	if err != nil {
 		return err
 	}
-	if err := r.canary(ctx, gw, canary); err != nil {
+	if err := r.canary(ctx, gw, g.Canary); err != nil {
 		return err
 	}
 	h := r.llmDoor(gw, gate)
@@ -217,11 +248,19 @@ func formatsOf(kind string) []string {
 
 // llmGateway puts the gateway together.
 func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, gate *identity.Gate) (*llm.Gateway, error) {
+	used := newLLMUsed()
+	callers, err := llmCallersOf(g, gate, used, r.now)
+	if err != nil {
+		return nil, err
+	}
 	o := llm.Options{
-		Authenticate: func(req *http.Request) (llm.Caller, error) { return callerOf(gate, req) },
+		Authenticate: callers.caller,
 		Providers:    map[string]llm.Upstream{}, Judge: r.judge, Said: r.said, Secrets: g.Secrets.Results, Trail: r.trail, Tally: r.tally, Holds: r.holds,
 		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
 		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(telemetry.NewModels(r.calls)),
+	}
+	if err := r.llmBounds(g, &o, used); err != nil {
+		return nil, err
 	}
 	if r.windows != nil {
 		o.Windows = r.windows
@@ -233,7 +272,7 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 	var providers []route.Provider
 	for i := range g.Providers {
 		p := &g.Providers[i]
-		client, err := r.llmUpstream(p, keys[p.Name])
+		client, err := r.llmUpstream(g, p, keys[p.Name])
 		if err != nil {
 			return nil, err
 		}
@@ -242,17 +281,24 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 		if slices.Contains(formatsOf(p.Kind), string(llmwire.Embeddings)) { // it lists its models as OpenAI does
 			o.Order = append(o.Order, p.Name)
 		}
-		providers = append(providers, route.Provider{
-			Name: p.Name, Kind: route.Kind(p.Kind), Formats: formatsOf(p.Kind), Models: p.Models, Weight: int(p.Weight), MaxConcurrent: int(p.Concurrent),
-		})
+		one := route.Provider{
+			Name: p.Name, Kind: route.Kind(p.Kind), Formats: formatsOf(p.Kind), Models: p.Models, Prices: map[string]route.Price{}, ContextTokens: p.Context,
+			Weight: int(p.Weight), Rate: route.Rate(p.Rate), MaxConcurrent: int(p.Concurrent),
+		}
+		for alias, price := range p.Prices {
+			one.Prices[alias] = route.Price(price)
+		}
+		providers = append(providers, one)
 	}
-	var err error
-	o.Router, err = route.New(route.Options{Providers: providers, Strategy: route.Strategy(g.Strategy), Now: r.now})
+	o.Router, err = route.New(route.Options{
+		Providers: providers, Strategy: route.Strategy(g.Routing.Strategy), SafeModel: g.Routing.SafeModel, Allow: route.Scope{Providers: g.Allow.Providers, Models: g.Allow.Models},
+		Breaker: route.Breaker{Failures: int(g.Routing.Failures), Open: g.Routing.Open.Duration}, Now: r.now,
+	})
 	if err != nil {
 		return nil, err
 	}
 	o.Retry = route.Retry{
-		Attempts: int(g.Retries) + 1, Base: 250 * time.Millisecond, Max: 5 * time.Second, Deadline: limits.LLMTotal, MaxRetryAfter: 10 * time.Second,
+		Attempts: int(g.Routing.Retries) + 1, Base: 250 * time.Millisecond, Max: 5 * time.Second, Deadline: g.Limits.Total.Duration, MaxRetryAfter: 10 * time.Second,
 		Random: rand.Int64N, //nolint:gosec // jitter is no secret
 	}
 	if err := o.Retry.Check(); err != nil {
@@ -261,8 +307,44 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 	return llm.New(o)
 }
 
-func (r *gatewayRun) llmUpstream(p *config.LLMProvider, key string) (*upstream.Client, error) {
-	o := upstream.Options{Name: p.Name, Kind: upstream.Kind(p.Kind), BaseURL: p.URL, Region: p.Region, Project: p.Project, Version: p.Version, MaxConcurrent: int(p.Concurrent), Private: p.Private}
+// llmBounds says what the configuration bounds and changes.
+func (r *gatewayRun) llmBounds(g *config.LLMGateway, o *llm.Options, used *llmUsed) error {
+	o.Body, o.Answer, o.Concurrent, o.Total = g.Limits.Body, g.Limits.Answer, int(g.Limits.Concurrent), g.Limits.Total.Duration
+	o.Safer, o.Idempotent = g.Routing.SaferModel, g.Routing.Idempotent
+	o.Shape.MaxTokens = g.Shape.MaxTokens
+	if g.Shape.Temperature != "" {
+		t, err := strconv.ParseFloat(g.Shape.Temperature, 64)
+		if err != nil {
+			return usageError("config_value", "shape.temperature is no number").At(g.Name).WithHint("write 0.2")
+		}
+		o.Shape.Temperature = &t
+	}
+	if g.Cache.Size > 0 {
+		o.Cache = llm.NewCache(g.Cache.Size, g.Cache.Keep.Duration)
+	}
+	for _, b := range g.Budgets {
+		m, err := used.meter(b, r.now)
+		if err != nil {
+			return err
+		}
+		o.Meters = append(o.Meters, m)
+	}
+	return nil
+}
+
+// timeOf gives a provider's time, or that of all.
+func timeOf(own, all config.Duration) time.Duration {
+	if own.Text != "" {
+		return own.Duration
+	}
+	return all.Duration
+}
+
+func (r *gatewayRun) llmUpstream(g *config.LLMGateway, p *config.LLMProvider, key string) (*upstream.Client, error) {
+	o := upstream.Options{
+		FirstByte: timeOf(p.FirstByte, g.Limits.FirstByte), Idle: timeOf(p.Idle, g.Limits.Idle), Total: timeOf(p.Total, g.Limits.Total), MaxAnswer: g.Limits.Answer,
+		Name: p.Name, Kind: upstream.Kind(p.Kind), BaseURL: p.URL, Region: p.Region, Project: p.Project, Version: p.Version, MaxConcurrent: int(p.Concurrent), Private: p.Private,
+	}
 	if key != "" {
 		o.Key = func(context.Context) (string, error) { return key, nil }
 		if p.Key.File != "" {
@@ -277,21 +359,6 @@ func (r *gatewayRun) llmUpstream(p *config.LLMProvider, key string) (*upstream.C
 		o.CA = pem
 	}
 	return upstream.New(o)
-}
-
-// callerOf says who calls. Clients of Anthropic's form send their key in a header of its own.
-func callerOf(gate *identity.Gate, req *http.Request) (llm.Caller, error) {
-	if key := req.Header.Get("X-Api-Key"); key != "" && req.Header.Get("Authorization") == "" {
-		with := *req
-		with.Header = req.Header.Clone()
-		with.Header.Set("Authorization", "Bearer "+key)
-		req = &with
-	}
-	name, err := gate.Authenticate(req, "")
-	if refused, ok := err.(*identity.Refusal); ok { //nolint:errorlint // it is never wrapped
-		return llm.Caller{}, &llm.UnauthorizedError{Status: refused.Status, Challenge: refused.Challenge, Why: refused.Why}
-	}
-	return llm.Caller{Name: name}, err
 }
 
 // searching is the search for secrets as the gateway asks it.

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/cabincrew/action/gateways/llm"
+	"github.com/cabincrew/action/internal/config"
 )
 
 // canaries is a secret that nobody has. It is put together here, so that nobody takes this
@@ -14,13 +16,10 @@ func canaries() string {
 }
 
 // canary refuses to start a gateway that lets through what nobody may.
-func (r *gatewayRun) canary(ctx context.Context, gw *llm.Gateway, want string) error {
-	switch want {
-	case "on":
-		return gw.Canary(ctx, canaries())
-	case "off":
-		r.warnings = append(r.warnings, "nobody tried whether a prompt or an answer with a secret is stopped (--canary=off)")
+func (r *gatewayRun) canary(ctx context.Context, gw *llm.Gateway, c config.LLMCanary) error {
+	if c.Off {
+		r.warnings = append(r.warnings, "nobody tried whether a prompt or an answer with a secret is stopped (canary: off)")
 		return nil
 	}
-	return usageError("usage", "--canary %s is neither on nor off", oneLine(want)).WithHint("leave it out: it is on")
+	return gw.Canary(ctx, cmp.Or(c.Prompt, canaries()), cmp.Or(c.Answer, canaries()))
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -325,7 +326,7 @@ func TestLLMSchemaPatterns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(data), string(quoted)) {
+		if !bytes.Contains(data, quoted) {
 			t.Errorf("%s is not in the schema", quoted)
 		}
 	}
@@ -364,6 +365,23 @@ func TestLLMMessagesKeepSecrets(t *testing.T) {
 	}
 	var e *protocol.Error
 	if !errors.As(err, &e) || slices.Contains([]string{"", "tellnobody"}, e.Hint) {
+		t.Error(err)
+	}
+}
+
+// TestLLMExampleOfThePage reads the configuration that docs/gateway-llm.md shows.
+func TestLLMExampleOfThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/gateway-llm.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(page), "```yaml\n")
+	text, _, end := strings.Cut(text, "```")
+	if !ok || !end {
+		t.Fatal("the page shows none")
+	}
+	if _, err := ParseLLM("docs/gateway-llm.md", []byte(text)); err != nil {
 		t.Error(err)
 	}
 }
