@@ -250,6 +250,15 @@ func TestShapeIsJudgedAndSent(t *testing.T) {
 	if len(f.sent) != 1 || f.sent[0] != `{"model":"m","max_tokens": 50,"messages":[{"role":"user","content":"hello"}],"temperature":0}` {
 		t.Error(f.sent)
 	}
+	s := newFeature(t, llm.Options{Shape: llm.Shape{System: "Be kind.", SchemaName: "answer", Schema: map[string]any{"type": "object"}}}, func(string, bool, []byte) string { return chatAnswer("x") })
+	s.post(t, hello)
+	if len(s.sent) != 1 || !strings.Contains(s.sent[0], `"messages":[{"content":"Be kind.","role":"system"},{"role":"user"`) || !strings.Contains(s.sent[0], `"strict":true`) {
+		t.Error(s.sent)
+	}
+	bad := newFeature(t, llm.Options{Shape: llm.Shape{System: "forbidden"}}, func(string, bool, []byte) string { return chatAnswer("x") })
+	if bad.post(t, hello); len(bad.sent) > 0 {
+		t.Error("what the gateway adds is not judged")
+	}
 	e := f.trail.events[0].Policy.PolicyEvaluations[0].Evidence
 	if e["digest"] == e["forwarded_digest"] || e["forwarded_digest"] != protocol.Digest([]byte(f.sent[0])) {
 		t.Errorf("%v", e)

@@ -26,6 +26,9 @@ func (x *exchange) shape() *refusal {
 		}
 	}
 	chat := x.format == wire.Chat || x.format == wire.Responses || x.format == wire.Messages
+	edit(chat && o.System != "", func(b []byte) ([]byte, error) { return wire.WithSystem(b, x.format, o.System) })
+	// A format that cannot be held to a schema is refused, not let through without it.
+	edit(chat && o.Schema != nil, func(b []byte) ([]byte, error) { return wire.WithSchema(b, x.format, o.SchemaName, o.Schema) })
 	edit(chat && o.MaxTokens > 0, func(b []byte) ([]byte, error) { return wire.WithMaxTokens(b, x.format, o.MaxTokens) })
 	edit(chat && o.Temperature != nil, func(b []byte) ([]byte, error) { return wire.WithTemperature(b, x.format, *o.Temperature) })
 	if err == nil && len(body) > 0 && (len(body) != len(x.came) || &body[0] != &x.came[0]) {

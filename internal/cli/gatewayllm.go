@@ -311,7 +311,10 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 func (r *gatewayRun) llmBounds(g *config.LLMGateway, o *llm.Options, used *llmUsed) error {
 	o.Body, o.Answer, o.Concurrent, o.Total = g.Limits.Body, g.Limits.Answer, int(g.Limits.Concurrent), g.Limits.Total.Duration
 	o.Safer, o.Idempotent = g.Routing.SaferModel, g.Routing.Idempotent
-	o.Shape.MaxTokens = g.Shape.MaxTokens
+	o.Shape.MaxTokens, o.Shape.System = g.Shape.MaxTokens, g.Shape.System
+	if g.Shape.Schema != nil {
+		o.Shape.SchemaName, o.Shape.Schema = "answer", g.Shape.Schema
+	}
 	if g.Shape.Temperature != "" {
 		t, err := strconv.ParseFloat(g.Shape.Temperature, 64)
 		if err != nil {

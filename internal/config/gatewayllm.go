@@ -104,8 +104,10 @@ type LLMLimits struct {
 
 // LLMShape is what is changed of requests before they are judged.
 type LLMShape struct {
-	MaxTokens   int64  // 0: as it came
-	Temperature string // a number from 0 to 2 as the file writes it; "": as it came
+	System      string         // goes before the client's instructions
+	Schema      map[string]any // the JSON schema that answers must have; nil: none
+	MaxTokens   int64          // 0: as it came
+	Temperature string         // a number from 0 to 2 as the file writes it; "": as it came
 }
 
 // LLMCache keeps whole answers. Without a size nothing is kept.

@@ -46,7 +46,7 @@ providers:
 allow: {providers: [local, cloud, aws, google, claude], models: [small, large], hosts: [127.0.0.1, models.example, other.example]}
 routing: {strategy: safety_tier, safe_model: small, safer_model: large, retries: 4, idempotent: true, breaker: {failures: 7, open: 45s}}
 buffer: full
-shape: {max_tokens: 500, temperature: 0.2}
+shape: {system: Be kind., schema: {type: object}, max_tokens: 500, temperature: 0.2}
 cache: {size: 64MiB, keep: 1m}
 policies: {bundled: [llm], rego: [policies/llm], secrets: {decision: require_approval, role: security}}
 models: [{name: m, bundled: instruction-injection}]
@@ -99,7 +99,7 @@ func TestLLMReadsEveryKey(t *testing.T) {
 		"routing":   g.Routing.Strategy == LLMSafetyTier && g.Routing.SafeModel == "small" && g.Routing.Retries == 4 && g.Routing.Idempotent && g.Routing.Failures == 7 && g.Routing.Open.Duration == 45*time.Second,
 		"buffer":    g.Whole,
 		"clouds":    aws.Kind == LLMBedrock && aws.Region == "eu-central-1" && aws.URL == "" && google.Kind == LLMVertex && google.Project == "our-project",
-		"shape":     g.Shape == LLMShape{500, "0.2"} && g.Cache.Size == 64<<20 && g.Cache.Keep.Duration == time.Minute && g.Routing.SaferModel == "large",
+		"shape":     g.Shape.System == "Be kind." && g.Shape.Schema["type"] == "object" && g.Shape.MaxTokens == 500 && g.Shape.Temperature == "0.2" && g.Cache.Size == 64<<20 && g.Cache.Keep.Duration == time.Minute && g.Routing.SaferModel == "large",
 		"policies":  g.Policies.Bundled[0] == "llm" && g.Policies.Rego[0] == "policies/llm" && len(g.Models) == 1,
 		"secrets":   g.Secrets.Requests == "deny" && g.Secrets.Results == SecretsRedact,
 		"approvals": g.Approvals.Expire.Duration == 5*time.Minute && len(g.Approvals.Approvers) == 1,

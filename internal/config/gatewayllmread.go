@@ -232,14 +232,22 @@ func (r *reader) llmRouting(top *object) LLMRouting {
 
 func (r *reader) llmShape(top *object) LLMShape {
 	n, p := top.at("shape")
-	o := r.object(n, p, "max_tokens", "temperature")
-	out := LLMShape{MaxTokens: o.int("max_tokens", 0, 1, limits.LLMRouteTokens)}
+	o := r.object(n, p, "system", "schema", "max_tokens", "temperature")
+	out := LLMShape{System: o.text("system", "", systemText), Schema: o.free("schema"), MaxTokens: o.int("max_tokens", 0, 1, limits.LLMRouteTokens)}
 	if at, where := o.at("temperature"); at != nil && r.is(at, where, yaml.ScalarNode) {
 		if out.Temperature = at.Value; !degree().MatchString(at.Value) {
 			r.failf(at, "config_value", "write a number from 0 to 2 with at most six places, such as 0.2", "%s is out of bounds: %s", where, clip(at.Value))
 		}
 	}
 	return out
+}
+
+// systemText accepts what is told to a model.
+func systemText(s string) (string, string) {
+	if s == "" || len(s) > limits.LLMSystemText {
+		return "is empty or too long", fmt.Sprintf("a text of at most %d bytes", limits.LLMSystemText)
+	}
+	return "", ""
 }
 
 func (r *reader) llmCache(top *object) LLMCache {

@@ -24,7 +24,7 @@ func (g *LLMGateway) Governance(keyDigest func(path string) (string, error)) (ma
 		"breaker": map[string]any{"failures": g.Routing.Failures, "open": g.Routing.Open.Text},
 	}
 	out["whole"] = g.Whole
-	out["shape"] = map[string]any{"max_tokens": g.Shape.MaxTokens, "temperature": g.Shape.Temperature}
+	out["shape"] = map[string]any{"system": g.Shape.System, "schema": g.Shape.Schema, "max_tokens": g.Shape.MaxTokens, "temperature": g.Shape.Temperature}
 	out["cache"] = map[string]any{"size": g.Cache.Size, "keep": g.Cache.Keep.Text}
 	out["limits"] = map[string]any{
 		"body": l.Body, "answer": l.Answer, "concurrent": l.Concurrent, "total": l.Total.Text, "first_byte": l.FirstByte.Text, "idle": l.Idle.Text,

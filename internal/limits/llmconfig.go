@@ -30,6 +30,8 @@ const (
 	// bytes of them at the most.
 	LLMCacheText = "5m"
 	LLMCacheMax  = 4 << 30
+	// LLMSystemText is the size of what is put before the instructions of clients, in bytes.
+	LLMSystemText = 16 << 10
 	// LLMCanary is how long the check of the judges at the start may take.
 	LLMCanary = 30 * time.Second
 	// LLMCanaryText is the size of a text that the judges must stop, in bytes.
