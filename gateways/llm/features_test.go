@@ -106,6 +106,16 @@ type feature struct {
 
 func newFeature(t *testing.T, o llm.Options, answer upstreamFunc) *feature {
 	t.Helper()
+	var f *feature
+	f = newFeatureOver(t, o, upstreamFunc(func(model string, stream bool, body []byte) string {
+		f.sent = append(f.sent, string(body))
+		return answer(model, stream, body)
+	}))
+	return f
+}
+
+func newFeatureOver(t *testing.T, o llm.Options, provider llm.Upstream) *feature {
+	t.Helper()
 	f := &feature{trail: &trailOf{}}
 	o.Trail = f.trail
 	var err error
@@ -117,10 +127,7 @@ func newFeature(t *testing.T, o llm.Options, answer upstreamFunc) *feature {
 		t.Fatal(err)
 	}
 	o.Retry = route.Retry{Attempts: 2, Base: time.Millisecond, Max: time.Millisecond, Deadline: time.Minute, MaxRetryAfter: time.Second, Random: func(int64) int64 { return 0 }}
-	o.Providers = map[string]llm.Upstream{"p": upstreamFunc(func(model string, stream bool, body []byte) string {
-		f.sent = append(f.sent, string(body))
-		return answer(model, stream, body)
-	})}
+	o.Providers = map[string]llm.Upstream{"p": provider}
 	if o.Judge == nil {
 		o.Judge = denyWord("forbidden")
 	}

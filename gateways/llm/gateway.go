@@ -133,6 +133,8 @@ type Gateway struct {
 	streamed atomic.Int64 // bytes that streams under way have had
 	requests *semaphore.Weighted
 	answers  *semaphore.Weighted
+	over     context.Context // ends when the gateway stops
+	stop     context.CancelFunc
 }
 
 var _ http.Handler = (*Gateway)(nil)
@@ -166,7 +168,8 @@ func New(o Options) (*Gateway, error) {
 	if o.Windows != nil {
 		o.Windows = pooled{o.Windows, in}
 	}
-	return &Gateway{o: o, requests: semaphore.NewWeighted(limits.LLMRoom), answers: semaphore.NewWeighted(limits.LLMRoom)}, nil
+	over, stop := context.WithCancel(context.Background())
+	return &Gateway{o: o, over: over, stop: stop, requests: semaphore.NewWeighted(limits.LLMRoom), answers: semaphore.NewWeighted(limits.LLMRoom)}, nil
 }
 
 func orLimit(n, limit int64) int64 {
@@ -178,6 +181,10 @@ func orLimit(n, limit int64) int64 {
 
 // Under is how many calls are under way.
 func (g *Gateway) Under() int64 { return g.under.Load() }
+
+// Stop ends all calls that are under way: their clients are told of it in the form of
+// their answers. Calls that come later are refused.
+func (g *Gateway) Stop() { g.stop() }
 
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -210,6 +217,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.o.Total+g.o.Hold)
 	defer cancel()
+	defer context.AfterFunc(g.over, cancel)() // not any more, once it is served
 	x := &exchange{g: g, w: w, r: r, ctx: ctx, cancel: cancel, who: who, format: format, at: g.o.Now(), id: g.o.NewID()}
 	defer x.done()
 	x.serve()

@@ -331,13 +331,28 @@ func (x *exchange) statusFailure(a *upstream.Answer) failed {
 	return f
 }
 
+// gone says that the client went away. What ends a call otherwise, the client is told of.
+func (x *exchange) gone() bool { return x.r.Context().Err() != nil }
+
+// ended says why this side ended a call.
+func (x *exchange) ended(f *failed) {
+	switch {
+	case f.failure.Class != route.ClassCancelled:
+	case x.g.over.Err() != nil:
+		f.reason, f.status = "the gateway stops", http.StatusServiceUnavailable
+	default:
+		f.reason, f.status = "it took longer than a call may", http.StatusGatewayTimeout
+	}
+}
+
 // fail tells the client that there is no answer. The provider's own words are judged as
 // all that comes from it is.
 func (x *exchange) fail(f failed) {
-	if f.failure.Class == route.ClassCancelled || x.r.Context().Err() != nil {
+	if x.gone() {
 		_ = x.recordAnswer(outcome{what: outcomeGone, reason: f.reason}) // nobody waits for it
 		return
 	}
+	x.ended(&f)
 	no := refusal{f.status, "upstream_failed", "the provider " + x.choice.Provider + " gave no answer (" + f.reason + ")"}
 	o := outcome{what: outcomeFailed, reason: f.reason, status: f.status}
 	if f.failure.Class == route.ClassStatus {

@@ -136,9 +136,10 @@ func (s *stream) over(err error) *stop {
 	switch {
 	case whole:
 		return nil // all of it came
-	case f.failure.Class == route.ClassCancelled || s.x.r.Context().Err() != nil:
+	case s.x.gone():
 		return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
 	}
+	s.x.ended(&f)
 	return stopped(outcomeFailed, f.status, "upstream_failed", "the provider's answer broke off ("+f.reason+")")
 }
 
@@ -338,7 +339,7 @@ func (s *stream) denied(l *lane) *stop {
 }
 
 func (s *stream) unsearched(err error) *stop {
-	if s.x.r.Context().Err() != nil {
+	if s.x.gone() {
 		return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
 	}
 	s.x.g.o.Log.Warn("an answer could not be searched for secrets", "request", s.x.id, "error", err.Error())
@@ -586,7 +587,7 @@ func (s *stream) judge(j gateways.Judge, texts []gateways.Text) *stop {
 	}
 	v, err := j.Judge(s.x.ctx, s.x.answerDocument(doc), s.x.g.o.Now())
 	if err != nil {
-		if s.x.r.Context().Err() != nil {
+		if s.x.gone() {
 			return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
 		}
 		return stopped(outcomeDenied, http.StatusForbidden, "answer_unjudged", "the answer was stopped: it could not be judged")

@@ -28,7 +28,7 @@ func (s *stream) window(l *lane, ends bool) *stop {
 	v, err := judge.Judge(s.x.ctx, s.x.answerDocument(said{texts: []gateways.Text{text}, spoken: []string{text.Value}}), s.x.g.o.Now())
 	l.seen = to
 	switch {
-	case err != nil && s.x.r.Context().Err() != nil:
+	case err != nil && s.x.gone():
 		return stopped(outcomeGone, http.StatusBadGateway, "cancelled", "the client went away")
 	case err != nil:
 		return stopped(outcomeDenied, http.StatusForbidden, "answer_unjudged", "the answer was stopped: it could not be judged")

@@ -193,7 +193,8 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err 
 	return serveHTTP(ctx, l, h, secure, r.log, func() { r.drainLLM(gw) })
 }
 
-// drainLLM denies what waits for a person and gives calls that are under way a moment.
+// drainLLM denies what waits for a person and gives calls that are under way a moment. Those
+// that are not done by then are ended, and their clients told.
 func (r *gatewayRun) drainLLM(gw *llm.Gateway) {
 	if r.endHolds != nil {
 		if err := r.endHolds(); err != nil {
@@ -208,7 +209,15 @@ func (r *gatewayRun) drainLLM(gw *llm.Gateway) {
 		select {
 		case <-poll.C:
 		case <-late.C:
-			return
+			gw.Stop()
+			late.Reset(limits.GatewayDrain)
+			for gw.Under() > 0 {
+				select {
+				case <-poll.C:
+				case <-late.C:
+					return
+				}
+			}
 		}
 	}
 }
