@@ -79,7 +79,7 @@ func (x *exchange) whole(a *upstream.Answer) route.Result {
 	if x.recordAnswer(o) != nil {
 		no, x.again = &unrecorded, false
 	}
-	res := route.Result{Outcome: route.Served, Tokens: got.Usage.Input + got.Usage.Output}
+	res := route.Result{Outcome: route.Served, Tokens: tokensIn(got.Usage)}
 	if x.again {
 		return res
 	}

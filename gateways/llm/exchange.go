@@ -22,6 +22,7 @@ type exchange struct {
 	r      *http.Request
 	ctx    context.Context
 	cancel context.CancelFunc
+	outer  context.Context // of the call with the time that it may be held; nil: ctx
 	who    Caller
 	format wire.Format
 	at     time.Time

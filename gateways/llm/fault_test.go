@@ -138,6 +138,9 @@ func serveFault(c net.Conn, mode string) bool {
 
 // endsWell says whether a client of the format takes a stream for a whole answer.
 func endsWell(code int, body string) bool {
+	if at := strings.Index(body, "data: [DONE]\n\n"); at >= 0 { // clients read no further
+		body = body[:at+len("data: [DONE]\n\n")]
+	}
 	return code == http.StatusOK && !strings.Contains(body, `"error"`) && strings.HasSuffix(body, "data: [DONE]\n\n") && strings.Contains(body, `"finish_reason":"stop"`)
 }
 

@@ -22,7 +22,15 @@ func (x *exchange) holdRequest() *refusal {
 
 // hold waits until persons approved a payload for every role that policies name.
 func (x *exchange) hold(v gateways.Verdict, payload []byte, phase string) *refusal {
-	return x.holdIn(x.ctx, v, payload, phase)
+	return x.holdIn(x.held(), v, payload, phase)
+}
+
+// held is the context of what waits for a person: that takes longer than a call may.
+func (x *exchange) held() context.Context {
+	if x.outer != nil {
+		return x.outer
+	}
+	return x.ctx
 }
 
 func (x *exchange) holdIn(ctx context.Context, v gateways.Verdict, payload []byte, phase string) *refusal {

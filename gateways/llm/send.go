@@ -12,6 +12,7 @@ import (
 	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/gateways/llm/upstream"
 	"github.com/cabincrew/action/gateways/llm/wire"
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/protocol"
 )
 
@@ -38,6 +39,12 @@ func (x *exchange) route() *refusal {
 	}
 	x.choice = x.plan.Choices[0]
 	return x.reserve()
+}
+
+// tokensIn gives the tokens of a call. What a provider claims beyond all measure is that
+// much, and no less.
+func tokensIn(u wire.Usage) int64 {
+	return min(max(u.Input, 0), limits.LLMRouteTokens) + min(max(u.Output, 0), limits.LLMRouteTokens)
 }
 
 // tokensOf estimates the tokens of a body: nobody knows them before the provider counts.
@@ -104,7 +111,7 @@ func (x *exchange) reserve() *refusal {
 			case !u.Given || err != nil || !whole:
 				h.Keep()
 			default:
-				if err := h.Settle(route.Use{Tokens: u.Input + u.Output, Money: cost}); err != nil {
+				if err := h.Settle(route.Use{Tokens: tokensIn(u), Money: cost}); err != nil {
 					x.g.o.Log.Warn("the provider's usage cannot be true", "provider", x.choice.Provider, "error", err.Error())
 				}
 			}
@@ -137,7 +144,7 @@ func (x *exchange) send() {
 	}
 	ctx, cancel := context.WithTimeout(x.ctx, x.g.o.Total)
 	defer cancel()
-	x.ctx = ctx
+	x.outer, x.ctx = x.ctx, ctx
 	x.attempts(body)
 }
 
@@ -174,6 +181,10 @@ func (x *exchange) attempts(body []byte) {
 		case err == nil && step.Retry:
 			if !wait(x.ctx, step.Wait) {
 				x.fail(status)
+				return
+			}
+			if err := x.recordRequest(); err != nil { // each attempt stands in the record before it goes
+				writeError(x.w, x.format, unrecorded.status, unrecorded)
 				return
 			}
 		default:

@@ -2,10 +2,12 @@ package llm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,6 +34,7 @@ type stream struct {
 	calls   *frames.Calls
 	done    []wire.Call
 	out     []byte // to be written
+	tail    []byte // what the client takes for the end
 	kept    []byte // what follows something that is held
 	queue   bool   // all is kept until the end
 	open    int    // lanes of the kind Other that are not decided
@@ -189,6 +192,14 @@ func (s *stream) event(f *frames.Frame) *stop {
 	}
 	if f.Terminal == frames.Failed {
 		s.finish = "error"
+	}
+	if f.Terminal != frames.Open {
+		// What clients take for the end comes when all of the rest is judged and recorded.
+		s.tail = f.Append(s.tail)
+		return nil
+	}
+	if len(s.tail) > 0 {
+		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer goes on where it had ended")
 	}
 	s.put(func(dst []byte) []byte { return f.Append(dst) })
 	return s.room()
@@ -380,8 +391,10 @@ func (s *stream) endLanes(f *frames.Frame) *stop {
 	if f.Terminal == frames.Open {
 		return nil
 	}
-	for _, l := range s.others {
-		if end := s.endOther(l); end != nil {
+	for _, at := range slices.SortedFunc(maps.Keys(s.others), func(a, b frames.Lane) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Index, b.Index), cmp.Compare(a.Part, b.Part))
+	}) {
+		if end := s.endOther(s.others[at]); end != nil {
 			return end
 		}
 	}
@@ -642,7 +655,7 @@ func (s *stream) approve() *stop {
 		return end
 	}
 	ended := make(chan *refusal, 1)
-	ctx, cancel := context.WithCancel(s.x.ctx)
+	ctx, cancel := context.WithCancel(s.x.held())
 	defer cancel()
 	go func() { ended <- s.x.holdIn(ctx, s.verdict, payload, string(gateways.PhaseResponse)) }()
 	tick := time.NewTicker(limits.LLMWord)
@@ -715,7 +728,7 @@ func (s *stream) close(end *stop) route.Result {
 	u := s.dec.Usage()
 	usage := wire.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning, Given: u.Given}
 	o := outcome{what: outcomeOK, status: http.StatusOK, verdict: s.verdict, usage: usage, finish: s.finish, digest: s.hash.sum()}
-	res := route.Result{Outcome: route.Served, Tokens: u.Input + u.Output}
+	res := route.Result{Outcome: route.Served, Tokens: tokensIn(usage)}
 	if end != nil {
 		o.what, o.reason, o.status = end.what, end.reason, end.refusal.status
 		switch end.what {
@@ -741,6 +754,11 @@ func (s *stream) close(end *stop) route.Result {
 	switch {
 	case s.x.again:
 	case end == nil:
+		s.queue, s.ask = false, false
+		if !s.held() {
+			s.out = append(append(s.out, s.kept...), s.tail...)
+			s.kept = s.kept[:0]
+		}
 		_ = s.flush() // the client may be gone
 	case end.what == outcomeGone:
 	case !s.began && len(s.out) == 0:
