@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,12 @@ provider only. Without --policy the bundled set llm judges.`,
 			if err != nil {
 				return err
 			}
-			return a.serveLLM(cmd.Context(), p, g)
+			return a.serveLLM(cmd.Context(), p, g, func() (*config.LLMGateway, error) {
+				if len(f.providers) > 0 {
+					return nil, usageError("gateway_reload", "the gateway has no file that it could read again").WithHint("write %s and start without --provider", config.LLMFile)
+				}
+				return a.llmConfig(p, f)
+			})
 		}),
 	}
 	flags := cmd.Flags()
@@ -101,6 +107,33 @@ func (a *app) llmConfig(p place, f llmFlags) (g *config.LLMGateway, err error) {
 	return g, nil
 }
 
+// llmKeys reads the keys of the providers, which nothing that is logged or recorded may hold.
+func (r *gatewayRun) llmKeys(g *config.LLMGateway) (map[string]string, error) {
+	keys := map[string]string{}
+	for i := range g.Providers {
+		q := &g.Providers[i]
+		if q.Key == nil {
+			continue
+		}
+		value, err := r.app.secret(r.dir, *q.Key)
+		switch {
+		case err == nil && value != "":
+			keys[q.Name] = value
+		case q.KeyOptional:
+		default:
+			return nil, usageError("gateway_secret", "the key of the provider %s cannot be had", q.Name).At(q.Where).
+				WithHint("set the variable or write the file before the gateway starts")
+		}
+	}
+	r.secrets = map[string]string{}
+	for name, v := range keys {
+		if len(v) >= 8 { // a shorter one is a word for servers that want any
+			r.secrets["provider "+name] = v
+		}
+	}
+	return keys, nil
+}
+
 // openLLM loads everything that judges and records. The run must be closed.
 func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *gatewayRun, _ map[string]string, err error) {
 	r := &gatewayRun{app: a, place: p, config: &g.Gateway, resolved: g, kind: llm.Kind, dir: filepath.Dir(p.config), now: time.Now, waiting: func() int { return 0 }}
@@ -112,27 +145,9 @@ func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *ga
 	if r.id, err = newRunID(r.now()); err != nil {
 		return nil, nil, err
 	}
-	keys := map[string]string{}
-	for i := range g.Providers {
-		q := &g.Providers[i]
-		if q.Key == nil {
-			continue
-		}
-		value, err := a.secret(r.dir, *q.Key)
-		switch {
-		case err == nil && value != "":
-			keys[q.Name] = value
-		case q.KeyOptional:
-		default:
-			return nil, nil, usageError("gateway_secret", "the key of the provider %s cannot be had", q.Name).At(q.Where).
-				WithHint("set the variable or write the file before the gateway starts")
-		}
-	}
-	r.secrets = map[string]string{}
-	for name, v := range keys {
-		if len(v) >= 8 { // a shorter one is a word for servers that want any
-			r.secrets["provider "+name] = v
-		}
+	keys, err := r.llmKeys(g)
+	if err != nil {
+		return nil, nil, err
 	}
 	if r.redactor, err = redact.New(r.secrets); err != nil {
 		return nil, nil, usageError("gateway_secret", "%w", err).At(g.Name).WithHint("use a longer key")
@@ -149,7 +164,7 @@ func (a *app) openLLM(ctx context.Context, p place, g *config.LLMGateway) (_ *ga
 }
 
 // serveLLM runs a gateway until it is told to end.
-func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err error) {
+func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, load func() (*config.LLMGateway, error)) (err error) {
 	r, keys, err := a.openLLM(ctx, p, g)
 	if err != nil {
 		return err
@@ -177,25 +192,34 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway) (err 
 		return err
 	}
 	defer gate.Close()
-	gw, err := r.llmGateway(g, keys, gate)
+	serving := &llmServing{run: r, gate: gate, used: newLLMUsed(), models: telemetry.NewModels(r.calls)}
+	first, err := serving.made(ctx, r, g, keys)
 	if err != nil {
 		return err
 	}
-	if err := r.canary(ctx, gw, g.Canary); err != nil {
-		return err
-	}
-	h := r.llmDoor(gw, gate)
+	serving.now.Store(first)
+	defer func() {
+		if stopErr := serving.stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	h := r.llmDoor(serving, gate)
+	watched, unwatch := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { serving.watch(watched, load) })
+	defer watching.Wait()
+	defer unwatch()
 	where := scheme(secure != nil) + "://" + l.Addr().String()
 	if l.Addr().Network() == "unix" {
 		where = "unix:" + l.Addr().String()
 	}
 	r.toldLLM(g, where)
-	return serveHTTP(ctx, l, h, secure, r.log, func() { r.drainLLM(gw) })
+	return serveHTTP(ctx, l, h, secure, r.log, func() { r.drainLLM(serving) })
 }
 
 // drainLLM denies what waits for a person and gives calls that are under way a moment. Those
 // that are not done by then are ended, and their clients told.
-func (r *gatewayRun) drainLLM(gw *llm.Gateway) {
+func (r *gatewayRun) drainLLM(s *llmServing) {
 	if r.endHolds != nil {
 		if err := r.endHolds(); err != nil {
 			r.log.Warn("held calls could not be let go in order", "error", err.Error())
@@ -205,13 +229,13 @@ func (r *gatewayRun) drainLLM(gw *llm.Gateway) {
 	defer late.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for gw.Under() > 0 {
+	for r.under.Load() > 0 {
 		select {
 		case <-poll.C:
 		case <-late.C:
-			gw.Stop()
+			s.now.Load().gw.Stop()
 			late.Reset(limits.GatewayDrain)
-			for gw.Under() > 0 {
+			for r.under.Load() > 0 {
 				select {
 				case <-poll.C:
 				case <-late.C:
@@ -256,9 +280,8 @@ func formatsOf(kind string) []string {
 }
 
 // llmGateway puts the gateway together.
-func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, gate *identity.Gate) (*llm.Gateway, error) {
-	used := newLLMUsed()
-	callers, err := llmCallersOf(g, gate, used, r.now)
+func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, s *llmServing) (*llm.Gateway, error) {
+	callers, err := llmCallersOf(g, s.gate, s.used, r.now)
 	if err != nil {
 		return nil, err
 	}
@@ -266,9 +289,9 @@ func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, ga
 		Authenticate: callers.caller,
 		Providers:    map[string]llm.Upstream{}, Judge: r.judge, Said: r.said, Secrets: g.Secrets.Results, Trail: r.trail, Tally: r.tally, Holds: r.holds,
 		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
-		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(telemetry.NewModels(r.calls)),
+		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(s.models),
 	}
-	if err := r.llmBounds(g, &o, used); err != nil {
+	if err := r.llmBounds(g, &o, s.used); err != nil {
 		return nil, err
 	}
 	if r.windows != nil {
@@ -321,7 +344,7 @@ func (r *gatewayRun) llmBounds(g *config.LLMGateway, o *llm.Options, used *llmUs
 	o.Body, o.Answer, o.Concurrent, o.Total = g.Limits.Body, g.Limits.Answer, int(g.Limits.Concurrent), g.Limits.Total.Duration
 	o.Safer, o.Idempotent = g.Routing.SaferModel, g.Routing.Idempotent
 	o.Shape.MaxTokens, o.Shape.System = g.Shape.MaxTokens, g.Shape.System
-	if g.Shape.Schema != nil {
+	if len(g.Shape.Schema) > 0 {
 		o.Shape.SchemaName, o.Shape.Schema = "answer", g.Shape.Schema
 	}
 	if g.Shape.Temperature != "" {
@@ -398,7 +421,7 @@ func streamFound(list []secrets.StreamMatch) []llm.Found {
 }
 
 // llmDoor puts the endpoints together.
-func (r *gatewayRun) llmDoor(gw *llm.Gateway, gate *identity.Gate) http.Handler {
+func (r *gatewayRun) llmDoor(gw http.Handler, gate *identity.Gate) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }) // the client may be gone
 	mux.HandleFunc("/readyz", r.ready)
@@ -409,7 +432,7 @@ func (r *gatewayRun) llmDoor(gw *llm.Gateway, gate *identity.Gate) http.Handler 
 				r.refusedAtDoor(front.Refusal{Reason: front.ReasonUnknown})
 				return
 			}
-			r.calls.State(int(gw.Under()), r.waiting(), r.trail.Broken() != nil)
+			r.calls.State(int(r.under.Load()), r.waiting(), r.trail.Broken() != nil)
 			metrics.ServeHTTP(w, req)
 		})
 	}
