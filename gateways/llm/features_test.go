@@ -120,7 +120,7 @@ func newFeatureOver(t *testing.T, o llm.Options, provider llm.Upstream) *feature
 	o.Trail = f.trail
 	var err error
 	o.Router, err = route.New(route.Options{
-		Providers: []route.Provider{{Name: "p", Kind: route.OpenAI, Formats: []string{string(wire.Chat)}, Models: map[string]string{"*": "*"}}},
+		Providers: []route.Provider{{Name: "p", Kind: route.OpenAI, Formats: []string{string(wire.Chat), string(wire.Responses), string(wire.Messages)}, Models: map[string]string{"*": "*"}}},
 		Strategy:  route.Fallback, Now: time.Now,
 	})
 	if err != nil {

@@ -1,71 +1,103 @@
 package llm
 
 import (
-	"bytes"
+	"slices"
 
 	"github.com/cabincrew/action/gateways/llm/frames"
+	"github.com/cabincrew/action/internal/limits"
 )
 
 // lane is one text of a stream as far as it came.
 type lane struct {
 	at     frames.Lane
 	search Search
-	raw    []byte // what came
-	given  int    // how much of it was given on
-	skip   int    // up to where it was found to be a secret, whose mark was given on
-	found  []Found
-	said   []byte // what was given on, where that is not the beginning of raw
-	other  bool   // it is not
+	raw    []byte // what came; of a lane of the kind Other it is not kept
+	came   int    // how much came
+	decide int    // up to where it is decided whether a secret stands in it
+	loose  int    // up to where it goes on undecided, see let
+	seen   int    // how much of raw the judges of windows have seen
+	marks  []mark // the secrets, in order
 	ended  bool
-	seen   int // how much of raw the judges of windows have seen
 }
 
-// spoken gives what the client was told.
-func (l *lane) spoken() []byte {
-	if l.other {
-		return l.said
-	}
-	return l.raw[:l.given]
+// mark is where a secret stands in a lane. What it covers is given on as its rule's name.
+type mark struct {
+	from, to int
+	rule     string
 }
 
-// release gives what may be given on, up to a place of the text, with marks where secrets
-// stood. What it gives is valid until the next call.
-func (l *lane) release(to int) []byte {
-	if to < len(l.raw) {
-		to = l.given + frames.Cut(l.raw[l.given:], to-l.given)
+// add notes secrets.
+func (l *lane) add(found []Found) {
+	if len(found) == 0 {
+		return
 	}
-	if to <= l.given {
-		return nil
+	for _, f := range found {
+		l.marks = append(l.marks, mark{int(f.From), int(f.To), f.Rule})
 	}
-	if len(l.found) == 0 && l.skip <= l.given && !l.other {
-		out := l.raw[l.given:to]
-		l.given = to
-		return out
-	}
-	if !l.other {
-		l.said, l.other = bytes.Clone(l.raw[:l.given]), true
-	}
-	begin := len(l.said)
-	for l.given < to {
-		if l.given < l.skip {
-			l.given = min(l.skip, to)
+	slices.SortStableFunc(l.marks, func(a, b mark) int { return a.from - b.from })
+	out := l.marks[:1]
+	for _, m := range l.marks[1:] {
+		if last := &out[len(out)-1]; m.from < last.to {
+			last.to = max(last.to, m.to)
 			continue
 		}
-		next := to
-		if len(l.found) > 0 && int(l.found[0].From) < to {
-			next = max(int(l.found[0].From), l.given)
-		}
-		l.said = append(l.said, l.raw[l.given:next]...)
-		l.given = next
-		if len(l.found) > 0 && next == max(int(l.found[0].From), l.given) && next < to {
-			l.said = append(l.said, "[REDACTED:"+l.found[0].Rule+"]"...)
-			l.skip = max(l.skip, int(l.found[0].To))
-			l.found = l.found[1:]
-			for len(l.found) > 0 && int(l.found[0].From) < l.skip {
-				l.skip = max(l.skip, int(l.found[0].To))
-				l.found = l.found[1:]
-			}
+		out = append(out, m)
+	}
+	l.marks = out
+}
+
+// covered says that a secret stands in a part of the lane.
+func (l *lane) covered(from, to int) bool {
+	for _, m := range l.marks {
+		if m.from < to && m.to > from {
+			return true
 		}
 	}
-	return l.said[begin:]
+	return false
+}
+
+// masked appends a text that stands at a place of the lane, without the secrets in it. A
+// secret that begins in it leaves its mark there.
+func (l *lane) masked(dst, text []byte, from int) []byte {
+	at, to := from, from+len(text)
+	for _, m := range l.marks {
+		if m.to <= at || m.from >= to {
+			continue
+		}
+		if m.from >= at {
+			dst = append(dst, text[at-from:m.from-from]...)
+			dst = append(dst, "[REDACTED:"+m.rule+"]"...)
+		}
+		at = min(max(at, m.to), to)
+	}
+	return append(dst, text[at-from:]...)
+}
+
+// spoken gives what the client was told, or will be unless the stream ends here.
+func (l *lane) spoken() []byte {
+	if len(l.marks) == 0 {
+		return l.raw
+	}
+	return l.masked(nil, l.raw, 0)
+}
+
+// safe is up to where the lane's text may be given on.
+func (l *lane) safe(windows bool) int {
+	to := l.came
+	if !l.ended && l.search != nil {
+		to = max(l.decide, l.loose)
+	}
+	if windows && l.at.Kind != frames.Other {
+		to = min(to, l.seen)
+	}
+	return to
+}
+
+// let lets the last few bytes of a lane go, because another lane speaks and this one may
+// say no more before all of that: a word cannot wait for the whole of the answer. The
+// search goes on, and what comes then is held until those bytes are decided too.
+func (l *lane) let() {
+	if !l.ended && l.came-l.decide <= limits.LLMLetGo && l.loose <= l.decide {
+		l.loose = l.came
+	}
 }

@@ -192,7 +192,11 @@ func chatPlace(name, delta string) place {
 		for _, p := range pieces {
 			b.WriteString(head + strings.ReplaceAll(delta, "@", quote(p, esc)) + "]}\n\n")
 		}
-		b.WriteString(head + `{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n")
+		b.WriteString(head + `{"index":0,"delta":{},"finish_reason":"stop"}`)
+		if strings.Contains(delta, `{"index":1,"delta"`) {
+			b.WriteString(`,{"index":1,"delta":{},"finish_reason":"stop"}`)
+		}
+		b.WriteString("]}\n\ndata: [DONE]\n\n")
 		return b.String()
 	}}
 }
@@ -406,14 +410,8 @@ func TestCleanStreamsStayTheSame(t *testing.T) {
 		body := p.build(pieces, false)
 		size := 1 + n%37
 		got := l.post(p.format, body, func() int { return size })
-		want, is := heard(body), heard(got)
-		for where, text := range want {
-			switch where[strings.LastIndexByte(where, '/')+1:] {
-			case "content", "text", "delta", "arguments", "thinking", "partial_json", "reasoning_content", "note", "refusal":
-				if is[where] != text {
-					t.Fatalf("%s: %s is %q, and was %q", p.name, where, is[where], text)
-				}
-			}
+		if got != body {
+			t.Fatalf("%s: %q, and was %q", p.name, got, body)
 		}
 		if strings.Contains(got, "error") {
 			t.Fatalf("%s: %s", p.name, got)

@@ -34,14 +34,16 @@ type stream struct {
 	calls   *frames.Calls
 	done    []wire.Call
 	out     []byte // to be written
+	queue   queue
+	spans   []span // of the event that is read
 	tail    []byte // what the client takes for the end
-	kept    []byte // what follows something that is held
-	queue   bool   // all is kept until the end
-	open    int    // lanes of the kind Other that are not decided
+	whole   bool   // all is kept until the end
 	ask     bool   // a person is to approve the whole
+	unread  []wire.Unread
 	bytes   int64
 	finish  string
-	news    bool // something was said since it was judged
+	speaker *lane // whose text came last
+	news    bool  // something was said since it was judged
 	verdict gateways.Verdict
 	began   bool
 	hash    digester
@@ -78,7 +80,10 @@ func (x *exchange) stream(a *upstream.Answer) route.Result {
 	}
 	s := &stream{
 		x: x, rc: http.NewResponseController(x.w), dec: frames.NewDecoder(format), in: frames.NewReader(0),
-		calls: frames.NewCalls(limits.LLMCalls), queue: x.g.o.Whole, verdict: gateways.Verdict{Decision: protocol.Allow},
+		calls: frames.NewCalls(limits.LLMCalls), queue: newQueue(), whole: x.g.o.Whole, verdict: gateways.Verdict{Decision: protocol.Allow},
+	}
+	if s.whole {
+		s.queue.gate = 0
 	}
 	copyHeader(x.w.Header(), a.Header)
 	h := x.w.Header()
@@ -86,7 +91,19 @@ func (x *exchange) stream(a *upstream.Answer) route.Result {
 	h.Set("Cache-Control", "no-store")
 	end := s.run(a.Body)
 	defer func() { x.g.streamed.Add(-s.bytes) }()
-	return s.close(end)
+	res := s.close(end)
+	if end == nil {
+		drain(a.Body)
+	}
+	return res
+}
+
+// drain reads what follows the end, mostly nothing, so that the connection can be used
+// again. A provider that leaves it open is not waited for.
+func drain(body io.ReadCloser) {
+	late := time.AfterFunc(limits.LLMDrain, func() { _ = body.Close() }) // all of the answer came
+	defer late.Stop()
+	_, _ = io.CopyN(io.Discard, body, limits.LLMChunk) // whatever it is, nobody gets it
 }
 
 // run reads the stream to its end; nil is a clean one.
@@ -115,10 +132,12 @@ func (s *stream) run(body io.Reader) *stop {
 		if end := s.events(); end != nil {
 			return end
 		}
-		if s.dec.Ended() == frames.Open {
-			if end := s.flush(); end != nil {
-				return end
-			}
+		if s.dec.Ended() != frames.Open && len(s.in.Rest()) == 0 {
+			// Some providers leave the connection open behind the end.
+			return nil
+		}
+		if end := s.flush(); end != nil {
+			return end
 		}
 		if err != nil {
 			return s.over(err)
@@ -169,10 +188,17 @@ func (s *stream) events() *stop {
 // event judges one event and puts it among what is given on.
 func (s *stream) event(f *frames.Frame) *stop {
 	if f.Broken != "" {
-		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "an event of the provider's answer cannot be read")
+		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "an event of the provider's answer cannot be read ("+f.Broken+")")
+	}
+	if len(s.tail) > 0 && !blank(f) {
+		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", goesOn)
+	}
+	s.spans = s.spans[:0]
+	for _, e := range f.Echoes {
+		s.spans = append(s.spans, span{from: e.From, to: e.To, empty: e.Empty, odd: e.Odd})
 	}
 	for i := range f.Pieces {
-		if end := s.piece(f, i); end != nil {
+		if end := s.piece(&f.Pieces[i]); end != nil {
 			return end
 		}
 	}
@@ -182,122 +208,104 @@ func (s *stream) event(f *frames.Frame) *stop {
 	if f.Finish != "" {
 		s.finish = f.Finish
 	}
-	if end := s.endCalls(f); end != nil {
+	if end := s.call(f); end != nil {
 		return end
 	}
-	if f.Terminal == frames.Done {
+	switch f.Terminal {
+	case frames.Done:
 		if end := s.last(); end != nil {
 			return end
 		}
-	}
-	if f.Terminal == frames.Failed {
+	case frames.Failed:
 		s.finish = "error"
-	}
-	if f.Terminal != frames.Open {
-		// What clients take for the end comes when all of the rest is judged and recorded.
-		s.tail = f.Append(s.tail)
+		if s.whole || s.ask { // nobody has judged the whole, and there is none
+			s.queue.drop()
+			s.whole, s.ask, s.queue.gate = false, false, -1
+		}
+	case frames.Open:
+		s.queue.add(f.Raw, s.spans)
+		s.out = s.queue.release(s.out, s.windows())
+		if s.queue.size() > limits.LLMHeld {
+			return stopped(outcomeFailed, http.StatusBadGateway, "answer_size", "more of the answer would have to be held than the limit")
+		}
 		return nil
 	}
-	if len(s.tail) > 0 {
-		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer goes on where it had ended")
-	}
-	s.put(func(dst []byte) []byte { return f.Append(dst) })
-	return s.room()
-}
-
-// put appends to what is given on, or to what waits behind something that is held.
-func (s *stream) put(add func([]byte) []byte) {
-	if s.held() {
-		s.kept = add(s.kept)
-		return
-	}
-	if len(s.kept) > 0 {
-		s.out, s.kept = append(s.out, s.kept...), s.kept[:0]
-	}
-	s.out = add(s.out)
-}
-
-func (s *stream) held() bool { return s.queue || s.ask || s.open > 0 || s.calls.Open() > 0 }
-
-func (s *stream) room() *stop {
-	if len(s.kept) > limits.LLMHeld {
-		return stopped(outcomeFailed, http.StatusBadGateway, "answer_size", "more of the answer would have to be held than the limit")
-	}
+	// What clients take for the end comes when all of the rest is judged and recorded.
+	s.tail = render(s.tail, f.Raw, s.spans)
 	return nil
 }
 
+const goesOn = "the provider's answer goes on where it had ended"
+
+// blank says that an event says nothing, or is the end that follows an error.
+func blank(f *frames.Frame) bool {
+	return f.Terminal != frames.Open || len(f.Pieces) == 0 && len(f.Parts) == 0
+}
+
+func (s *stream) windows() bool { return s.x.g.o.Windows != nil }
+
 // piece judges one text of an event.
-func (s *stream) piece(f *frames.Frame, i int) *stop {
-	p := &f.Pieces[i]
+func (s *stream) piece(p *frames.Piece) *stop {
 	switch p.Lane.Kind {
 	case frames.Other:
 		return s.other(p)
 	case frames.Arguments:
-		s.news = true
-		if err := s.calls.Add(p); err != nil {
-			return stopped(outcomeFailed, http.StatusBadGateway, "answer_size", "the arguments of a tool call are larger than the limit")
-		}
-		return nil
+		return nil // they are judged as a part of the call
 	case frames.Text, frames.Reasoning, frames.Summary, frames.Refusal:
+	}
+	if len(p.Text) == 0 && !p.Whole {
+		return nil
 	}
 	s.news = true
 	l := s.lane(p.Lane)
-	if p.Whole && len(l.raw) > 0 {
-		return s.again(f, i, l)
-	}
-	if l.ended {
-		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer goes on where it had ended")
-	}
-	before := l.given
-	l.raw = append(l.raw, p.Text...)
-	to := len(l.raw)
-	if l.search != nil {
-		n, found, err := l.search.Feed(s.x.ctx, p.Text)
-		if end := s.foundIn(l, found, err); end != nil {
-			return end
+	from := len(l.raw)
+	switch {
+	case p.Whole && (from > 0 || l.ended):
+		// A text that was given in parts before.
+		if !bytes.Equal(l.raw, p.Text) {
+			return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer repeats a text in other words")
 		}
-		to = min(to, int(n))
+		s.spans = append(s.spans, span{from: p.From, to: p.To, lane: l, hi: from})
+		return nil
+	case l.ended:
+		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", goesOn)
 	}
-	ends := p.Whole || f.Ends(p.Lane)
-	if end := s.window(l, ends); end != nil {
+	s.speaks(l)
+	l.raw = append(l.raw, p.Text...)
+	l.came = len(l.raw)
+	s.spans = append(s.spans, span{from: p.From, to: p.To, lane: l, lo: from, hi: l.came})
+	if end := s.feed(l, p.Text); end != nil {
 		return end
 	}
-	if ends {
-		var err error
-		if to, err = s.finishLane(l); err != nil {
-			return s.unsearched(err)
-		}
-		if end := s.denied(l); end != nil {
-			return end
-		}
-	}
-	if s.x.g.o.Windows != nil {
-		to = min(to, l.seen)
-	}
-	begin := len(l.raw) - len(p.Text)
-	out := l.release(to)
-	if before == begin && l.given == len(l.raw) && !l.other {
-		return nil // as it came
-	}
-	f.Replace(i, out)
-	return nil
+	return s.window(l, false)
 }
 
-// again takes a text that was given in parts before: it must be the same, and what was
-// taken out of the parts is taken out of it.
-func (s *stream) again(f *frames.Frame, i int, l *lane) *stop {
-	if !bytes.Equal(l.raw, f.Pieces[i].Text) {
-		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer repeats a text in other words")
+// speaks lets go the last words of those that spoke before a lane.
+func (s *stream) speaks(l *lane) {
+	if s.speaker == l {
+		return
 	}
-	if !l.ended {
-		if end := s.endLane(l); end != nil {
-			return end
+	s.speaker = l
+	for _, o := range s.lanes {
+		if o != l && o.at.Index == l.at.Index {
+			o.let()
 		}
 	}
-	if l.other {
-		f.Replace(i, l.said)
+	for _, o := range s.others {
+		if o != l {
+			o.let()
+		}
 	}
-	return nil
+}
+
+// feed looks for secrets in what came of a lane.
+func (s *stream) feed(l *lane, text []byte) *stop {
+	if l.search == nil {
+		return nil
+	}
+	n, found, err := l.search.Feed(s.x.ctx, text)
+	l.decide = int(n)
+	return s.foundIn(l, found, err)
 }
 
 func (s *stream) lane(at frames.Lane) *lane {
@@ -314,39 +322,23 @@ func (s *stream) lane(at frames.Lane) *lane {
 	return l
 }
 
-// finishLane says that a lane's text is whole.
-func (s *stream) finishLane(l *lane) (int, error) {
-	l.ended = true
-	if l.search == nil {
-		return len(l.raw), nil
-	}
-	found, err := l.search.End(s.x.ctx)
-	l.search = nil
-	if s.x.g.o.Secrets != SecretsWarn {
-		l.found = append(l.found, found...)
-	}
-	s.note(found)
-	return len(l.raw), err
-}
-
 // foundIn says what becomes of a stream in which secrets were found.
 func (s *stream) foundIn(l *lane, found []Found, err error) *stop {
 	if err != nil {
 		return s.unsearched(err)
 	}
-	s.note(found)
-	if s.x.g.o.Secrets != SecretsWarn {
-		l.found = append(l.found, found...)
-	}
-	return s.denied(l)
-}
-
-func (s *stream) denied(l *lane) *stop {
-	if len(l.found) == 0 || s.x.g.o.Secrets == SecretsRedact {
-		slices.SortFunc(l.found, func(a, b Found) int { return int(a.From - b.From) })
+	if len(found) == 0 {
 		return nil
 	}
-	return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: a secret may stand in it ("+l.found[0].Rule+")")
+	s.note(found)
+	switch s.x.g.o.Secrets {
+	case SecretsWarn:
+		return nil
+	case SecretsRedact:
+		l.add(found)
+		return nil
+	}
+	return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: a secret may stand in it ("+found[0].Rule+")")
 }
 
 func (s *stream) unsearched(err error) *stop {
@@ -394,52 +386,46 @@ func (s *stream) endLanes(f *frames.Frame) *stop {
 	for _, at := range slices.SortedFunc(maps.Keys(s.others), func(a, b frames.Lane) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Index, b.Index), cmp.Compare(a.Part, b.Part))
 	}) {
-		if end := s.endOther(s.others[at]); end != nil {
+		if end := s.endLane(s.others[at]); end != nil {
 			return end
 		}
 	}
 	return nil
 }
 
-// endLane gives on what is held of a lane, in an event of its own.
+// endLane says that a lane's text is whole.
 func (s *stream) endLane(l *lane) *stop {
-	if end := s.window(l, true); end != nil {
-		return end
-	}
-	to, err := s.finishLane(l)
-	if err != nil {
-		return s.unsearched(err)
-	}
-	if end := s.denied(l); end != nil {
-		return end
-	}
-	rest := l.release(to)
-	if len(rest) == 0 {
+	if l.ended {
 		return nil
 	}
-	ok := true
-	s.put(func(dst []byte) []byte {
-		dst, ok = s.dec.Emit(dst, l.at, rest)
-		return dst
-	})
-	if !ok {
-		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "what was held of the answer cannot be given on")
+	if l.at.Kind != frames.Other {
+		if end := s.window(l, true); end != nil {
+			return end
+		}
 	}
-	return nil
+	l.ended = true
+	if l.search == nil {
+		return nil
+	}
+	found, err := l.search.End(s.x.ctx)
+	l.search = nil
+	return s.foundIn(l, found, err)
 }
 
-// other judges what is no text of the model. Nothing of it can be given on later, so
-// while it may be part of a secret all that follows waits.
+// other judges what is no text of the model.
 func (s *stream) other(p *frames.Piece) *stop {
 	if s.x.g.o.Search == nil || len(p.Text) == 0 {
 		return nil
 	}
+	if media(p) {
+		return s.media(p)
+	}
 	if !p.Same {
-		if end := s.alone(p.Text); end != nil {
+		if end := s.alone(p); end != nil {
 			return end
 		}
 	}
-	if !joined(p) {
+	if !p.Joined {
 		return nil
 	}
 	l := s.others[p.Lane]
@@ -453,105 +439,124 @@ func (s *stream) other(p *frames.Piece) *stop {
 		l = &lane{at: p.Lane, search: s.x.g.o.Search()}
 		s.others[p.Lane] = l
 	}
-	held := l.held()
-	l.given += len(p.Text)
-	n, found, err := l.search.Feed(s.x.ctx, p.Text)
-	if err != nil {
-		return s.unsearched(err)
+	if l.ended {
+		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", goesOn)
 	}
-	l.skip = int(n)
-	s.open += count(l.held()) - count(held)
-	return s.inOther(found)
+	s.speaks(l)
+	from := l.came
+	l.came += len(p.Text)
+	s.spans = append(s.spans, span{from: p.From, to: p.To, lane: l, lo: from, hi: l.came, raw: p.Raw})
+	return s.feed(l, p.Text)
+}
+
+// media says that a piece is data and no text: an image, a sound, what only the provider
+// can read. Whole answers have them as what nobody has read.
+func media(p *frames.Piece) bool {
+	if p.Key || p.Raw || len(p.Text) < limits.LLMMedia {
+		return false
+	}
+	switch p.Field {
+	case "data", "result", "partial_image_b64", "b64_json", "encrypted_content", "signature", "delta":
+	default:
+		return false
+	}
+	for _, c := range p.Text {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '+' && c != '/' && c != '=' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// media tells the judges of data that nobody has read.
+func (s *stream) media(p *frames.Piece) *stop {
+	at := "/answer/" + p.Field
+	if slices.ContainsFunc(s.unread, func(u wire.Unread) bool { return u.At == at }) {
+		return nil
+	}
+	s.unread = append(s.unread, wire.Unread{At: at, Kind: "file"})
+	return s.judge(s.x.g.o.Said, nil)
 }
 
 // alone judges a text by itself.
-func (s *stream) alone(text []byte) *stop {
-	if len(text) < shortest {
+func (s *stream) alone(p *frames.Piece) *stop {
+	if len(p.Text) < shortest {
 		return nil
 	}
-	search := s.x.g.o.Search()
-	_, found, err := search.Feed(s.x.ctx, text)
-	if err == nil {
-		var more []Found
-		more, err = search.End(s.x.ctx)
-		found = append(found, more...)
+	l := &lane{at: p.Lane, search: s.x.g.o.Search(), came: len(p.Text)}
+	if end := s.feed(l, p.Text); end != nil {
+		return end
 	}
-	if err != nil {
-		return s.unsearched(err)
+	if end := s.endLane(l); end != nil {
+		return end
 	}
-	return s.inOther(found)
+	if len(l.marks) > 0 {
+		if p.Key || p.Raw {
+			return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: a secret may stand in it ("+l.marks[0].rule+")")
+		}
+		s.spans = append(s.spans, span{from: p.From, to: p.To, lane: l, hi: l.came})
+	}
+	return nil
 }
 
 // shortest is the size below which no text is a secret by itself.
 const shortest = 4
 
-// joined says of a piece whether clients put it together with those that came before. Ids
-// and words of the format have a value of their own in each event; the tokens of a text
-// go where the text does.
-func joined(p *frames.Piece) bool {
-	if p.Key || p.Raw {
-		return false
+// call takes what an event says of calls, and judges those that end with it. From the
+// first event of a call on nothing is given on before that.
+func (s *stream) call(f *frames.Frame) *stop {
+	open := s.calls.Open()
+	for i := range f.Parts {
+		s.news = true
+		switch err := s.calls.Add(&f.Parts[i]); {
+		case errors.Is(err, frames.ErrCallSize):
+			return stopped(outcomeFailed, http.StatusBadGateway, "answer_size", "the calls of tools are larger than the limit")
+		case err != nil:
+			return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "the provider's answer cannot be read: "+err.Error())
+		}
 	}
-	switch p.Field {
-	case "id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "service_tier", "obfuscation", "item_id", "call_id",
-		"request_id", "previous_response_id", "status", "event", "stop_reason", "token", "severity", "effort", "format", "truncation", "phase", "inference_geo":
-		return false
+	if open == 0 && s.calls.Open() > 0 && s.queue.gate < 0 {
+		s.queue.gate = s.queue.count
 	}
-	return true
-}
-
-// held says that what came of an Other is not decided yet.
-func (l *lane) held() bool { return !l.ended && l.skip < l.given }
-
-func count(b bool) int {
-	if b {
-		return 1
+	if s.calls.Open() > 0 {
+		if end := s.endCalls(f); end != nil {
+			return end
+		}
 	}
-	return 0
-}
-
-func (s *stream) inOther(found []Found) *stop {
-	if len(found) == 0 {
-		return nil
+	if s.calls.Open() == 0 && !s.whole && !s.ask {
+		s.queue.gate = -1
 	}
-	s.note(found)
-	if s.x.g.o.Secrets == SecretsWarn {
-		return nil
-	}
-	return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: a secret may stand in it ("+found[0].Rule+")")
-}
-
-func (s *stream) endOther(l *lane) *stop {
-	if l.ended {
-		return nil
-	}
-	held := l.held()
-	l.ended = true
-	found, err := l.search.End(s.x.ctx)
-	if err != nil {
-		return s.unsearched(err)
-	}
-	s.open -= count(held)
-	return s.inOther(found)
+	return nil
 }
 
 // endCalls judges the calls of tools that end with a frame.
 func (s *stream) endCalls(f *frames.Frame) *stop {
-	if s.calls.Open() == 0 {
-		return nil
-	}
 	ended := s.calls.Ended(f)
 	if len(ended) == 0 {
 		return nil
 	}
 	var texts []gateways.Text
-	for _, c := range ended {
+	add := func(tool, raw string, arguments any) {
 		at := "/answer/tool_calls/" + strconv.Itoa(len(s.done))
-		call := wire.Call{Name: c.Tool, At: at, Raw: string(c.Text)}
-		call.Arguments = argumentsOf(c.Text)
-		texts = append(texts, gateways.Text{At: at + "/arguments", Value: call.Raw, Kind: "tool_arguments"})
-		texts = appendTexts(texts, at+"/arguments", call.Arguments)
-		s.done = append(s.done, call)
+		texts = append(texts, gateways.Text{At: at + "/name", Value: tool, Kind: "tool_arguments"})
+		if raw != "" {
+			texts = append(texts, gateways.Text{At: at + "/arguments", Value: raw, Kind: "tool_arguments"})
+		}
+		texts = appendTexts(texts, at+"/arguments", arguments)
+		s.done = append(s.done, wire.Call{Name: tool, At: at, Arguments: arguments, Raw: raw})
+	}
+	for _, c := range ended {
+		for _, tool := range c.Tools() {
+			for _, v := range c.Values {
+				add(tool, string(v), argumentsOf(v))
+			}
+			switch {
+			case len(c.Text) > 0:
+				add(tool, string(c.Text), argumentsOf(c.Text))
+			case len(c.Values) == 0:
+				add(tool, "", nil)
+			}
+		}
 	}
 	// The secrets in arguments are looked for with their names, in the whole of them.
 	return s.judge(s.x.g.o.Judge, texts)
@@ -589,7 +594,7 @@ func appendTexts(list []gateways.Text, at string, v any) []gateways.Text {
 // judge asks the judges about the answer as far as it came.
 func (s *stream) judge(j gateways.Judge, texts []gateways.Text) *stop {
 	s.news = false
-	doc := said{calls: s.done, texts: texts}
+	doc := said{calls: s.done, texts: texts, unread: s.unread}
 	for _, l := range s.lanes {
 		if t := l.spoken(); len(t) > 0 {
 			doc.spoken = append(doc.spoken, string(t))
@@ -613,11 +618,19 @@ func (s *stream) judge(j gateways.Judge, texts []gateways.Text) *stop {
 		s.verdict.Violations = append(s.verdict.Violations, v.Violations...)
 		return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: "+reasonOf(v))
 	case v.Decision == protocol.RequireApproval:
-		s.ask, s.verdict.Requires = true, append(s.verdict.Requires, v.Requires...)
+		s.hold(v)
 	case v.Decision == protocol.Warn:
 		s.verdict.Decision = protocol.Warn
 	}
 	return nil
+}
+
+// hold keeps what is not given on yet until a person has approved it.
+func (s *stream) hold(v gateways.Verdict) {
+	s.ask, s.verdict.Requires = true, append(s.verdict.Requires, v.Requires...)
+	if s.queue.gate < 0 {
+		s.queue.gate = s.queue.count
+	}
 }
 
 func reasonOf(v gateways.Verdict) string {
@@ -640,7 +653,7 @@ func (s *stream) last() *stop {
 		}
 		s.ask = false
 	}
-	s.queue = false
+	s.whole, s.queue.gate = false, -1
 	return nil
 }
 
@@ -705,9 +718,7 @@ func (s *stream) write(b []byte) error {
 
 // flush gives on what may be.
 func (s *stream) flush() *stop {
-	if !s.held() && len(s.kept) > 0 {
-		s.out, s.kept = append(s.out, s.kept...), s.kept[:0]
-	}
+	s.out = s.queue.release(s.out, s.windows())
 	if len(s.out) == 0 {
 		return nil
 	}
@@ -725,6 +736,11 @@ func (s *stream) flush() *stop {
 // close records how the stream ended, and ends it for the client: what the client takes
 // for the end comes after the record.
 func (s *stream) close(end *stop) route.Result {
+	if end == nil {
+		if s.out = s.queue.release(s.out, s.windows()); !s.queue.empty() { // all of it was decided at the end
+			end = stopped(outcomeDenied, http.StatusForbidden, "answer_unjudged", "the answer was stopped: it could not be judged")
+		}
+	}
 	u := s.dec.Usage()
 	usage := wire.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning, Given: u.Given}
 	o := outcome{what: outcomeOK, status: http.StatusOK, verdict: s.verdict, usage: usage, finish: s.finish, digest: s.hash.sum()}
@@ -754,11 +770,7 @@ func (s *stream) close(end *stop) route.Result {
 	switch {
 	case s.x.again:
 	case end == nil:
-		s.queue, s.ask = false, false
-		if !s.held() {
-			s.out = append(append(s.out, s.kept...), s.tail...)
-			s.kept = s.kept[:0]
-		}
+		s.out = append(s.out, s.tail...)
 		_ = s.flush() // the client may be gone
 	case end.what == outcomeGone:
 	case !s.began && len(s.out) == 0:

@@ -38,7 +38,7 @@ func (s *stream) window(l *lane, ends bool) *stop {
 		s.verdict.Hidden.Join(v.Hidden)
 		return stopped(outcomeDenied, http.StatusForbidden, "answer_denied", "the answer was stopped: "+reasonOf(v))
 	case v.Decision == protocol.RequireApproval:
-		s.ask, s.verdict.Requires = true, append(s.verdict.Requires, v.Requires...)
+		s.hold(v)
 		s.verdict.Evaluations = append(s.verdict.Evaluations, v.Evaluations...)
 	}
 	return nil

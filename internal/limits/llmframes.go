@@ -1,5 +1,7 @@
 package limits
 
+import "time"
+
 // Bounds of the event streams of models.
 const (
 	// LLMEventBytes is the size of one event of a stream, in bytes. The last event of a
@@ -19,4 +21,10 @@ const (
 	LLMSameBytes = 256
 	// LLMToolNameBytes is the length of the name of a tool, in bytes.
 	LLMToolNameBytes = 1024
+	// LLMLetGo is how many undecided bytes of a text may go on when another one speaks.
+	LLMLetGo = 12
+	// LLMDrain is how long the end of a connection is waited for behind the end of an answer.
+	LLMDrain = 50 * time.Millisecond
+	// LLMMedia is the size from which data without a space in a member for data is no text, in bytes.
+	LLMMedia = 512
 )

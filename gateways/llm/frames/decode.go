@@ -3,6 +3,7 @@ package frames
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/cabincrew/action/internal/limits"
 )
@@ -15,8 +16,6 @@ const (
 	slotID
 	slotCreated
 	slotModel
-	slotPrint
-	slotItem // one for each output item
 	slots
 )
 
@@ -36,17 +35,14 @@ type Decoder struct {
 	others map[string]*other
 
 	values  [slots][]byte // literals
-	nodes   [slots]int32  // which value of the event fills a slot
-	items   map[int][]byte
-	tools   map[Lane]string
-	deltas  map[Lane]string // by which event a lane of a response is told
 	lanes   map[Lane]struct{}
 	lately  Lane
-	blocks  []int // content blocks that are open
+	choices map[int]bool // of a chat; whether it has its finish
+	blocks  []int        // content blocks that are open
+	stopped bool         // a message said why it stops
 	ended   Terminal
 	usage   Usage
-	last    int64 // the highest number of an event that was given on
-	added   int64 // how many events were added
+	last    int64 // the highest number of an event
 	counted bool  // events have numbers
 }
 
@@ -63,8 +59,7 @@ type other struct {
 // NewDecoder makes a decoder of one stream.
 func NewDecoder(format Format) *Decoder {
 	return &Decoder{
-		format: format, others: map[string]*other{}, items: map[int][]byte{},
-		tools: map[Lane]string{}, deltas: map[Lane]string{}, lanes: map[Lane]struct{}{}, last: -1,
+		format: format, others: map[string]*other{}, lanes: map[Lane]struct{}{}, choices: map[int]bool{}, last: -1,
 	}
 }
 
@@ -79,17 +74,16 @@ func (d *Decoder) Usage() Usage { return d.usage }
 func (d *Decoder) Decode(event []byte) *Frame {
 	f := &d.frame
 	*f = Frame{
-		Raw: event, d: d, Pieces: f.Pieces[:0], echoes: f.echoes[:0], edits: f.edits[:0],
+		Raw: event, Pieces: f.Pieces[:0], Parts: f.Parts[:0], Echoes: f.Echoes[:0],
 		finished: f.finished[:0], ends: f.ends[:0],
 	}
-	if cap(f.Pieces) > limits.LLMEventKept {
-		f.Pieces = nil
+	if cap(f.Pieces)+cap(f.Parts) > limits.LLMEventKept {
+		f.Pieces, f.Parts = nil, nil
 	}
 	if cap(d.joined)+cap(d.arena) > 4*limits.LLMEventKept {
 		d.joined, d.arena = nil, nil
 	}
 	d.arena = d.arena[:0]
-	d.nodes = [slots]int32{-1, -1, -1, -1, -1, -1}
 	d.split(f)
 	if len(d.lines) > 0 && len(bytes.TrimSpace(d.data)) > 0 {
 		d.document(f)
@@ -112,6 +106,9 @@ func (d *Decoder) document(f *Frame) {
 		switch {
 		case d.format == Chat:
 			f.Terminal = Done
+			if d.ended == Open && d.cut() {
+				f.breakWith("an end before the answer's end")
+			}
 		case d.ended == Open:
 			f.breakWith("an end that the format does not have")
 		}
@@ -129,6 +126,7 @@ func (d *Decoder) document(f *Frame) {
 		}
 		return
 	}
+	d.tree.plain(0)
 	switch d.format {
 	case Chat:
 		d.chat(f)
@@ -267,11 +265,42 @@ func (d *Decoder) piece(f *Frame, lane Lane, i int32, whole bool) bool {
 	p := Piece{Lane: lane, Whole: whole, Text: d.text(i), Field: word(d.tree.key(i))}
 	p.From = d.place(int(n.from))
 	p.To = p.From + int(n.to-n.from)
-	if lane.Kind == Arguments {
-		p.Tool = d.tools[lane]
-	}
 	f.Pieces = append(f.Pieces, p)
 	return true
+}
+
+// toolName notes the name of a tool in a part of a call.
+func (d *Decoder) toolName(f *Frame, p *Part, i int32) {
+	name := d.tree.str(i)
+	if len(name) > limits.LLMToolNameBytes {
+		f.breakWith("a name of a tool that is too long")
+		return
+	}
+	p.Name = string(name)
+}
+
+// argument reports the arguments of a call, which stand in one of some members.
+func (d *Decoder) argument(f *Frame, lane Lane, id string, obj int32, names []string, whole bool) {
+	t := &d.tree
+	found := false
+	for _, name := range names {
+		i := t.get(obj, name)
+		if t.null(i) {
+			continue
+		}
+		if found {
+			f.breakWith("a call with its arguments in two places")
+			return
+		}
+		found = true
+		p := Part{Lane: lane, ID: id, Whole: whole}
+		if d.piece(f, lane, i, whole) {
+			p.Text = f.Pieces[len(f.Pieces)-1].Text
+		} else {
+			p.Value = t.raw(i)
+		}
+		f.Parts = append(f.Parts, p)
+	}
 }
 
 func (d *Decoder) text(i int32) []byte {
@@ -289,32 +318,93 @@ func (d *Decoder) unescaped(inner []byte) []byte {
 }
 
 // echo notes a value that repeats a text in another form.
-func (d *Decoder) echo(f *Frame, i int32, empty string) {
-	if d.tree.null(i) || string(d.tree.raw(i)) == "[]" {
+func (d *Decoder) echo(f *Frame, i int32, empty string, lane Lane) {
+	t := &d.tree
+	if t.null(i) || string(t.raw(i)) == "[]" {
 		return
 	}
-	n := &d.tree.nodes[i]
-	f.echoes = append(f.echoes, span{d.place(int(n.from)), d.place(int(n.to)-1) + 1, empty})
+	n := &t.nodes[i]
+	e := Echo{From: d.place(int(n.from)), To: d.place(int(n.to)-1) + 1, Empty: empty}
+	if t.is(i, '[') {
+		lane.Kind = Text
+		e.Odd = !d.echoes(f, i, lane)
+	}
+	for _, of := range []struct {
+		name string
+		kind Kind
+	}{{"content", Text}, {"refusal", Refusal}} {
+		lane.Kind = of.kind
+		if list := t.get(i, of.name); !t.null(list) && !d.echoes(f, list, lane) {
+			e.Odd = true
+		}
+	}
+	f.Echoes = append(f.Echoes, e)
+}
+
+// echoes says that the tokens in a list are the text that the event adds to a lane.
+func (d *Decoder) echoes(f *Frame, list int32, lane Lane) bool {
+	t := &d.tree
+	var text []byte
+	for _, p := range f.Pieces {
+		if p.Lane == lane {
+			text = append(text, p.Text...)
+		}
+	}
+	for c := t.first(list); c >= 0; c = t.next(list, c) {
+		token := t.get(c, "token")
+		rest, ok := bytes.CutPrefix(text, t.str(token))
+		if !ok || !t.is(token, '"') {
+			return false
+		}
+		t.nodes[token].used = true
+		text = rest
+	}
+	return len(text) == 0
 }
 
 // rest reports all texts that the format has no place for.
 func (d *Decoder) rest(f *Frame) {
 	t := &d.tree
+	// Events that are not known may be such that clients put together.
+	joins := f.Type == "" || strings.HasSuffix(f.Type, "delta")
 	for i := range int32(len(t.nodes)) { //nolint:gosec // LLMEventValues bounds it
 		n := &t.nodes[i]
-		if n.parent >= 0 && !n.scoped {
-			n.index, n.part = t.nodes[n.parent].index, t.nodes[n.parent].part
+		plain := false
+		if n.parent >= 0 {
+			parent := &t.nodes[n.parent]
+			n.grows, plain = n.grows || parent.grows, parent.plain
+			if !n.scoped {
+				n.index, n.part = parent.index, parent.part
+			}
 		}
 		if n.keyTo > n.key && (n.keyEscaped || word(t.data[n.key:n.keyTo]) == "") {
 			d.other(f, i, true)
 		}
-		if n.kind == '"' && !n.used && n.to-n.from > 2 && (n.escaped || word(t.inner(i)) == "") {
-			d.other(f, i, false)
+		if n.kind != '"' || n.used || n.to-n.from <= 2 {
+			continue
 		}
+		own := plain && hasOwnValue(word(t.data[n.key:n.keyTo]))
+		if (own || !joins) && !n.escaped && word(t.inner(i)) != "" {
+			continue
+		}
+		p := d.other(f, i, false)
+		// What grows is put together even if it is the same; elsewhere the same is a
+		// repetition.
+		p.Joined = joins && !own && (n.grows || !p.Same)
 	}
 }
 
-func (d *Decoder) other(f *Frame, i int32, key bool) {
+// hasOwnValue says that a member of the format has a value of its own in each event.
+func hasOwnValue(field string) bool {
+	switch field {
+	case "id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "service_tier", "obfuscation", "item_id", "call_id",
+		"request_id", "previous_response_id", "status", "event", "stop_reason", "name":
+		return true
+	}
+	return false
+}
+
+func (d *Decoder) other(f *Frame, i int32, key bool) *Piece {
 	t := &d.tree
 	n := &t.nodes[i]
 	p := Piece{Key: key, Lane: Lane{Index: int(n.index), Part: int(n.part), Kind: Other}}
@@ -343,26 +433,20 @@ func (d *Decoder) other(f *Frame, i int32, key bool) {
 			d.others[o.name] = o
 		}
 	}
-	p.Lane.Name, p.place = o.name, o
+	p.Lane.Name = o.name
 	if p.Same = o.seen && bytes.Equal(o.last, inner); !p.Same {
 		o.seen = len(inner) <= limits.LLMSameBytes
 		if o.seen {
 			o.last = append(o.last[:0], inner...)
 		}
 	}
-	if !key {
-		for s := noSlot + 1; s < slots; s++ {
-			if d.nodes[s] == i {
-				p.slot = s
-			}
-		}
-	}
 	f.Pieces = append(f.Pieces, p)
+	return &f.Pieces[len(f.Pieces)-1]
 }
 
 // pathTo appends where a value stands, shortened so that it costs little.
 func (d *Decoder) pathTo(dst []byte, i int32) []byte {
-	const step, most, nth = 64, 512, 16
+	const step, most = 64, 512
 	n := &d.tree.nodes[i]
 	if n.parent < 0 {
 		return dst
@@ -373,8 +457,9 @@ func (d *Decoder) pathTo(dst []byte, i int32) []byte {
 	}
 	dst = append(dst, '/')
 	if d.tree.nodes[n.parent].kind == '[' {
-		if n.nth >= nth {
-			return append(dst, '+')
+		if at := d.tree.get(i, "index"); at >= 0 { // clients go by it
+			raw := d.tree.raw(at)
+			return append(append(dst, '#'), raw[:min(len(raw), step)]...)
 		}
 		return strconv.AppendInt(dst, int64(n.nth), 10)
 	}
@@ -382,28 +467,17 @@ func (d *Decoder) pathTo(dst []byte, i int32) []byte {
 }
 
 // keep keeps the literal of a value for events that are added.
-func (d *Decoder) keep(s slot, i int32, index int) {
+func (d *Decoder) keep(s slot, i int32) {
 	if d.tree.null(i) || d.tree.nodes[i].kind == '{' || d.tree.nodes[i].kind == '[' {
 		return
 	}
-	d.nodes[s] = i
-	d.fill(s, index, d.tree.raw(i))
-}
-
-func (d *Decoder) fill(s slot, index int, literal []byte) {
+	literal := d.tree.raw(i)
 	if len(literal) > limits.LLMSameBytes {
 		literal = nil
 	}
-	if s != slotItem {
-		if !bytes.Equal(d.values[s], literal) {
-			d.values[s] = append(d.values[s][:0], literal...)
-		}
-		return
+	if !bytes.Equal(d.values[s], literal) {
+		d.values[s] = append(d.values[s][:0], literal...)
 	}
-	if old, ok := d.items[index]; !ok && len(d.items) >= limits.LLMLanes || ok && bytes.Equal(old, literal) {
-		return
-	}
-	d.items[index] = bytes.Clone(literal)
 }
 
 // scope says of which lane the texts within a value are.
@@ -420,25 +494,6 @@ func (d *Decoder) at(f *Frame, obj int32, name string) int {
 		return 0
 	}
 	return n
-}
-
-// tool notes the name of a tool, which may come in parts.
-func (d *Decoder) tool(lane Lane, i int32, more bool) {
-	name := d.tree.str(i)
-	if len(name) == 0 {
-		return
-	}
-	old, ok := d.tools[lane]
-	if !ok && len(d.tools) >= limits.LLMLanes {
-		return
-	}
-	if more && ok {
-		if len(old)+len(name) <= limits.LLMToolNameBytes {
-			d.tools[lane] = old + string(name)
-		}
-		return
-	}
-	d.tools[lane] = string(name[:min(len(name), limits.LLMToolNameBytes)])
 }
 
 // kind reads and checks what an event of a format with named events is.

@@ -1,50 +1,9 @@
 package frames
 
-import "strconv"
-
-// Emit appends an event that adds text to a lane, in the form of the stream's own
-// events. It says false, and appends nothing, for a lane that has no such event: one of
-// the kind Other, or one that the format does not have.
-func (d *Decoder) Emit(dst []byte, lane Lane, text []byte) ([]byte, bool) {
-	switch d.format {
-	case Chat:
-		return d.emitChat(dst, lane, text)
-	case Responses:
-		return d.emitResponse(dst, lane, text)
-	case Messages:
-		return d.emitMessage(dst, lane, text)
-	}
-	return dst, false
-}
-
-func (d *Decoder) emitChat(dst []byte, lane Lane, text []byte) ([]byte, bool) {
-	var before string
-	after := "}"
-	switch {
-	case lane.Kind == Text:
-		before = `{"content":`
-	case lane.Kind == Refusal:
-		before = `{"refusal":`
-	case lane.Kind == Reasoning && lane.Part >= 0 && lane.Part < len(reasoningFields):
-		before = `{"` + reasoningFields[lane.Part] + `":`
-	case lane.Kind == Arguments && lane.Part == oldCall:
-		before, after = `{"function_call":{"arguments":`, "}}"
-	case lane.Kind == Arguments:
-		before = `{"tool_calls":[{"index":` + strconv.Itoa(lane.Part) + `,"function":{"arguments":`
-		after = "}}]}"
-	default:
-		return dst, false
-	}
-	dst = append(dst, `data: {`...)
-	dst = d.member(dst, "id", slotID)
-	dst = append(dst, `"object":"chat.completion.chunk",`...)
-	dst = d.member(dst, "created", slotCreated)
-	dst = d.member(dst, "model", slotModel)
-	dst = d.member(dst, "system_fingerprint", slotPrint)
-	dst = strconv.AppendInt(append(dst, `"choices":[{"index":`...), int64(lane.Index), 10)
-	dst = appendQuoted(append(append(dst, `,"delta":`...), before...), text)
-	return append(append(dst, after...), `,"finish_reason":null}]}`+"\n\n"...), true
-}
+import (
+	"math"
+	"strconv"
+)
 
 func (d *Decoder) member(dst []byte, name string, s slot) []byte {
 	if len(d.values[s]) == 0 {
@@ -54,60 +13,14 @@ func (d *Decoder) member(dst []byte, name string, s slot) []byte {
 	return append(append(dst, d.values[s]...), ',')
 }
 
-func (d *Decoder) emitMessage(dst []byte, lane Lane, text []byte) ([]byte, bool) {
-	var before string
-	switch lane.Kind {
-	case Text:
-		before = `{"type":"text_delta","text":`
-	case Arguments:
-		before = `{"type":"input_json_delta","partial_json":`
-	case Reasoning:
-		before = `{"type":"thinking_delta","thinking":`
-	default:
-		return dst, false
-	}
-	dst = append(dst, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":"...)
-	dst = strconv.AppendInt(dst, int64(lane.Index), 10)
-	dst = appendQuoted(append(append(dst, `,"delta":`...), before...), text)
-	return append(dst, "}}\n\n"...), true
-}
-
-func (d *Decoder) emitResponse(dst []byte, lane Lane, text []byte) ([]byte, bool) {
-	typ := d.deltas[lane]
-	if typ == "" {
-		typ = map[Kind]string{
-			Text: "response.output_text.delta", Refusal: "response.refusal.delta",
-			Reasoning: "response.reasoning_text.delta", Summary: "response.reasoning_summary_text.delta",
-			Arguments: "response.function_call_arguments.delta",
-		}[lane.Kind]
-	}
-	if typ == "" {
-		return dst, false
-	}
-	dst = append(append(append(dst, "event: "...), typ...), "\ndata: {\"type\":"...)
-	dst = append(appendQuoted(dst, typ), ',')
-	if id := d.items[lane.Index]; len(id) > 0 {
-		dst = append(append(append(dst, `"item_id":`...), id...), ',')
-	}
-	dst = strconv.AppendInt(append(dst, `"output_index":`...), int64(lane.Index), 10)
-	if part := responseTexts[typ].part; part != "" {
-		dst = append(append(append(dst, `,"`...), part...), `":`...)
-		dst = strconv.AppendInt(dst, int64(lane.Part), 10)
-	}
-	dst = appendQuoted(append(dst, `,"delta":`...), text)
-	if lane.Kind == Text {
-		dst = append(dst, `,"logprobs":[]`...)
-	}
-	return append(d.number(dst), "}\n\n"...), true
-}
-
-// number appends the number of an event that is added; those after it are moved up.
+// number appends the number of an event that is added.
 func (d *Decoder) number(dst []byte) []byte {
 	if !d.counted {
 		return dst
 	}
-	d.last++
-	d.added++
+	if d.last < math.MaxInt64 {
+		d.last++
+	}
 	return strconv.AppendInt(append(dst, `,"sequence_number":`...), d.last, 10)
 }
 

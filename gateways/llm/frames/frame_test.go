@@ -1,9 +1,10 @@
 package frames_test
 
 import (
-	"encoding/json"
+	"bytes"
+	"errors"
 	"fmt"
-	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,14 +15,14 @@ func TestLanesOfAStream(t *testing.T) {
 	t.Parallel()
 	chat := map[string]string{
 		"0.0.1": "Hi A😀 café", "0.0.3": "think", "0.1.3": "think", "0.0.5": "no", "0.1.2": `{"city":"Ur"}`, "tool 0.1.2": "weather",
-		"0.0.6/id": "chatcmpl-1", "0.0.6/model": "gpt-x", "0.0.6/system_fingerprint": "fp_1", "0.1.6/choices/0/delta/tool_calls/0/id": "call_1",
-		"0.1.6/choices/0/delta/tool_calls/0/function/name": "weather", "0.0.6:comment": "hello from a proxy",
+		"0.0.6/id": "chatcmpl-1", "0.0.6/model": "gpt-x", "0.0.6/system_fingerprint": "fp_1", "0.1.6/choices/#0/delta/tool_calls/#1/id": "call_1",
+		"0.1.6/choices/#0/delta/tool_calls/#1/function/name": "weather", "0.0.6:comment": "hello from a proxy",
 	}
 	want := map[string]map[string]string{
 		"chat": chat, "chat crlf": chat, "chat cr": chat, "chat in rows": chat,
 		"responses": {
 			"0.0.4": "because", "0.0.4=": "because", "0.0.3": "hm", "0.0.3=": "hm", "1.0.1": "Hello", "1.0.1=": "Hello", "1.1.5": "no",
-			"2.0.2": `{"city":"Ur"}`, "2.0.2=": "{}", "tool 2.0.2": "weather", "tool 2.0.2=": "weather",
+			"2.0.2": `{"city":"Ur"}`, "2.0.2=": `{"city":"Ur"}`, "tool 2.0.2": "weather",
 		},
 		"messages": {
 			"0.0.3": "let me see", "1.0.1": "Hello", "2.0.2": `{"city":"Ur"}`, "tool 2.0.2": "weather",
@@ -70,13 +71,14 @@ func TestNoTextIsPassedOver(t *testing.T) {
 				if f.Broken != "" {
 					continue
 				}
-				for i, p := range f.Pieces {
+				out := ev[:i] + secret + ev[i:]
+				for _, p := range f.Pieces {
 					if strings.Contains(string(p.Text), secret) {
 						found++
-						f.Replace(i, nil)
+						out = out[:p.From] + strings.Repeat("x", p.To-p.From) + out[p.To:]
 					}
 				}
-				if out := string(f.Append(nil)); strings.Contains(out, secret) {
+				if strings.Contains(out, secret) {
 					t.Fatalf("%s: unseen in %s", name, out)
 				}
 			}
@@ -87,105 +89,62 @@ func TestNoTextIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsReplacedChanges(t *testing.T) {
+func TestPiecesStandWhereTheySay(t *testing.T) {
 	t.Parallel()
 	ev := chatEvent(`{"content":"a secret","x_new":"kept"}`, "null")
-	d := frames.NewDecoder(frames.Chat)
-	f := d.Decode([]byte(ev))
+	f := frames.NewDecoder(frames.Chat).Decode([]byte(ev))
 	for i, p := range f.Pieces {
 		if got := ev[p.From:p.To]; got != `"`+string(p.Text)+`"` {
 			t.Errorf("piece %d stands at %q", i, got)
 		}
-		if p.Lane.Kind == frames.Text {
-			f.Replace(i, []byte("a \"b\"\n\x01\xff"))
-		}
 	}
-	if got, want := string(f.Append(nil)), strings.Replace(ev, "a secret", `a \"b\"\n\u0001`+"\ufffd", 1); got != want {
-		t.Errorf("%s\nwant\n%s", got, want)
+	text := []byte("a \"b\"\n\x01\xff")
+	if got := frames.AppendUnquoted(nil, frames.AppendQuoted(nil, text)); string(got) != "a \"b\"\n\x01\ufffd" {
+		t.Errorf("%q", got)
 	}
 }
 
-func TestProbabilitiesGoWithTheText(t *testing.T) {
+// TestProbabilitiesRepeatTheText: tokens that say something else than the text are told of.
+func TestProbabilitiesRepeatTheText(t *testing.T) {
 	t.Parallel()
-	ev := strings.Replace(chatEvent(`{"content":"sec"}`, "null"), `"logprobs":null`, `"logprobs":{"content":[{"token":"sec","bytes":[115],"logprob":-0.1,"top_logprobs":[]}]}`, 1)
-	d := frames.NewDecoder(frames.Chat)
-	f := d.Decode([]byte(ev))
-	if got := string(f.Append(nil)); got != ev || !f.Echoed() {
-		t.Errorf("changed without need: %s", got)
-	}
-	for i, p := range f.Pieces {
-		if p.Lane.Kind == frames.Text || strings.HasSuffix(p.Lane.Name, "token") {
-			f.Replace(i, nil)
+	for tokens, odd := range map[string]bool{
+		`[{"token":"sec","logprob":-0.1,"top_logprobs":[]}]`:   false,
+		`[{"token":"s"},{"token":"ec"}]`:                       false,
+		`[{"token":"s"},{"token":"ecret"}]`:                    true,
+		`[{"token":"s"}]`:                                      true,
+		`[{"token":null},{"token":"sec"}]`:                     true,
+		`"sec"`:                                                true,
+		`[{"token":"sec"},{"other":"AKIA"},{"token":"-more"}]`: true,
+	} {
+		ev := strings.Replace(chatEvent(`{"content":"sec"}`, "null"), `"logprobs":null`, `"logprobs":{"content":`+tokens+`}`, 1)
+		f := frames.NewDecoder(frames.Chat).Decode([]byte(ev))
+		if len(f.Echoes) != 1 || f.Echoes[0].Odd != odd || ev[f.Echoes[0].From:f.Echoes[0].To] != `{"content":`+tokens+`}` {
+			t.Errorf("%s: %+v", tokens, f.Echoes)
 		}
-	}
-	if got := string(f.Append(nil)); got != chatEvent(`{"content":""}`, "null") {
-		t.Errorf("%s", got)
 	}
 }
 
-func TestHeldTextComesOutAsAnEventOfItsLane(t *testing.T) {
+// TestWhatClientsPutTogether: a word of the format is no value of its own where clients
+// put texts together.
+func TestWhatClientsPutTogether(t *testing.T) {
 	t.Parallel()
-	for name, s := range all() {
-		events, _ := read(t, s.text)
-		d := frames.NewDecoder(s.format)
-		held, said, lanes := map[frames.Lane][]byte{}, map[frames.Lane]string{}, map[frames.Lane]bool{}
-		var out []byte
-		for _, ev := range events { // every delta is held until its lane ends
-			f := d.Decode([]byte(ev))
-			for i, p := range f.Pieces {
-				if p.Lane.Kind != frames.Other && !p.Whole {
-					held[p.Lane] = append(held[p.Lane], p.Text...)
-					said[p.Lane] += string(p.Text)
-					lanes[p.Lane] = true
-					f.Replace(i, nil)
-				}
-			}
-			for lane, text := range held {
-				if f.Ends(lane) {
-					out, _ = d.Emit(out, lane, text)
-					delete(held, lane)
-				}
-			}
-			out = f.Append(out)
+	for delta, want := range map[string]bool{
+		`{"note":"tool"}`:                            true,
+		`{"content":["tool"]}`:                       true,
+		`{"reasoning_details":[{"status":"low"}]}`:   true,
+		`{"reasoning_details":[{"type":"text"}]}`:    true,
+		`{"role":"tool"}`:                            false,
+		`{"tool_calls":[{"index":0,"type":"text"}]}`: false,
+	} {
+		f := frames.NewDecoder(frames.Chat).Decode([]byte(chatEvent(delta, "null")))
+		got := false
+		for _, p := range f.Pieces {
+			got = got || p.Joined && strings.Contains(p.Lane.Name, "/delta/")
 		}
-		if len(held) > 0 {
-			t.Errorf("%s: %v never ended", name, held)
-		}
-		again, rest := read(t, string(out))
-		d2, last := frames.NewDecoder(s.format), int64(-1)
-		got := map[frames.Lane]string{}
-		for _, ev := range again {
-			f := d2.Decode([]byte(ev))
-			if f.Broken != "" {
-				t.Fatalf("%s: %s: %s", name, f.Broken, ev)
-			}
-			for _, p := range f.Pieces {
-				if lanes[p.Lane] && !p.Whole {
-					got[p.Lane] += string(p.Text)
-				}
-			}
-			last = numbered(t, ev, last)
-		}
-		if rest != "" || !reflect.DeepEqual(got, said) || d2.Ended() != frames.Done {
-			t.Errorf("%s: %v, want %v; rest %q", name, got, said, rest)
+		if got != want {
+			t.Errorf("%s: %v", delta, got)
 		}
 	}
-}
-
-// numbered says the number of an event and fails if it does not follow the last one.
-func numbered(t *testing.T, ev string, last int64) int64 {
-	t.Helper()
-	_, data, _ := strings.Cut(ev, "data: ")
-	var e struct {
-		N *int64 `json:"sequence_number"`
-	}
-	if json.Unmarshal([]byte(data), &e) != nil || e.N == nil {
-		return last
-	}
-	if *e.N != last+1 {
-		t.Errorf("event %d follows %d", *e.N, last)
-	}
-	return *e.N
 }
 
 func TestAStoppedStreamEndsWithAnError(t *testing.T) {
@@ -197,7 +156,8 @@ func TestAStoppedStreamEndsWithAnError(t *testing.T) {
 			d2 := frames.NewDecoder(s.format)
 			var out []byte
 			for _, ev := range events[:stop] {
-				out = d.Decode([]byte(ev)).Append(out)
+				d.Decode([]byte(ev))
+				out = append(out, ev...)
 			}
 			if d.Ended() != frames.Open {
 				continue
@@ -253,51 +213,155 @@ func TestBrokenEvents(t *testing.T) {
 	}
 }
 
-func TestAReplacedFieldStaysReplaced(t *testing.T) {
-	t.Parallel()
-	d := frames.NewDecoder(frames.Chat)
-	for range 3 {
-		f := d.Decode([]byte(chatEvent(`{"content":"a"}`, "null")))
-		for i, p := range f.Pieces {
-			if p.Field == "model" {
-				if p.Same {
-					t.Error("the same as one that was replaced")
-				}
-				f.Replace(i, []byte("other"))
+// told gives the calls that a stream makes, as they are judged.
+func told(t *testing.T, format frames.Format, text string) (out []string, err error) {
+	t.Helper()
+	events, _ := read(t, text)
+	d, calls := frames.NewDecoder(format), frames.NewCalls(1000)
+	for _, ev := range events {
+		f := d.Decode([]byte(ev))
+		if f.Broken != "" {
+			return out, errors.New(f.Broken)
+		}
+		for i := range f.Parts {
+			if err := calls.Add(&f.Parts[i]); err != nil {
+				return out, err
 			}
 		}
-		if out, _ := d.Emit(f.Append(nil), frames.Lane{Kind: frames.Text}, []byte("b")); strings.Contains(string(out), "gpt-x") || strings.Count(string(out), `"other"`) != 2 {
-			t.Errorf("%s", out)
+		for _, c := range calls.Ended(f) {
+			out = append(out, strings.Join(c.Tools(), "|")+" "+string(c.Text)+string(bytes.Join(c.Values, []byte("|"))))
 		}
 	}
+	if calls.Open() != 0 {
+		t.Errorf("%d calls are open at the end", calls.Open())
+	}
+	return out, nil
 }
 
 func TestCallsAreHeldWhole(t *testing.T) {
 	t.Parallel()
 	for name, s := range all() {
-		events, _ := read(t, s.text)
-		d, calls := frames.NewDecoder(s.format), frames.NewCalls(100)
-		var got []string
-		for _, ev := range events {
-			f := d.Decode([]byte(ev))
-			for i := range f.Pieces {
-				if f.Pieces[i].Lane.Kind == frames.Arguments {
-					if err := calls.Add(&f.Pieces[i]); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			for _, c := range calls.Ended(f) {
-				got = append(got, c.Tool+string(c.Text))
-			}
+		got, err := told(t, s.format, s.text)
+		want := `weather {"city":"Ur"}`
+		if s.format == frames.Chat { // the name comes in two parts
+			want = `weather|weath|er {"city":"Ur"}`
 		}
-		if calls.Open() != 0 || len(got) == 0 || got[0] != `weather{"city":"Ur"}` {
-			t.Errorf("%s: %q, %d open", name, got, calls.Open())
+		if err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 	calls := frames.NewCalls(4)
-	if err := calls.Add(&frames.Piece{Text: []byte("12345")}); err == nil {
-		t.Error("too much was held")
+	for _, p := range []frames.Part{{Text: []byte("12345")}, {Name: "12345"}, {Value: []byte("12345")}} {
+		if err := calls.Add(&p); err == nil {
+			t.Error("too much was held")
+		}
+	}
+}
+
+// TestCallsHoweverTheyAreTold: a call is a call without arguments in parts too, and no
+// two readings of it are told apart by clients.
+func TestCallsHoweverTheyAreTold(t *testing.T) {
+	t.Parallel()
+	chat := func(deltas ...string) string {
+		var b strings.Builder
+		for _, d := range deltas {
+			if d == "stop" {
+				b.WriteString(chatEvent(`{}`, `"tool_calls"`))
+				continue
+			}
+			b.WriteString(chatEvent(d, "null"))
+		}
+		return b.String() + chatEvent(`{}`, `"tool_calls"`) + "data: [DONE]\n\n"
+	}
+	call := func(index int, rest string) string {
+		return fmt.Sprintf(`{"tool_calls":[{"index":%d,%s}]}`, index, rest)
+	}
+	message := func(start string, deltas ...string) string {
+		out := named("message_start", `,"message":{"content":[]}`) + named("content_block_start", `,"index":0,"content_block":`+start)
+		for _, d := range deltas {
+			if d == "stop" {
+				out += named("content_block_stop", `,"index":0`)
+				continue
+			}
+			out += named("content_block_delta", `,"index":0,"delta":`+d)
+		}
+		return out + named("content_block_stop", `,"index":0`) + named("message_delta", `,"delta":{"stop_reason":"tool_use"}`) + named("message_stop", "")
+	}
+	item := func(items ...string) string {
+		out, done := "", ""
+		for i, it := range items {
+			if strings.HasPrefix(it, "response.") {
+				typ, rest, _ := strings.Cut(it, " ")
+				out += named(typ, `,"output_index":0,`+rest)
+				continue
+			}
+			if done != "" {
+				done += ","
+			}
+			done += it
+			out += named("response.output_item.done", fmt.Sprintf(`,"output_index":%d,"item":`, min(i, 0))+it)
+		}
+		return out + named("response.completed", `,"response":{"status":"completed","output":[`+done+`]}`)
+	}
+	delta := func(text string) string {
+		return `{"type":"input_json_delta","partial_json":` + strconv.Quote(text) + `}`
+	}
+	for name, c := range map[string]struct {
+		format frames.Format
+		text   string
+		want   string // the calls; "" for an error
+	}{
+		"name only":        {frames.Chat, chat(call(0, `"function":{"name":"run"}`)), "run "},
+		"without function": {frames.Chat, chat(call(0, `"type":"odd"`)), "odd "},
+		"custom":           {frames.Chat, chat(call(0, `"custom":{"name":"run","input":"rm"}`)), "run rm"},
+		"legacy":           {frames.Chat, chat(`{"function_call":{"name":"run"}}`), "run "},
+		"object":           {frames.Chat, chat(call(0, `"function":{"name":"run","arguments":{"a":1}}`)), `run {"a":1}`},
+		"name in parts":    {frames.Chat, chat(call(0, `"function":{"name":"run","arguments":"{}"}`), call(0, `"function":{"name":"_all"}`)), "run_all|run|_all {}"},
+		"by id": {
+			frames.Chat, chat(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{}"}},{"index":0,"id":"b","function":{"name":"ls","arguments":"{\"a\":1}"}}]}`), `run {};ls {"a":1}`,
+		},
+		"by id, mixed":        {frames.Chat, chat(call(0, `"id":"a","function":{"name":"run","arguments":"{\"a\":"}`), call(0, `"id":"b","function":{"arguments":"1}"}`)), ""},
+		"two places":          {frames.Chat, chat(call(0, `"function":{"name":"run","arguments":"{}","input":"x"}`)), ""},
+		"resumed":             {frames.Chat, chat(call(0, `"function":{"name":"run","arguments":"{\"a\":"}`), "stop", call(0, `"function":{"arguments":"1}"}`)), ""},
+		"whole message":       {frames.Chat, `data: {"choices":[{"index":0,"message":{"tool_calls":[{"function":{"name":"run"}}]}}]}` + "\n\n", ""},
+		"no input":            {frames.Messages, message(`{"type":"tool_use","name":"run","input":{}}`), "run {}"},
+		"input at the start":  {frames.Messages, message(`{"type":"tool_use","name":"run","input":{"a":1}}`), `run {"a":1}`},
+		"input twice":         {frames.Messages, message(`{"type":"tool_use","name":"run","input":{"a":1}}`, delta("{}")), `run {}{"a":1}`},
+		"name in a delta":     {frames.Messages, message(`{"type":"tool_use","name":"run","input":{}}`, `{"type":"input_json_delta","partial_json":"{}","name":"ls"}`), "run {}"},
+		"server tool":         {frames.Messages, message(`{"type":"server_tool_use","name":"web_search","input":{}}`), "web_search {}"},
+		"resumed block":       {frames.Messages, message(`{"type":"tool_use","name":"run","input":{}}`, delta(`{"a":`), "stop", delta(`1}`)), ""},
+		"item":                {frames.Responses, item(`{"type":"function_call","name":"run"}`), "run "},
+		"item with an object": {frames.Responses, item(`{"type":"function_call","name":"run","arguments":{"a":1}}`), `run {"a":1}`},
+		"shell":               {frames.Responses, item(`{"type":"local_shell_call","action":{"command":["rm"]}}`), `local_shell {"command":["rm"]}`},
+		"web search":          {frames.Responses, item(`{"type":"web_search_call"}`), "web_search "},
+		"item in two places":  {frames.Responses, item(`{"type":"function_call","name":"run","arguments":"{}","input":"x"}`), ""},
+		"other words":         {frames.Responses, item(`response.function_call_arguments.delta "delta":"{\"a\":1}"`, `response.function_call_arguments.done "arguments":"{}"`), ""},
+		"other item":          {frames.Responses, item(`response.function_call_arguments.delta "delta":"{\"a\":1}"`, `{"type":"function_call","name":"run","arguments":"{}"}`), ""},
+		"other name": {
+			frames.Responses, named("response.output_item.done", `,"output_index":0,"item":{"type":"function_call","name":"run","arguments":"{}"}`) +
+				named("response.completed", `,"response":{"output":[{"type":"function_call","name":"ls","arguments":"{}"}]}`), "",
+		},
+	} {
+		got, err := told(t, c.format, c.text)
+		if (err == nil) != (c.want != "") || err == nil && strings.Join(got, ";") != c.want {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+}
+
+// TestCutAnswersAreNoEnds: the format's end without the answer's is none.
+func TestCutAnswersAreNoEnds(t *testing.T) {
+	t.Parallel()
+	for text, format := range map[string]frames.Format{
+		chatEvent(`{"content":"half"}`, "null") + "data: [DONE]\n\n":                    frames.Chat,
+		named("message_start", `,"message":{"content":[]}`) + named("message_stop", ""): frames.Messages,
+		named("message_start", `,"message":{"content":[{"type":"text","text":"a"}]}`):   frames.Messages,
+		named("response.completed", `,"response":{"status":"in_progress"}`):             frames.Responses,
+		named("content_block_start", `,"index":0,"content_block":{"type":"text","text":""}`) + named("message_delta", `,"delta":{"stop_reason":"end_turn"}`) + named("message_stop", ""): frames.Messages,
+	} {
+		if _, err := told(t, format, text); err == nil {
+			t.Errorf("taken: %s", text)
+		}
 	}
 }
 
@@ -333,22 +397,26 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, event []byte, format uint8) {
 		d := frames.NewDecoder(frames.Format(format%3 + 1))
 		fr := d.Decode(event)
-		if string(fr.Append(nil)) != string(event) {
-			t.Fatal("an event that nobody changes is not the same")
-		}
-		broken := fr.Broken
-		for i, p := range fr.Pieces {
+		for _, p := range fr.Pieces {
 			if p.From < 0 || p.To > len(event) || p.From >= p.To {
 				t.Fatalf("a piece at %d to %d", p.From, p.To)
 			}
-			fr.Replace(i, p.Text)
+			if !p.Raw && p.Lane.Kind != 0 && string(frames.AppendUnquoted(nil, event[p.From:p.To])) != string(p.Text) {
+				t.Fatalf("a piece that is not what stands at its place: %q", p.Text)
+			}
 		}
-		out := string(fr.Append(nil))
-		again := frames.NewDecoder(frames.Format(format%3 + 1)).Decode([]byte(out))
-		if again.Broken != broken {
-			t.Fatalf("%q, and rewritten %q: %s", broken, again.Broken, out)
+		for _, e := range fr.Echoes {
+			if e.From < 0 || e.To > len(event) || e.From >= e.To {
+				t.Fatalf("an echo at %d to %d", e.From, e.To)
+			}
 		}
-		d.Emit(nil, frames.Lane{Kind: frames.Text}, []byte("x"))
+		calls := frames.NewCalls(1 << 20)
+		for i := range fr.Parts {
+			if calls.Add(&fr.Parts[i]) != nil {
+				break
+			}
+		}
+		calls.Ended(fr)
 		d.AppendFailure(nil, frames.Failure{})
 	})
 }

@@ -22,6 +22,8 @@ type node struct {
 	nth           int32 // which element of a list it is
 	index, part   int32 // of the lane that it is a part of
 	scoped        bool  // index and part are its own, and not those of what it is within
+	plain         bool  // its members are those of the format: ids and words have a value of their own in each event
+	grows         bool  // clients put what is in it behind what came before
 }
 
 // tree is a document, read strictly: one value, no name twice in an object.
@@ -352,6 +354,13 @@ func (t *tree) get(obj int32, name string) int32 {
 }
 
 func (t *tree) is(i int32, kind byte) bool { return i >= 0 && t.nodes[i].kind == kind }
+
+// plain says of an object that its members are those of the format.
+func (t *tree) plain(i int32) {
+	if i >= 0 {
+		t.nodes[i].plain = true
+	}
+}
 
 // null says that a value is missing or null.
 func (t *tree) null(i int32) bool { return i < 0 || t.nodes[i].kind == 'n' }

@@ -1,10 +1,6 @@
 package frames
 
-import (
-	"strings"
-
-	"github.com/cabincrew/action/internal/limits"
-)
+import "strings"
 
 // told is how an event of a response tells a text.
 type told struct {
@@ -43,15 +39,13 @@ func (d *Decoder) responses(f *Frame) {
 		if !ok {
 			f.breakWith("a sequence number that is none")
 		}
-		from := d.place(int(t.nodes[n].from))
-		f.sequence, f.number, d.counted = span{from, from + len(t.raw(n)), ""}, number, true
+		d.last, d.counted = max(d.last, number), true
 	}
 	if !t.null(t.get(0, "error")) {
 		f.Terminal = Failed
 	}
 	out := d.at(f, 0, "output_index")
 	d.scope(0, out, 0)
-	d.keep(slotItem, t.get(0, "item_id"), out)
 	if e, ok := responseTexts[string(typ)]; ok {
 		d.told(f, e, out)
 		return
@@ -59,7 +53,10 @@ func (d *Decoder) responses(f *Frame) {
 	done := strings.HasSuffix(f.Type, ".done")
 	switch f.Type {
 	case "response.output_item.added", "response.output_item.done":
-		d.item(f, t.get(0, "item"), out, done)
+		if item := t.get(0, "item"); !d.item(f, item, out, done) && !done {
+			// The provider makes the call, and says nothing more of what it asks for.
+			f.ends = append(f.ends, Lane{Index: out, Kind: Arguments})
+		}
 		if done {
 			f.finished = append(f.finished, out)
 		}
@@ -67,10 +64,15 @@ func (d *Decoder) responses(f *Frame) {
 		d.part(f, t.get(0, "part"), Lane{Index: out, Part: d.at(f, 0, "content_index")}, done)
 	case "response.reasoning_summary_part.added", "response.reasoning_summary_part.done":
 		lane := Lane{Index: out, Part: d.at(f, 0, "summary_index"), Kind: Summary}
+		t.plain(t.get(0, "part"))
 		d.initial(f, lane, t.get(t.get(0, "part"), "text"), done)
 	case "response.completed", "response.incomplete":
 		f.Terminal = Done
-		d.response(f, t.get(0, "response"))
+		r := t.get(0, "response")
+		if status := t.str(t.get(r, "status")); len(status) > 0 && f.Type != "response."+string(status) {
+			f.breakWith("an end before the answer's end")
+		}
+		d.response(f, r)
 	case "response.failed":
 		f.Terminal = Failed
 		d.response(f, t.get(0, "response"))
@@ -88,14 +90,17 @@ func (d *Decoder) told(f *Frame, e told, out int) {
 		lane.Part = d.at(f, 0, e.part)
 		d.scope(0, out, lane.Part)
 	}
-	d.piece(f, lane, t.get(0, e.field), e.whole)
-	d.echo(f, t.get(0, "logprobs"), "[]")
-	if e.whole {
-		f.ends = append(f.ends, lane)
+	if e.kind == Arguments {
+		if e.part != "" {
+			lane.Part++ // the item itself is the first
+		}
+		d.argument(f, lane, "", 0, []string{e.field}, e.whole)
 		return
 	}
-	if old, ok := d.deltas[lane]; old != f.Type && (ok || len(d.deltas) < limits.LLMLanes) {
-		d.deltas[lane] = f.Type
+	d.piece(f, lane, t.get(0, e.field), e.whole)
+	d.echo(f, t.get(0, "logprobs"), "[]", lane)
+	if e.whole {
+		f.ends = append(f.ends, lane)
 	}
 }
 
@@ -110,18 +115,23 @@ func (d *Decoder) initial(f *Frame, lane Lane, i int32, done bool) {
 	}
 }
 
-// item reads an output item.
-func (d *Decoder) item(f *Frame, item int32, out int, done bool) {
+// item reads an output item. It says false for a call by the provider of which nothing
+// but its kind is told.
+func (d *Decoder) item(f *Frame, item int32, out int, done bool) bool {
 	t := &d.tree
 	if !t.is(item, '{') {
-		return
+		return true
 	}
-	calls := Lane{Index: out, Kind: Arguments}
 	d.scope(item, out, 0)
-	d.keep(slotItem, t.get(item, "id"), out)
-	d.tool(calls, t.get(item, "name"), false)
-	for _, name := range []string{"arguments", "input", "code"} {
-		d.initial(f, calls, t.get(item, name), done)
+	t.plain(item)
+	kind := string(t.str(t.get(item, "type")))
+	told := true
+	if p := (Part{Lane: Lane{Index: out, Kind: Arguments}}); isCall(t, item, kind) {
+		p.Kind = strings.TrimSuffix(kind, "_call")
+		d.toolName(f, &p, t.get(item, "name"))
+		f.Parts = append(f.Parts, p)
+		d.argument(f, p.Lane, "", item, callMembers, done)
+		told = kind != "image_generation_call" && kind != "file_search_call"
 	}
 	if list := t.get(item, "content"); t.is(list, '[') {
 		n := 0
@@ -133,10 +143,22 @@ func (d *Decoder) item(f *Frame, item int32, out int, done bool) {
 	if list := t.get(item, "summary"); t.is(list, '[') {
 		n := 0
 		for p := t.first(list); p >= 0; p = t.next(list, p) {
+			t.plain(p)
 			d.initial(f, Lane{Index: out, Part: n, Kind: Summary}, t.get(p, "text"), done)
 			n++
 		}
 	}
+	return told
+}
+
+// callMembers are the members in which items tell what a call asks for; each has one.
+var callMembers = []string{"arguments", "input", "code", "action", "operation"}
+
+func isCall(t *tree, item int32, kind string) bool {
+	if strings.HasSuffix(kind, "_call") || kind == "mcp_approval_request" {
+		return true
+	}
+	return t.get(item, "arguments") >= 0
 }
 
 // part reads a content part.
@@ -145,6 +167,7 @@ func (d *Decoder) part(f *Frame, part int32, lane Lane, done bool) {
 	if !t.is(part, '{') {
 		return
 	}
+	t.plain(part)
 	lane.Kind = Refusal
 	d.initial(f, lane, t.get(part, "refusal"), done)
 	lane.Kind = Text
@@ -152,15 +175,16 @@ func (d *Decoder) part(f *Frame, part int32, lane Lane, done bool) {
 		lane.Kind = Reasoning
 	}
 	d.initial(f, lane, t.get(part, "text"), done)
-	d.echo(f, t.get(part, "logprobs"), "[]")
+	d.echo(f, t.get(part, "logprobs"), "[]", lane)
 }
 
 // response reads a response as a whole.
 func (d *Decoder) response(f *Frame, r int32) {
 	t := &d.tree
-	d.keep(slotID, t.get(r, "id"), 0)
-	d.keep(slotCreated, t.get(r, "created_at"), 0)
-	d.keep(slotModel, t.get(r, "model"), 0)
+	t.plain(r)
+	d.keep(slotID, t.get(r, "id"))
+	d.keep(slotCreated, t.get(r, "created_at"))
+	d.keep(slotModel, t.get(r, "model"))
 	d.counts(t.get(r, "usage"))
 	f.finishes(t.str(t.get(t.get(r, "incomplete_details"), "reason")))
 	out := t.get(r, "output")

@@ -56,7 +56,7 @@ func responsesStream() string {
 		ev("response.function_call_arguments.delta", `,"item_id":"fc_1","output_index":2,"delta":"{\"city\""`) +
 		ev("response.function_call_arguments.delta", `,"item_id":"fc_1","output_index":2,"delta":":\"Ur\"}"`) +
 		ev("response.function_call_arguments.done", `,"item_id":"fc_1","output_index":2,"arguments":"{\"city\":\"Ur\"}"`) +
-		ev("response.completed", response("completed", `[{"id":"rs_1","type":"reasoning","summary":[{"type":"summary_text","text":"because"}]},{"id":"msg_1","type":"message","content":[{"type":"output_text","text":"Hello","annotations":[]}]},{"id":"fc_1","type":"function_call","name":"weather","arguments":"{}"}]`))
+		ev("response.completed", response("completed", `[{"id":"rs_1","type":"reasoning","summary":[{"type":"summary_text","text":"because"}]},{"id":"msg_1","type":"message","content":[{"type":"output_text","text":"Hello","annotations":[]}]},{"id":"fc_1","type":"function_call","name":"weather","arguments":"{\"city\":\"Ur\"}"}]`))
 }
 
 func messagesStream() string {
@@ -132,14 +132,16 @@ func summary(d *frames.Decoder, events []string) (texts map[string]string, out s
 				key += "="
 				texts[key] = ""
 			}
-			if p.Tool != "" {
-				texts["tool "+key] = p.Tool
-			}
 			if !p.Same {
 				texts[key] += string(p.Text)
 			}
 		}
-		out += string(f.Append(nil))
+		for _, p := range f.Parts {
+			if p.Name != "" && !strings.HasSuffix(texts[fmt.Sprintf("tool %d.%d.%d", p.Lane.Index, p.Lane.Part, p.Lane.Kind)], p.Name) {
+				texts[fmt.Sprintf("tool %d.%d.%d", p.Lane.Index, p.Lane.Part, p.Lane.Kind)] += p.Name
+			}
+		}
+		out += ev
 	}
 	return texts, out
 }

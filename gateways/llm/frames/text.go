@@ -110,6 +110,18 @@ func appendQuoted[T string | []byte](dst []byte, s T) []byte {
 	return append(dst, '"')
 }
 
+// AppendQuoted appends a text as JSON, and AppendUnquoted the text of such a literal.
+// What is no UTF-8 becomes U+FFFD.
+func AppendQuoted(dst, text []byte) []byte { return appendQuoted(dst, text) }
+
+// AppendUnquoted appends the text of a literal that a Decoder has read.
+func AppendUnquoted(dst, literal []byte) []byte {
+	if len(literal) < 2 {
+		return dst
+	}
+	return appendText(dst, literal[1:len(literal)-1])
+}
+
 // Cut gives the longest part of at most n bytes at the beginning of a text that ends
 // with a character: what is held back of a text must not begin within one.
 func Cut(text []byte, n int) int {

@@ -46,7 +46,7 @@ var words = func() map[string]string {
 		stop_reason stop_sequence stop_details container cache_creation_input_tokens
 		cache_read_input_tokens cache_creation ephemeral_5m_input_tokens ephemeral_1h_input_tokens
 		inference_geo server_tool_use web_search_requests web_fetch_requests tool_use end_turn pause_turn
-		redacted_thinking context_management applied_edits request_id
+		redacted_thinking encrypted_content result partial_image_b64 partial_image_index b64_json context_management applied_edits request_id
 		overloaded_error api_error invalid_request_error permission_error rate_limit_error
 	`) {
 		all[w] = w
