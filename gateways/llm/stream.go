@@ -742,7 +742,7 @@ func (s *stream) close(end *stop) route.Result {
 		}
 	}
 	u := s.dec.Usage()
-	usage := wire.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning, Given: u.Given}
+	usage := wire.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning, Given: u.Given}.Of(s.x.format)
 	o := outcome{what: outcomeOK, status: http.StatusOK, verdict: s.verdict, usage: usage, finish: s.finish, digest: s.hash.sum()}
 	res := route.Result{Outcome: route.Served, Tokens: tokensIn(usage)}
 	if end != nil {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,9 @@ func ParseAnswer(f Format, body []byte) (*Answer, error) {
 	a.usage(tree)
 	return a, nil
 }
+
+// callMembers are the members in which items of a response tell what a call asks for.
+var callMembers = []string{"arguments", "input", "action", "operation", "code"}
 
 func members(v any, name string) []map[string]any {
 	o, _ := v.(map[string]any)
@@ -91,11 +95,13 @@ func (a *Answer) chat(tree map[string]any) {
 				kind = "function"
 			}
 			in, _ := t[kind].(map[string]any)
-			arguments := in["arguments"]
-			if arguments == nil {
-				arguments = in["input"]
+			at := at + "/tool_calls/" + strconv.Itoa(k)
+			if in["input"] != nil {
+				a.call(at, text(in, "name"), in["input"])
 			}
-			a.call(at+"/tool_calls/"+strconv.Itoa(k), text(in, "name"), arguments)
+			if in["arguments"] != nil || in["input"] == nil {
+				a.call(at, text(in, "name"), in["arguments"])
+			}
 		}
 		if in, ok := m["function_call"].(map[string]any); ok {
 			a.call(at+"/function_call", text(in, "name"), in["arguments"])
@@ -117,20 +123,23 @@ func (a *Answer) responses(tree map[string]any) {
 			a.say(text(p, "text"))
 		}
 		kind := text(item, "type")
-		if !strings.HasSuffix(kind, "_call") {
+		if !strings.HasSuffix(kind, "_call") && kind != "mcp_approval_request" && item["arguments"] == nil {
 			continue
 		}
 		name := text(item, "name")
 		if name == "" {
 			name = strings.TrimSuffix(kind, "_call")
 		}
-		var arguments any
-		for _, field := range []string{"arguments", "input", "action", "operation", "code"} {
-			if arguments = item[field]; arguments != nil {
-				break
+		said := false
+		for _, field := range callMembers { // clients may read any of them
+			if arguments := item[field]; arguments != nil {
+				a.call(at, name, arguments)
+				said = true
 			}
 		}
-		a.call(at, name, arguments)
+		if !said {
+			a.call(at, name, nil)
+		}
 	}
 	a.Finish = text(tree, "status")
 }
@@ -146,9 +155,24 @@ func (a *Answer) messages(tree map[string]any) {
 	a.Finish = text(tree, "stop_reason")
 }
 
+// Of gives the usage that a provider told in a format with its cached tokens among the
+// input: Anthropic counts them apart.
+func (u Usage) Of(f Format) Usage {
+	if f.Anthropic() {
+		u.Input += u.CacheRead + u.CacheWrite
+		if u.Input < 0 { // beyond all numbers
+			u.Input = math.MaxInt64
+		}
+	}
+	return u
+}
+
 // usage reads what the provider counted.
 func (a *Answer) usage(tree map[string]any) {
 	u, ok := tree["usage"].(map[string]any)
+	if a.Format == CountTokens {
+		return // it counts what nobody has used
+	}
 	if !ok {
 		return
 	}
@@ -170,6 +194,7 @@ func (a *Answer) usage(tree map[string]any) {
 			a.Usage.CacheRead = read(u[name], "cached_tokens")
 		}
 	}
+	a.Usage = a.Usage.Of(a.Format)
 	for _, name := range []string{"completion_tokens_details", "output_tokens_details"} {
 		if a.Usage.Reasoning == 0 {
 			a.Usage.Reasoning = read(u[name], "reasoning_tokens")

@@ -25,7 +25,7 @@ func (f Format) Anthropic() bool { return f == Messages || f == CountTokens }
 // EndpointOf says which format an endpoint has. What is not listed here is not served:
 // nobody could judge what goes there.
 func EndpointOf(method, path string) (Format, bool) {
-	path, _ = strings.CutPrefix(path, "/v1")
+	path, version := strings.CutPrefix(path, "/v1")
 	if method == http.MethodGet {
 		if path == "/models" {
 			return Models, true
@@ -47,8 +47,10 @@ func EndpointOf(method, path string) (Format, bool) {
 		return Messages, true
 	case "/messages/count_tokens":
 		return CountTokens, true
-	case "/rerank", "/v2/rerank":
+	case "/rerank":
 		return Rerank, true
+	case "/v2/rerank":
+		return Rerank, !version
 	}
 	return "", false
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,7 +47,7 @@ type Request struct {
 	Raw       []byte
 	Model     string
 	Stream    bool
-	MaxTokens int64 // of the answer; 0 is not said
+	MaxTokens int64 // of all answers together; 0 is not said
 	Tree      map[string]any
 	// Texts are all texts of the body, names of members too.
 	Texts  []policies.Text
@@ -56,6 +57,7 @@ type Request struct {
 
 // Usage is the tokens that the provider counted.
 type Usage struct {
+	// Input is all that went in, CacheRead and CacheWrite too.
 	Input, Output, CacheRead, CacheWrite, Reasoning int64
 	Given                                           bool
 }
@@ -115,19 +117,30 @@ func ParseRequest(f Format, body []byte) (*Request, error) {
 	}
 	for _, name := range maxFields(f) {
 		if n, has := tree[name]; has && n != nil {
-			if q.MaxTokens, ok = whole(n); !ok {
+			most, ok := whole(n)
+			if !ok {
 				return nil, refusef("%s is no number of tokens", name)
 			}
+			q.MaxTokens = max(q.MaxTokens, most) // servers take one or the other
 		}
 	}
+	if n, has := tree["n"]; has && n != nil && f == Chat {
+		answers, ok := whole(n)
+		if !ok || answers > limits.LLMIndex {
+			return nil, refusef("n is no number of answers")
+		}
+		q.MaxTokens = min(q.MaxTokens, limits.LLMRouteTokens) * max(answers, 1)
+	}
+	q.MaxTokens = min(q.MaxTokens, limits.LLMRouteTokens)
 	if err := check(f, tree); err != nil {
 		return nil, err
 	}
-	r := reader{roles: roles(f, tree), request: true}
+	r := reader{roles: roles(f, tree), blocks: blocks(f, tree), request: true}
 	if err := r.read(body); err != nil {
 		return nil, err
 	}
 	q.Texts, q.Unread = r.texts, r.unread
+	q.Unread = append(q.Unread, kept(f, tree)...)
 	q.Tools = tools(f, tree)
 	return q, nil
 }
@@ -299,8 +312,58 @@ func roles(f Format, tree map[string]any) []string {
 	return out
 }
 
+// blocks gives whose words stand in the content blocks of messages, where it is not the
+// message's role: results of tools come in messages of users.
+func blocks(f Format, tree map[string]any) map[string]string {
+	out := map[string]string{}
+	if !f.Anthropic() {
+		return out
+	}
+	for i, m := range members(tree, "messages") {
+		for j, b := range members(m, "content") {
+			var kind string
+			switch typ := text(b, "type"); {
+			case strings.HasSuffix(typ, "tool_result"):
+				kind = KindToolResult
+			case strings.HasSuffix(typ, "tool_use"):
+				kind = KindArguments
+			case typ == "document", typ == "search_result":
+				kind = KindDocument
+			default:
+				continue
+			}
+			out[strconv.Itoa(i)+"/content/"+strconv.Itoa(j)] = kind
+		}
+	}
+	return out
+}
+
+// kept names what a request only refers to: what the provider keeps, and tokens. Nobody
+// has read it.
+func kept(f Format, tree map[string]any) (out []Unread) {
+	if f == Responses {
+		for _, name := range []string{"previous_response_id", "conversation"} {
+			if tree[name] != nil {
+				out = append(out, Unread{"/" + name, "kept"})
+			}
+		}
+		if p, ok := tree["prompt"].(map[string]any); ok && p["id"] != nil {
+			out = append(out, Unread{"/prompt/id", "kept"})
+		}
+	}
+	if list, ok := tree["input"].([]any); ok && f == Embeddings {
+		for _, e := range list {
+			if _, ok := e.(string); !ok {
+				return append(out, Unread{"/input", "tokens"})
+			}
+		}
+	}
+	return out
+}
+
 // reader gathers the texts of a body.
 type reader struct {
+	blocks  map[string]string
 	roles   []string
 	request bool
 	texts   []policies.Text
@@ -363,8 +426,20 @@ func (r *reader) media(l rawjson.Literal) bool {
 		kind = "image"
 	case "encrypted_content", "signature", "thinking_signature":
 		kind = "encrypted"
-	case "b64_json":
+	case "b64_json", "partial_image_b64":
 		kind = "image"
+	case "file_id":
+		if r.request {
+			r.unread = append(r.unread, Unread{l.At, "file"})
+		}
+		return false // the name is a text
+	case "result": // of an image that the provider made
+		kind = "image"
+		if r.request || !base64Only(l.Value) || len(l.Value) < limits.LLMMedia {
+			return false
+		}
+		r.unread = append(r.unread, Unread{l.At, kind})
+		return true
 	default:
 		return false
 	}
@@ -419,6 +494,11 @@ func (r *reader) kindOf(at string) string {
 		switch {
 		case strings.Contains(at, "/tool_calls/"), strings.HasSuffix(at, "/arguments"), strings.Contains(at, "/input/"):
 			return KindArguments
+		case first == "output":
+			_, member, _ := strings.Cut(rest, "/")
+			if member, _, _ = strings.Cut(member, "/"); slices.Contains(callMembers, member) {
+				return KindArguments
+			}
 		}
 		return KindText
 	}
@@ -443,6 +523,13 @@ func (r *reader) kindOf(at string) string {
 
 // inMessage says whose words stand within a message.
 func (r *reader) inMessage(at, rest, role string) string {
+	if len(r.blocks) > 0 {
+		if parts := strings.SplitN(rest, "/", 4); len(parts) >= 3 {
+			if kind := r.blocks[strings.Join(parts[:3], "/")]; kind != "" {
+				return kind
+			}
+		}
+	}
 	if strings.Contains(rest, "/tool_calls/") || strings.Contains(rest, "/function_call/") || strings.HasSuffix(at, "/arguments") {
 		return KindArguments
 	}

@@ -75,19 +75,37 @@ func WithSchema(body []byte, f Format, name string, schema any) ([]byte, error) 
 			"type": "json_schema", "json_schema": map[string]any{"name": name, "strict": true, "schema": schema},
 		})
 	case Responses:
-		form := map[string]any{"type": "json_schema", "name": name, "strict": true, "schema": schema}
-		switch old := tree["text"].(type) {
-		case nil:
-			return set(body, "text", map[string]any{"format": form})
-		case map[string]any:
-			if _, has := old["format"]; has {
-				return Rewrite(body, []policies.Rewrite{{At: "/text/format", Value: form}})
-			}
-			old["format"] = form
-			return set(body, "text", old)
-		}
-		return nil, refusef("text is no object")
-	case Messages, CountTokens, Embeddings, Models, Rerank:
+		return within(body, tree, "text", map[string]any{"type": "json_schema", "name": name, "strict": true, "schema": schema})
+	case Messages:
+		return within(body, tree, "output_config", map[string]any{"type": "json_schema", "schema": schema})
+	case CountTokens, Embeddings, Models, Rerank:
 	}
 	return nil, refusef("%s cannot be held to a schema", f)
+}
+
+// within sets the form that an answer has, in the member that says so.
+func within(body []byte, tree map[string]any, name string, form any) ([]byte, error) {
+	switch old := tree[name].(type) {
+	case nil:
+		return set(body, name, map[string]any{"format": form})
+	case map[string]any:
+		if _, has := old["format"]; has {
+			return Rewrite(body, []policies.Rewrite{{At: "/" + name + "/format", Value: form}})
+		}
+		inner, ok := rawjson.Lookup(body, name)
+		at := rawjson.Offset(body, inner)
+		if !ok || at < 0 {
+			return nil, refusef("%s cannot be changed", name)
+		}
+		add, err := rawjson.Encode(form)
+		if err != nil {
+			return nil, err
+		}
+		add = append([]byte(`"format":`), add...)
+		if len(old) > 0 {
+			add = append(add, ',')
+		}
+		return rawjson.Splice(body, []rawjson.Edit{{From: at + 1, To: at + 1, New: add}}), nil
+	}
+	return nil, refusef("%s is no object", name)
 }

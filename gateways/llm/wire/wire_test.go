@@ -3,11 +3,13 @@ package wire
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cabincrew/action/internal/limits"
 	"github.com/cabincrew/action/policies"
 	"github.com/cabincrew/action/protocol"
 )
@@ -81,7 +83,7 @@ var requests = []struct {
 	texts  []policies.Text // some of them
 }{
 	{
-		"chat", Chat, chatBody, "gpt", true, 5,
+		"chat", Chat, chatBody, "gpt", true, 7,
 		[]Tool{{"f", "function", "/tools/0", false}, {"", "web_search", "/tools/1", true}, {"old", "function", "/functions/0", false}, {"web_search", "web_search", "/web_search_options", true}},
 		[]Unread{{"/messages/2/content/1/image_url/url", "image"}},
 		[]policies.Text{
@@ -116,7 +118,7 @@ var requests = []struct {
 	{"count", CountTokens, `{"model":"c","messages":[{"role":"user","content":"u"}]}`, "c", false, 0, nil, nil, nil},
 	{"embeddings", Embeddings, `{"model":"e","input":["a","b"]}`, "e", false, 0, nil, nil, []policies.Text{{At: "/input/1", Value: "b", Kind: KindUser}}},
 	{"rerank", Rerank, `{"model":"r","query":"q","documents":["d",{"text":"e"}]}`, "r", false, 0, nil, nil, []policies.Text{{At: "/documents/1/text", Value: "e", Kind: KindDocument}, {At: "/query", Value: "q", Kind: KindUser}}},
-	{"conversation kept", Responses, `{"model":"r","previous_response_id":"x"}`, "r", false, 0, nil, nil, nil},
+	{"conversation kept", Responses, `{"model":"r","previous_response_id":"x"}`, "r", false, 0, nil, []Unread{{"/previous_response_id", "kept"}}, nil},
 }
 
 func TestRequests(t *testing.T) {
@@ -246,7 +248,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{
 			Messages, `{"model":"m","content":[{"type":"thinking","thinking":"hm"},{"type":"text","text":"hello"},{"type":"tool_use","id":"t","name":"f","input":{"a":"b"}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`,
-			[]string{"hm", "hello"}, []Call{{Name: "f", At: "/content/2", Arguments: map[string]any{"a": "b"}}}, Usage{1, 2, 3, 4, 0, true}, "tool_use",
+			[]string{"hm", "hello"}, []Call{{Name: "f", At: "/content/2", Arguments: map[string]any{"a": "b"}}}, Usage{8, 2, 3, 4, 0, true}, "tool_use",
 		},
 		{
 			Responses, `{"model":"m","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"hello"},{"type":"refusal","refusal":"no"}]},{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},{"type":"function_call","name":"f","arguments":"{}"},{"type":"web_search_call","action":{"query":"q"}}],"usage":{"input_tokens":1,"output_tokens":2}}`,
@@ -294,6 +296,97 @@ func TestEmbeddingsAreNotKept(t *testing.T) {
 	}
 }
 
+// TestKindsOfBlocks: what a tool or a document says is not the user's word, although it
+// comes in a message of the user.
+func TestKindsOfBlocks(t *testing.T) {
+	t.Parallel()
+	q, err := ParseRequest(Messages, []byte(`{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"text","text":"w1"},{"type":"tool_use","id":"t","name":"run","input":{"a":"w2"}}]},
+		{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"w3"}]},{"type":"tool_result","content":"w4"},{"type":"document","source":{"type":"text","data":"w5 w"}},
+		{"type":"search_result","content":[{"type":"text","text":"w6"}]},{"type":"mcp_tool_result","content":"w7"},{"type":"text","text":"w8"}]},{"role":"user","content":"w9"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, x := range q.Texts {
+		if strings.HasPrefix(x.Value, "w") {
+			got[x.Value] = x.Kind
+		}
+	}
+	want(t, "kinds", got, map[string]string{
+		"w1": KindAssistant, "w2": KindArguments, "w3": KindToolResult, "w4": KindToolResult, "w5 w": KindDocument, "w6": KindDocument,
+		"w7": KindToolResult, "w8": KindUser, "w9": KindUser,
+	})
+	a, err := ParseAnswer(Responses, []byte(`{"output":[{"type":"custom_tool_call","name":"w1","input":"w2"},{"type":"local_shell_call","action":{"command":["w3"]}},{"type":"message","content":[{"type":"output_text","text":"w4"}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = map[string]string{}
+	for _, x := range a.Texts {
+		if strings.HasPrefix(x.Value, "w") {
+			got[x.Value] = x.Kind
+		}
+	}
+	want(t, "kinds of an answer", got, map[string]string{"w1": KindText, "w2": KindArguments, "w3": KindArguments, "w4": KindText})
+}
+
+// TestWhatNobodyRead: what a request only refers to is told of.
+func TestWhatNobodyRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		format Format
+		body   string
+		want   []Unread
+	}{
+		{Responses, `{"model":"m","previous_response_id":"r"}`, []Unread{{"/previous_response_id", "kept"}}},
+		{Responses, `{"model":"m","conversation":{"id":"c"},"prompt":{"id":"p"}}`, []Unread{{"/conversation", "kept"}, {"/prompt/id", "kept"}}},
+		{Responses, `{"model":"m","input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]}`, []Unread{{"/input/0/content/0/file_id", "file"}}},
+		{Embeddings, `{"model":"m","input":[1,2,3]}`, []Unread{{"/input", "tokens"}}},
+		{Embeddings, `{"model":"m","input":[[1],[2]]}`, []Unread{{"/input", "tokens"}}},
+		{Embeddings, `{"model":"m","input":["a","b"]}`, nil},
+	} {
+		q, err := ParseRequest(c.format, []byte(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, c.body, q.Unread, c.want)
+	}
+}
+
+// TestWhatAnAnswerMayTake: the larger bound counts, once for each answer.
+func TestWhatAnAnswerMayTake(t *testing.T) {
+	t.Parallel()
+	for body, most := range map[string]int64{
+		`{"max_tokens":5}`: 5, `{"max_tokens":5,"max_completion_tokens":9}`: 9, `{"max_tokens":9,"max_completion_tokens":5}`: 9,
+		`{"max_tokens":5,"n":3}`: 15, `{"n":3}`: 0, `{"max_tokens":999999999999999,"n":60000}`: limits.LLMRouteTokens,
+	} {
+		q, err := ParseRequest(Chat, []byte(strings.Replace(body, "{", `{"model":"m","messages":[{"role":"user","content":"x"}],`, 1)))
+		if err != nil || q.MaxTokens != most {
+			t.Errorf("%s: %+v, %v", body, q, err)
+		}
+	}
+	for _, n := range []string{`-1`, `"a"`, `1.5`, `99999999`} {
+		_, err := ParseRequest(Chat, []byte(`{"model":"m","messages":[{"role":"user","content":"x"}],"n":`+n+`}`))
+		refused(t, n, err)
+	}
+}
+
+// TestCachedTokensAreInput: whatever format tells of them.
+func TestCachedTokensAreInput(t *testing.T) {
+	t.Parallel()
+	for f, usage := range map[Format]string{
+		Messages: `{"input_tokens":3,"cache_read_input_tokens":4,"cache_creation_input_tokens":5,"output_tokens":1}`,
+		Chat:     `{"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens":1}`,
+	} {
+		a, err := ParseAnswer(f, []byte(`{"usage":`+usage+`}`))
+		if err != nil || a.Usage.Input != 12 || a.Usage.CacheRead != 4 {
+			t.Errorf("%s: %+v, %v", f, a, err)
+		}
+	}
+	if u := (Usage{Input: math.MaxInt64, CacheRead: math.MaxInt64}).Of(Messages); u.Input < 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -303,7 +396,7 @@ func TestEndpoints(t *testing.T) {
 	}{
 		{"POST", "/v1/chat/completions", Chat, true}, {"POST", "/chat/completions", Chat, true}, {"POST", "/v1/responses", Responses, true},
 		{"POST", "/v1/embeddings", Embeddings, true}, {"POST", "/v1/messages", Messages, true}, {"POST", "/v1/messages/count_tokens", CountTokens, true},
-		{"POST", "/v1/rerank", Rerank, true}, {"POST", "/v2/rerank", Rerank, true}, {"GET", "/v1/models", Models, true},
+		{"POST", "/v1/rerank", Rerank, true}, {"POST", "/v2/rerank", Rerank, true}, {"POST", "/v1/v2/rerank", "", false}, {"GET", "/v1/models", Models, true},
 		{"GET", "/v1/models/org/m:7b", Models, true}, {"GET", "/v1/models/", "", false}, {"GET", "/v1/models/..", "", false},
 		{"GET", "/v1/models/a/../../files", "", false}, {"GET", "/v1/models/a//b", "", false}, {"GET", "/v1/models/a?b", "", false},
 		{"GET", "/v1/models/a%2f", "", false}, {"GET", "/v1/models/a\nb", "", false}, {"GET", "/v1/models/" + strings.Repeat("a", 300), "", false},
@@ -347,6 +440,9 @@ func TestEdits(t *testing.T) {
 		{"schema chat", `{"a":1}`, `{"response_format":{"json_schema":{"name":"n","schema":{"type":"object"},"strict":true},"type":"json_schema"},"a":1}`, func(b []byte) ([]byte, error) { return WithSchema(b, Chat, "n", schema) }},
 		{"schema responses", `{"text":{"verbosity":"low","format":{"type":"text"}}}`, `{"text":{"verbosity":"low","format":{"name":"n","schema":{"type":"object"},"strict":true,"type":"json_schema"}}}`, func(b []byte) ([]byte, error) { return WithSchema(b, Responses, "n", schema) }},
 		{"schema responses new", `{"text":{"verbosity":"low"}}`, `{"text":{"format":{"name":"n","schema":{"type":"object"},"strict":true,"type":"json_schema"},"verbosity":"low"}}`, func(b []byte) ([]byte, error) { return WithSchema(b, Responses, "n", schema) }},
+		{"schema messages", `{"a":1}`, `{"output_config":{"format":{"schema":{"type":"object"},"type":"json_schema"}},"a":1}`, func(b []byte) ([]byte, error) { return WithSchema(b, Messages, "n", schema) }},
+		{"schema messages, effort", `{"output_config": {"effort":"low"}}`, `{"output_config": {"format":{"schema":{"type":"object"},"type":"json_schema"},"effort":"low"}}`, func(b []byte) ([]byte, error) { return WithSchema(b, Messages, "n", schema) }},
+		{"schema messages, empty", `{"output_config":{}}`, `{"output_config":{"format":{"schema":{"type":"object"},"type":"json_schema"}}}`, func(b []byte) ([]byte, error) { return WithSchema(b, Messages, "n", schema) }},
 	} {
 		got, err := c.edit([]byte(c.in))
 		if err != nil || string(got) != c.out {
@@ -368,7 +464,8 @@ func TestEditsRefused(t *testing.T) {
 	refused(t, "system of no list", give(WithSystem([]byte(`{"messages":"a"}`), Chat, "S")))
 	refused(t, "system of a number", give(WithSystem([]byte(`{"system":5}`), Messages, "S")))
 	refused(t, "system of a list", give(WithSystem([]byte(`{"instructions":["a"]}`), Responses, "S")))
-	refused(t, "schema of messages", give(WithSchema([]byte(`{}`), Messages, "n", true)))
+	refused(t, "schema of tokens", give(WithSchema([]byte(`{}`), CountTokens, "n", true)))
+	refused(t, "schema of a config that is none", give(WithSchema([]byte(`{"output_config":[]}`), Messages, "n", true)))
 	refused(t, "schema of a text", give(WithSchema([]byte(`{"text":"a"}`), Responses, "n", true)))
 	refused(t, "model of a list", give(WithModel([]byte(`[]`), Chat, "m")))
 	refused(t, "a place that is not there", give(Rewrite([]byte(`{"a":1}`), []policies.Rewrite{{At: "/b", Value: "x"}})))
