@@ -3,6 +3,7 @@ package llm
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -90,7 +91,7 @@ func (x *exchange) whole(a *upstream.Answer) route.Result {
 	if v.Decision != protocol.RequireApproval {
 		x.keep(x.sent, out, got, a.Status)
 	}
-	copyHeader(x.w.Header(), a.Header)
+	x.copyHeader(a.Header)
 	h := x.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(out)))
@@ -135,13 +136,31 @@ func (x *exchange) judgeAnswer(a *wire.Answer) ([]byte, gateways.Verdict, *refus
 	}
 }
 
-// copyHeader gives on what the provider's client let through.
-func copyHeader(to, from http.Header) {
+// copyHeader gives on what the provider's client let through. A field in which a secret may
+// stand is left out, whatever becomes of secrets in texts: nobody misses it.
+func (x *exchange) copyHeader(from http.Header) {
+	to := x.w.Header()
 	for name, list := range from {
 		switch name {
 		case "Content-Length", "Content-Type", "Content-Encoding", "Connection", "Transfer-Encoding":
-		default:
+			continue
+		}
+		if x.clean(name) && !slices.ContainsFunc(list, func(v string) bool { return !x.clean(v) }) {
 			to[name] = list
 		}
 	}
+}
+
+// clean says that no secret stands in a text.
+func (x *exchange) clean(text string) bool {
+	if x.g.o.Search == nil || len(text) < shortest {
+		return true
+	}
+	search := x.g.o.Search()
+	_, found, err := search.Feed(x.ctx, []byte(text))
+	if err != nil || len(found) > 0 {
+		return false
+	}
+	found, err = search.End(x.ctx)
+	return err == nil && len(found) == 0
 }

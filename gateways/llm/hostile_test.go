@@ -1,6 +1,8 @@
 package llm_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cabincrew/action/gateways/llm"
+	"github.com/cabincrew/action/gateways/llm/route"
+	"github.com/cabincrew/action/gateways/llm/upstream"
 	"github.com/cabincrew/action/gateways/llm/wire"
 )
 
@@ -101,6 +105,60 @@ func TestOddButHonestStreams(t *testing.T) {
 		l := newLeakRig(t, llm.SecretsDeny)
 		if got := l.post(c.format, c.body, func() int { return 3000 }); got != c.body {
 			t.Errorf("%s: %.600s, and was %.600s", name, got, c.body)
+		}
+	}
+}
+
+type headed struct{ header http.Header }
+
+func (h headed) Do(_ context.Context, c upstream.Call) (*upstream.Answer, error) {
+	a := &upstream.Answer{Status: http.StatusOK, Header: h.header.Clone(), Sent: true, Body: io.NopCloser(strings.NewReader(chatAnswer("hi")))}
+	a.Header.Set("Content-Type", "application/json")
+	if c.Stream {
+		a.Header.Set("Content-Type", "text/event-stream")
+		a.Body = io.NopCloser(strings.NewReader(part(`{"content":"hi"}`, "") + chatEnd))
+	}
+	return a, nil
+}
+
+// TestHeadersHideNoSecret: what a provider says in the fields of an answer is searched too.
+func TestHeadersHideNoSecret(t *testing.T) {
+	t.Parallel()
+	secret := leaked()["github"]
+	l := newLeakRig(t, llm.SecretsRedact)
+	for _, stream := range []bool{false, true} {
+		f := newFeatureOver(t, llm.Options{Secrets: llm.SecretsRedact, Search: l.search}, headed{http.Header{
+			"X-Request-Id": {secret}, "X-Ratelimit-" + secret: {"1"}, "Retry-After": {"5"},
+		}})
+		ask := hello
+		if stream {
+			ask = strings.Replace(hello, "{", `{"stream":true,`, 1)
+		}
+		w := f.post(t, ask)
+		if w.Code != http.StatusOK || w.Header().Get("Retry-After") != "5" {
+			t.Errorf("%d %v", w.Code, w.Header())
+		}
+		if got := fmt.Sprint(w.Header()); strings.Contains(got, secret) {
+			t.Error(got)
+		}
+	}
+}
+
+// TestModelsAreOfTheKeysProviders: a key that may use some providers only lists the models
+// of no other.
+func TestModelsAreOfTheKeysProviders(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		may  []string
+		code int
+	}{{nil, http.StatusOK}, {[]string{"p"}, http.StatusOK}, {[]string{"other"}, http.StatusNotFound}} {
+		f := newFeatureOver(t, llm.Options{Order: []string{"p"}, Authenticate: func(*http.Request) (llm.Caller, error) {
+			return llm.Caller{Name: "key:k", Key: "k", Scope: route.Scope{Providers: c.may}}, nil
+		}}, headed{http.Header{}})
+		w := httptest.NewRecorder()
+		f.gw.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/models", http.NoBody))
+		if w.Code != c.code {
+			t.Errorf("%v: %d %s", c.may, w.Code, w.Body)
 		}
 	}
 }

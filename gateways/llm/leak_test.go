@@ -59,6 +59,8 @@ type leakRig struct {
 	trail *trailOf
 	log   bytes.Buffer
 	body  io.ReadCloser
+
+	search func() llm.Search
 }
 
 type searching struct{ s *secrets.Stream }
@@ -112,11 +114,12 @@ func newLeakRig(t testing.TB, answers string) *leakRig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.search = func() llm.Search { return searching{m.Stream()} }
 	n := 0
 	l.gw, err = llm.New(llm.Options{
 		Router: r, Retry: route.Retry{Attempts: 1, Base: time.Millisecond, Max: time.Millisecond, Deadline: time.Minute, MaxRetryAfter: time.Second, Random: func(int64) int64 { return 0 }},
 		Providers: map[string]llm.Upstream{"p": bodyOf{l}}, Judge: judge, Said: said, Secrets: answers,
-		Search: func() llm.Search { return searching{m.Stream()} },
+		Search: l.search,
 		Trail:  l.trail, Now: time.Now, NewID: func() string { n++; return fmt.Sprint("req-", n) }, Log: slog.New(slog.NewTextHandler(&l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

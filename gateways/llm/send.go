@@ -55,7 +55,13 @@ func (x *exchange) routeModels() *refusal {
 	if len(x.g.o.Order) == 0 {
 		return &refusal{http.StatusNotFound, "no_route", "no provider lists models"}
 	}
-	x.choice = route.Choice{Provider: x.g.o.Order[0], Format: string(x.format), Reason: "the first provider"}
+	i := 0
+	if may := x.who.Scope.Providers; len(may) > 0 {
+		if i = slices.IndexFunc(x.g.o.Order, func(name string) bool { return slices.Contains(may, name) }); i < 0 {
+			return &refusal{http.StatusNotFound, "no_route", "no provider that this key may use lists models"}
+		}
+	}
+	x.choice = route.Choice{Provider: x.g.o.Order[i], Format: string(x.format), Reason: "the first provider"}
 	x.plan.Choices = []route.Choice{x.choice}
 	return nil
 }
@@ -396,7 +402,7 @@ func (x *exchange) failStatus(f failed, o outcome, no refusal) {
 		writeError(x.w, x.format, no.status, no)
 		return
 	}
-	copyHeader(x.w.Header(), f.header)
+	x.copyHeader(f.header)
 	x.w.Header().Set("Content-Type", "application/json")
 	x.w.WriteHeader(f.status)
 	x.write(out)

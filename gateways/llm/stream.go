@@ -85,7 +85,7 @@ func (x *exchange) stream(a *upstream.Answer) route.Result {
 	if s.whole {
 		s.queue.gate = 0
 	}
-	copyHeader(x.w.Header(), a.Header)
+	x.copyHeader(a.Header)
 	h := x.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

@@ -17,7 +17,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cabincrew/action/gateways/identity"
 	"github.com/cabincrew/action/gateways/llm"
 	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/gateways/llm/upstream"
@@ -36,6 +35,7 @@ type llmFlags struct {
 	providers, policies []string
 	whole               bool
 	canary              string
+	file                bool // --config names one
 }
 
 func (a *app) gatewayLLMCommand() *cobra.Command {
@@ -59,6 +59,7 @@ provider only. Without --policy the bundled set llm judges.`,
 			if err != nil {
 				return err
 			}
+			f.file = cmd.Flags().Changed("config")
 			g, err := a.llmConfig(p, f)
 			if err != nil {
 				return err
@@ -83,6 +84,9 @@ provider only. Without --policy the bundled set llm judges.`,
 // llmConfig reads the configuration, or makes one of the command line.
 func (a *app) llmConfig(p place, f llmFlags) (g *config.LLMGateway, err error) {
 	if len(f.providers) > 0 {
+		if f.file {
+			return nil, usageError("usage", "--provider is for a gateway without a file, and --config names one").WithHint("write the provider into the file, or leave one of the two out")
+		}
 		g, err = config.LocalLLM(f.providers, f.policies)
 	} else {
 		if len(f.policies) > 0 {
@@ -203,7 +207,7 @@ func (a *app) serveLLM(ctx context.Context, p place, g *config.LLMGateway, load 
 			err = stopErr
 		}
 	}()
-	h := r.llmDoor(serving, gate)
+	h := r.llmDoor(serving)
 	watched, unwatch := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { serving.watch(watched, load) })
@@ -280,18 +284,15 @@ func formatsOf(kind string) []string {
 }
 
 // llmGateway puts the gateway together.
-func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, s *llmServing) (*llm.Gateway, error) {
-	callers, err := llmCallersOf(g, s.gate, s.used, r.now)
-	if err != nil {
-		return nil, err
-	}
+func (r *gatewayRun) llmGateway(g *config.LLMGateway, keys map[string]string, callers *llmCallers, s *llmServing) (*llm.Gateway, error) {
 	o := llm.Options{
 		Authenticate: callers.caller,
 		Providers:    map[string]llm.Upstream{}, Judge: r.judge, Said: r.said, Secrets: g.Secrets.Results, Trail: r.trail, Tally: r.tally, Holds: r.holds,
 		Role: g.Approvals.DefaultRole, GovernanceHash: r.hash, Environment: string(r.environment()), Whole: g.Whole, Hold: g.Approvals.Expire.Duration,
 		Now: r.now, NewID: requestID, Log: r.log, Observe: r.observedBy(s.models),
 	}
-	if err := r.llmBounds(g, &o, s.used); err != nil {
+	err := r.llmBounds(g, &o, s.used)
+	if err != nil {
 		return nil, err
 	}
 	if r.windows != nil {
@@ -358,7 +359,7 @@ func (r *gatewayRun) llmBounds(g *config.LLMGateway, o *llm.Options, used *llmUs
 		o.Cache = llm.NewCache(g.Cache.Size, g.Cache.Keep.Duration)
 	}
 	for _, b := range g.Budgets {
-		m, err := used.meter(b, r.now)
+		m, err := used.meter(llmMeter{LLMBudget: b}, r.now)
 		if err != nil {
 			return err
 		}
@@ -420,15 +421,34 @@ func streamFound(list []secrets.StreamMatch) []llm.Found {
 	return out
 }
 
+// admitted says whether a request comes from somebody who may call, and tells others that
+// they may not.
+func (s *llmServing) admitted(w http.ResponseWriter, req *http.Request) bool {
+	_, err := s.now.Load().callers.caller(req)
+	if err == nil {
+		return true
+	}
+	status := http.StatusUnauthorized
+	var refused *llm.UnauthorizedError
+	if errors.As(err, &refused) {
+		status = refused.Status
+		if refused.Challenge != "" {
+			w.Header().Set("WWW-Authenticate", refused.Challenge)
+		}
+	}
+	http.Error(w, http.StatusText(status), status)
+	return false
+}
+
 // llmDoor puts the endpoints together.
-func (r *gatewayRun) llmDoor(gw http.Handler, gate *identity.Gate) http.Handler {
+func (r *gatewayRun) llmDoor(gw *llmServing) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }) // the client may be gone
 	mux.HandleFunc("/readyz", r.ready)
 	if r.config.Metrics {
 		metrics := r.calls.Handler()
 		mux.HandleFunc("/metrics", func(w http.ResponseWriter, req *http.Request) {
-			if !admitted(gate, w, req) {
+			if !gw.admitted(w, req) {
 				r.refusedAtDoor(front.Refusal{Reason: front.ReasonUnknown})
 				return
 			}

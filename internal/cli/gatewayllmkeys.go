@@ -44,7 +44,7 @@ func llmCallersOf(g *config.LLMGateway, gate *identity.Gate, used *llmUsed, now 
 			Name: "key:" + k.Name, Key: k.Name, Workflow: k.Workflow, Scope: route.Scope{Providers: k.Providers, Models: k.Models},
 		}}
 		if k.Budget != nil {
-			if key.caller.Budget, err = used.meter(*k.Budget, now); err != nil {
+			if key.caller.Budget, err = used.meter(llmMeter{*k.Budget, k.Name}, now); err != nil {
 				return nil, err
 			}
 		}
@@ -119,8 +119,14 @@ func bearerOf(req *http.Request) (string, bool) {
 // read it again gives nothing back.
 type llmUsed struct {
 	mu     sync.Mutex
-	meters map[config.LLMBudget]*route.Meter
+	meters map[llmMeter]*route.Meter
 	paces  map[llmPace]*pace
+}
+
+// llmMeter is a budget, and whose own it is: the same budget of all and of a key are two.
+type llmMeter struct {
+	config.LLMBudget
+	key string
 }
 
 type llmPace struct {
@@ -129,11 +135,11 @@ type llmPace struct {
 }
 
 func newLLMUsed() *llmUsed {
-	return &llmUsed{meters: map[config.LLMBudget]*route.Meter{}, paces: map[llmPace]*pace{}}
+	return &llmUsed{meters: map[llmMeter]*route.Meter{}, paces: map[llmPace]*pace{}}
 }
 
 // meter gives the meter of a budget.
-func (u *llmUsed) meter(b config.LLMBudget, now func() time.Time) (*route.Meter, error) {
+func (u *llmUsed) meter(b llmMeter, now func() time.Time) (*route.Meter, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if m := u.meters[b]; m != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cabincrew/action/gateways/identity"
 	"github.com/cabincrew/action/gateways/llm"
+	"github.com/cabincrew/action/gateways/llm/route"
 	"github.com/cabincrew/action/internal/config"
 )
 
@@ -75,5 +76,54 @@ func TestPace(t *testing.T) {
 	}
 	if rest := p.take(now.Add(-time.Hour)); rest > time.Minute {
 		t.Errorf("with the clock set back it waits %s", rest)
+	}
+}
+
+// TestBudgetsOfKeysAreTheirOwn: a budget of all that reads like a key's own is another one,
+// so that a call is not counted twice.
+func TestBudgetsOfKeysAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	b, used := config.LLMBudget{By: "key", Window: "day", Tokens: 10}, newLLMUsed()
+	of := func(m llmMeter) *route.Meter {
+		got, err := used.meter(m, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	all, own, other := of(llmMeter{LLMBudget: b}), of(llmMeter{b, "a"}), of(llmMeter{b, "b"})
+	if all == own || own == other || all != of(llmMeter{LLMBudget: b}) || own != of(llmMeter{b, "a"}) {
+		t.Error("budgets share what was used, or forget it")
+	}
+}
+
+// TestMetricsAskForAKey: where callers need a virtual key, the metrics do too.
+func TestMetricsAskForAKey(t *testing.T) {
+	t.Parallel()
+	gate, err := identity.New(identity.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	for _, keys := range [][]config.LLMKey{nil, {{Name: "bot", SHA256: digestOf("ck-bot")}}} {
+		callers, err := llmCallersOf(&config.LLMGateway{Keys: keys}, gate, newLLMUsed(), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &llmServing{}
+		s.now.Store(&llmTurn{callers: callers})
+		for key, want := range map[string]int{"": http.StatusUnauthorized, "ck-bot": http.StatusOK} {
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
+			if key != "" {
+				req.Header.Set("Authorization", "Bearer "+key)
+			}
+			w := httptest.NewRecorder()
+			if keys == nil {
+				want = http.StatusOK
+			}
+			if s.admitted(w, req) != (want == http.StatusOK) || w.Code != want {
+				t.Errorf("%q with %d keys: %d", key, len(keys), w.Code)
+			}
+		}
 	}
 }

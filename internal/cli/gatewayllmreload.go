@@ -34,10 +34,11 @@ type llmServing struct {
 
 // llmTurn is one configuration with what was made of it.
 type llmTurn struct {
-	g     *config.LLMGateway
-	gw    *llm.Gateway
-	hash  string // governance_hash
-	close func() error
+	g       *config.LLMGateway
+	gw      *llm.Gateway
+	callers *llmCallers
+	hash    string // governance_hash
+	close   func() error
 
 	mu    sync.Mutex
 	calls int
@@ -203,14 +204,18 @@ func (s *llmServing) turn(ctx context.Context, g *config.LLMGateway) (_ *llmTurn
 
 // made makes a turn of what a run has loaded, which the run closes.
 func (s *llmServing) made(ctx context.Context, r *gatewayRun, g *config.LLMGateway, keys map[string]string) (*llmTurn, error) {
-	gw, err := r.llmGateway(g, keys, s)
+	callers, err := llmCallersOf(g, s.gate, s.used, r.now)
+	if err != nil {
+		return nil, err
+	}
+	gw, err := r.llmGateway(g, keys, callers, s)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.canary(ctx, gw, g.Canary); err != nil {
 		return nil, err
 	}
-	return &llmTurn{g: g, gw: gw, hash: r.hash, close: func() error { return nil }, empty: make(chan struct{})}, nil
+	return &llmTurn{g: g, gw: gw, callers: callers, hash: r.hash, close: func() error { return nil }, empty: make(chan struct{})}, nil
 }
 
 // fixed names what differs between two configurations and cannot change while the gateway

@@ -58,7 +58,8 @@ func newLLMTower(t *testing.T) *llmTower {
 			return
 		}
 		rw.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(rw, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one \"}}]}\n\n")
+		// The second event waits until its text goes on: the words could be a secret's first.
+		_, _ = io.WriteString(rw, "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one \"}}]}\n\n")
 		_ = http.NewResponseController(rw).Flush()
 		select {
 		case <-w.release:
@@ -196,5 +197,20 @@ func TestLLMStreamsEndWithTheGateway(t *testing.T) {
 	data, err := io.ReadAll(resp.Body)
 	if err != nil || !strings.Contains(string(data), "the gateway stops") || !strings.HasSuffix(string(data), "data: [DONE]\n\n") {
 		t.Errorf("%v %s", err, data)
+	}
+}
+
+// TestLLMProviderOrFile: a provider of the command line and a file are two gateways.
+func TestLLMProviderOrFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "other.yaml")
+	if err := os.WriteFile(path, []byte(fmt.Sprintf(llmConfigText, "http://127.0.0.1:1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log heard
+	code := Main(t.Context(), []string{"--config", path, "gateway", "llm", "--provider", "openai=http://127.0.0.1:1/v1"}, strings.NewReader(""), io.Discard, &log, []string{"HOME=" + dir})
+	if code != 2 || !strings.Contains(log.String(), "--config names one") {
+		t.Errorf("%d %s", code, log.String())
 	}
 }

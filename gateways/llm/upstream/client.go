@@ -341,7 +341,7 @@ func (x *exchange) check(r *http.Response) *Failure {
 		return x.fail(Status, errors.New("it has a content encoding, which was not asked for"))
 	}
 	switch code := r.StatusCode; {
-	case code < 200 || code > 599:
+	case code < 200 || code > 599, code > 200 && code < 300: // 206 is a part of one, others have none
 		return x.fail(Status, fmt.Errorf("HTTP %d", code))
 	case code >= 300 && code < 400:
 		to := "nowhere"
