@@ -215,6 +215,55 @@ func TestOpenConnectionEndsWithTheAnswer(t *testing.T) {
 	}
 }
 
+// TestWordsDoNotHoldTheAnswer: what a provider tells beside the answer, and what the model
+// thought, keeps none of the answer back.
+func TestWordsDoNotHoldTheAnswer(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{
+		"details":   part(`{"reasoning_details":[{"type":"reasoning.encrypted","format":"anthropic-claude-v1","text":"Let me think about it","index":0}]}`, ""),
+		"reasoning": part(`{"reasoning_content":"Let me make some considerations"}`, ""),
+		"unknown":   part(`{"note":"Weather"}`, ""),
+	} {
+		l := newLeakRig(t, llm.SecretsDeny)
+		r, w := io.Pipe()
+		l.body = r
+		said := first + part(`{"content":"It is warm. "}`, "") + part(`{"content":"It is dry. "}`, "")
+		out := &told{ResponseRecorder: httptest.NewRecorder(), heard: make(chan string, 100)}
+		done := make(chan struct{})
+		go func() {
+			l.gw.ServeHTTP(out, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/chat/completions", strings.NewReader(`{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`)))
+			close(done)
+		}()
+		_, _ = io.WriteString(w, said) // the gateway reads it, or the test ends in time
+		got := ""
+		for late := time.After(20 * time.Second); !strings.Contains(got, "It is warm"); {
+			select {
+			case text := <-out.heard:
+				got += text
+			case <-late:
+				t.Fatalf("%s: only %q was given on", name, got)
+			}
+		}
+		_, _ = io.WriteString(w, chatEnd)
+		_ = w.Close()
+		<-done
+		if out.Body.String() != said+chatEnd {
+			t.Errorf("%s: %s", name, out.Body)
+		}
+	}
+}
+
+// told tells of what is written.
+type told struct {
+	*httptest.ResponseRecorder
+	heard chan string
+}
+
+func (w *told) Write(p []byte) (int, error) {
+	w.heard <- string(p)
+	return w.ResponseRecorder.Write(p)
+}
+
 // TestCallsInStreamsAreJudged: a call that the policy does not want is stopped however a
 // provider tells it.
 func TestCallsInStreamsAreJudged(t *testing.T) {

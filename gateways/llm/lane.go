@@ -16,6 +16,7 @@ type lane struct {
 	decide int    // up to where it is decided whether a secret stands in it
 	loose  int    // up to where it goes on undecided, see let
 	seen   int    // how much of raw the judges of windows have seen
+	words  int    // how many of the last bytes are nothing but words
 	marks  []mark // the secrets, in order
 	ended  bool
 }
@@ -97,7 +98,24 @@ func (l *lane) safe(windows bool) int {
 // say no more before all of that: a word cannot wait for the whole of the answer. The
 // search goes on, and what comes then is held until those bytes are decided too.
 func (l *lane) let() {
-	if !l.ended && l.came-l.decide <= limits.LLMLetGo && l.loose <= l.decide {
+	left := l.came - l.decide
+	few := left <= limits.LLMLetGo || left <= min(l.words, limits.LLMLetGoWords)
+	if !l.ended && few && l.loose <= l.decide {
 		l.loose = l.came
 	}
+}
+
+// worded counts the bytes of words at the end of the lane: small letters, a large one where
+// a word begins, the number of a version.
+func (l *lane) worded(text []byte) {
+	for i := len(text) - 1; i >= 0; i-- {
+		c := text[i]
+		begins := c >= 'A' && c <= 'Z' && (i == 0 || text[i-1] == ' ')
+		version := c >= '0' && c <= '9' && i > 0 && text[i-1] == 'v'
+		if (c < 'a' || c > 'z') && !begins && !version && c != '.' && c != '-' && c != '_' && c != ' ' {
+			l.words = len(text) - 1 - i
+			return
+		}
+	}
+	l.words += len(text)
 }

@@ -303,6 +303,7 @@ func (s *stream) feed(l *lane, text []byte) *stop {
 	if l.search == nil {
 		return nil
 	}
+	l.worded(text)
 	n, found, err := l.search.Feed(s.x.ctx, text)
 	l.decide = int(n)
 	return s.foundIn(l, found, err)

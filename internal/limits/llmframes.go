@@ -23,6 +23,8 @@ const (
 	LLMToolNameBytes = 1024
 	// LLMLetGo is how many undecided bytes of a text may go on when another one speaks.
 	LLMLetGo = 12
+	// LLMLetGoWords is that for bytes that are nothing but words.
+	LLMLetGoWords = 32
 	// LLMDrain is how long the end of a connection is waited for behind the end of an answer.
 	LLMDrain = 50 * time.Millisecond
 	// LLMMedia is the size from which data without a space in a member for data is no text, in bytes.
