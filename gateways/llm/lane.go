@@ -108,8 +108,7 @@ func (l *lane) let() {
 // worded counts the bytes of words at the end of the lane: small letters, a large one where
 // a word begins, the number of a version.
 func (l *lane) worded(text []byte) {
-	for i := len(text) - 1; i >= 0; i-- {
-		c := text[i]
+	for i, c := range slices.Backward(text) {
 		begins := c >= 'A' && c <= 'Z' && (i == 0 || text[i-1] == ' ')
 		version := c >= '0' && c <= '9' && i > 0 && text[i-1] == 'v'
 		if (c < 'a' || c > 'z') && !begins && !version && c != '.' && c != '-' && c != '_' && c != ' ' {
