@@ -223,6 +223,7 @@ func TestWordsDoNotHoldTheAnswer(t *testing.T) {
 		"details":   part(`{"reasoning_details":[{"type":"reasoning.encrypted","format":"anthropic-claude-v1","text":"Let me think about it","index":0}]}`, ""),
 		"reasoning": part(`{"reasoning_content":"Let me make some considerations"}`, ""),
 		"unknown":   part(`{"note":"Weather"}`, ""),
+		"sound":     part(`{"audio":{"id":"audio_1"}}`, "") + part(`{"audio":{"data":"`+strings.Repeat("QUJD", 200)+`"}}`, ""),
 	} {
 		l := newLeakRig(t, llm.SecretsDeny)
 		r, w := io.Pipe()

@@ -280,14 +280,14 @@ func (s *stream) piece(p *frames.Piece) *stop {
 	return s.window(l, false)
 }
 
-// speaks lets go the last words of those that spoke before a lane.
+// speaks lets go the last words of those that spoke before a lane, or before data.
 func (s *stream) speaks(l *lane) {
-	if s.speaker == l {
+	if l != nil && s.speaker == l {
 		return
 	}
 	s.speaker = l
 	for _, o := range s.lanes {
-		if o != l && o.at.Index == l.at.Index {
+		if o != l && l != nil && o.at.Index == l.at.Index {
 			o.let()
 		}
 	}
@@ -471,6 +471,7 @@ func media(p *frames.Piece) bool {
 
 // media tells the judges of data that nobody has read.
 func (s *stream) media(p *frames.Piece) *stop {
+	s.speaks(nil)
 	at := "/answer/" + p.Field
 	if slices.ContainsFunc(s.unread, func(u wire.Unread) bool { return u.At == at }) {
 		return nil
