@@ -163,6 +163,19 @@ func TestModelsAreOfTheKeysProviders(t *testing.T) {
 	}
 }
 
+// TestCommentsBehindTheEnd: what keeps a connection alive is no answer that goes on.
+func TestCommentsBehindTheEnd(t *testing.T) {
+	t.Parallel()
+	l := newLeakRig(t, llm.SecretsDeny)
+	body := part(`{"content":"Hello you"}`, "") + chatEnd
+	if got := l.post(wire.Chat, body+": ping\n\n: ping\n\n", func() int { return 10000 }); got != body {
+		t.Error(got)
+	}
+	if got := l.post(wire.Chat, body+part(`{"content":"more"}`, ""), func() int { return 10000 }); strings.Contains(got, "more") || !strings.Contains(got, "upstream_event") {
+		t.Error(got)
+	}
+}
+
 // TestCutAnswersDoNotEndWell: the format's end is none where the answer has not ended.
 func TestCutAnswersDoNotEndWell(t *testing.T) {
 	t.Parallel()

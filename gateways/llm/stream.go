@@ -190,7 +190,10 @@ func (s *stream) event(f *frames.Frame) *stop {
 	if f.Broken != "" {
 		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", "an event of the provider's answer cannot be read ("+f.Broken+")")
 	}
-	if len(s.tail) > 0 && !blank(f) {
+	if len(s.tail) > 0 && f.Terminal == frames.Open {
+		if silent(f) {
+			return nil // and nobody waits for it
+		}
 		return stopped(outcomeFailed, http.StatusBadGateway, "upstream_event", goesOn)
 	}
 	s.spans = s.spans[:0]
@@ -237,9 +240,9 @@ func (s *stream) event(f *frames.Frame) *stop {
 
 const goesOn = "the provider's answer goes on where it had ended"
 
-// blank says that an event says nothing, or is the end that follows an error.
-func blank(f *frames.Frame) bool {
-	return f.Terminal != frames.Open || len(f.Pieces) == 0 && len(f.Parts) == 0
+// silent says that an event has nothing but comments.
+func silent(f *frames.Frame) bool {
+	return len(f.Parts) == 0 && !slices.ContainsFunc(f.Pieces, func(p frames.Piece) bool { return !p.Raw })
 }
 
 func (s *stream) windows() bool { return s.x.g.o.Windows != nil }
